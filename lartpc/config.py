@@ -1,0 +1,321 @@
+"""The configuration: one frozen section per step, each field with its unit, bounds and meaning.
+
+A job never sees the whole configuration but the slice of its own step (`Config.slice_for`), so that
+a changed setting reruns that step and what is downstream of it, and nothing else.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Part = Literal["train", "infer"]
+"""What a slice is for: training a stage, or running it."""
+
+Range = tuple[float, float]
+Counts = tuple[int, int]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# -- simulation --------------------------------------------------------------------------------
+
+
+class ParticleGroup(Section):
+    """One kind of particle that a generator draws from."""
+
+    pdg: tuple[int, ...] = Field(description="Monte-Carlo particle numbers, drawn with equal chance")
+    weight: float = Field(gt=0, description="relative chance of the group")
+    max_count: int = Field(ge=1, description="most particles of the group in one vertex")
+    kinetic_energy_mev: Range = Field(description="uniform range of the kinetic energy [MeV]")
+
+
+VERTEX_GROUPS = (
+    ParticleGroup(pdg=(11, -11, 13, -13), weight=3, max_count=1, kinetic_energy_mev=(10, 1500)),
+    ParticleGroup(pdg=(111,), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(211, -211), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(2212,), weight=3, max_count=4, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(22,), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
+)
+RAIN_GROUPS = (
+    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 1000)),
+    ParticleGroup(pdg=(11, -11), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(22,), weight=2, max_count=3, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(2212,), weight=1, max_count=5, kinetic_energy_mev=(10, 500)),
+)
+
+
+class Generator(Section):
+    """A generator: how many particles, of which kinds."""
+
+    num_particles: Counts = Field(description="fewest and most particles, uniform")
+    groups: tuple[ParticleGroup, ...] = Field(description="kinds of particles")
+
+
+class Simulate(Section):
+    """Geant4: multi-particle vertex (MPV) and multi-particle rain (MPR) in a box of liquid argon."""
+
+    box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
+    wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
+    production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
+    vertex: Generator = Field(
+        Generator(num_particles=(2, 7), groups=VERTEX_GROUPS),
+        description="particles that share one vertex (MPV)",
+    )
+    rain: Generator = Field(
+        Generator(num_particles=(1, 3), groups=RAIN_GROUPS),
+        description="particles at independent positions (MPR)",
+    )
+
+
+# -- ingestion ---------------------------------------------------------------------------------
+
+
+class Ingest(Section):
+    """Steps to voxels and truth labels (SuperaAtomic rules)."""
+
+    voxel_size_cm: float = Field(0.3, gt=0, description="voxel pitch [cm]")
+    num_voxels: int = Field(768, ge=1, le=4096, description="voxels per side of the imaged box")
+    centre_cm: tuple[float, float, float] | None = Field(
+        None,
+        description="centre of the imaged box [cm]; null: the centre of the source's volume, or of "
+        "its steps where it states none",
+    )
+    voxel_threshold_mev: float = Field(0.0, ge=0, description="voxels with less energy are dropped [MeV]")
+    shower_min_voxels: int = Field(10, ge=1, description="smaller showers are low-energy deposits")
+    track_min_voxels: int = Field(3, ge=1, description="smaller tracks are low-energy deposits")
+    delta_min_voxels: int = Field(3, ge=1, description="smaller deltas belong to their parent track")
+    michel_min_energy_mev: float = Field(
+        2.5, ge=0, description="electrons of a captured muon below it are not Michels but Auger [MeV]"
+    )
+    touch_distance: int = Field(1, ge=1, description="largest step between touching voxels, per axis")
+    precedence: tuple[int, int, int, int, int] = Field(
+        (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
+    )
+
+
+# -- learned stages ----------------------------------------------------------------------------
+
+
+class Training(Section):
+    """How a stage is trained."""
+
+    num_steps: int = Field(gt=0, description="optimizer steps")
+    batch_size: int = Field(ge=1, description="events per step, over all ranks")
+    learning_rate: float = Field(gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW")
+    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
+    clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    validate_every: int = Field(100, ge=1, description="steps between validations and checkpoints")
+    num_validation_events: int = Field(32, ge=0, description="events of the validation split used each time")
+    augment: bool = Field(True, description="flip and rotate the events by 90° at random")
+    seed: int = Field(1, ge=0, description="seed of weights, order and augmentation")
+    backend: Literal["mpi", "gloo", "nccl", "auto"] = Field(
+        "auto", description="gradient reduction; auto: nccl on GPUs, mpi on CPUs"
+    )
+
+
+class UResNet(Section):
+    """Sparse U-ResNet (arXiv:1903.05663)."""
+
+    filters: int = Field(
+        16, ge=1, description="features at full resolution; level l has (l + 1) times as many"
+    )
+    depth: int = Field(5, ge=1, le=9, description="resolutions, each half the one above")
+    repetitions: int = Field(2, ge=1, description="residual blocks per level")
+    kernel: Literal[3, 5] = Field(3, description="side of the convolution kernels [voxel]")
+    leakiness: float = Field(0.33, ge=0, lt=1, description="slope of LeakyReLU below zero")
+
+
+class Ppn(Section):
+    """Point proposal network on the decoder (arXiv:2006.14745)."""
+
+    radius: float = Field(
+        5.0, gt=0, description="voxels nearer than this to a true point are positive [voxel]"
+    )
+    mask_threshold: float = Field(
+        0.5, gt=0, lt=1, description="score above which a coarse voxel is looked into"
+    )
+    loss_weight: float = Field(
+        1.0, ge=0, description="weight of the point losses beside the segmentation loss"
+    )
+
+
+class SegmentInfer(Section):
+    """Settings of `segment` that need no new training."""
+
+    proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
+    max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
+
+
+class Segment(Section):
+    """Voxel classes and raw point proposals."""
+
+    backend: Literal["auto", "spconv", "torch"] = Field(
+        "auto", description="sparse convolution; auto: spconv"
+    )
+    unet: UResNet = UResNet()
+    ppn: Ppn = Ppn()
+    infer: SegmentInfer = SegmentInfer()
+    train: Training = Training(num_steps=450, batch_size=8, learning_rate=4e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class Points(Section):
+    """Proposals to points: threshold, agreement with the voxel classes, merging (PPN paper)."""
+
+    score_threshold: float = Field(0.5, ge=0, le=1, description="least score of a point")
+    class_threshold: float = Field(0.5, ge=0, le=1, description="least class score that must agree")
+    class_distance: float = Field(
+        1.999, ge=0, description="a voxel of the point's class must lie nearer than this [voxel]"
+    )
+    merge_distance: float = Field(1.999, gt=0, description="nearer points are merged [voxel]")
+
+
+class Fragments(Section):
+    """Voxels to fragments: DBSCAN per class, tracks broken at points."""
+
+    eps: tuple[float, float, float, float] = Field(
+        (1.8, 1.8, 1.8, 1.8), description="link distance for shower, track, Michel, delta [voxel]"
+    )
+    min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
+    break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+
+
+class GraphNet(Section):
+    """GrapPA-like graph network (arXiv:2007.01335)."""
+
+    num_hidden: int = Field(64, ge=1, description="width of nodes, edges and messages")
+    num_message_passing: int = Field(3, ge=1, description="message-passing steps")
+    leakiness: float = Field(0.1, ge=0, lt=1, description="slope of LeakyReLU below zero")
+    max_edges: int = Field(200_000, ge=1, description="nearest edges kept in one event")
+
+
+class EdgeInfer(Section):
+    """Settings of a grouping stage that need no new training."""
+
+    edge_threshold: float = Field(0.5, gt=0, lt=1, description="edges with a lower score never join")
+    max_voxels: int = Field(200_000, ge=1, description="voxels packed into one batch")
+
+
+class Cluster(Section):
+    """Fragments, and their grouping into particles by a graph network."""
+
+    fragments: Fragments = Fragments()
+    graph: GraphNet = GraphNet()
+    edge_length: tuple[float, float, float, float] = Field(
+        (500.0, 100.0, 25.0, 25.0),
+        description="longest edge between two showers, tracks, Michels, deltas [voxel]",
+    )
+    upstream: Literal["predicted", "truth"] = Field(
+        "truth", description="train on the output of the stages before, or on their truth"
+    )
+    infer: EdgeInfer = EdgeInfer()
+    train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class Interact(Section):
+    """Particles to interactions, with species, primaries and a vertex."""
+
+    graph: GraphNet = GraphNet()
+    edge_length: float = Field(500.0, gt=0, description="longest edge between two particles [voxel]")
+    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    upstream: Literal["predicted", "truth"] = Field(
+        "truth", description="train on the output of the stages before, or on their truth"
+    )
+    infer: EdgeInfer = EdgeInfer()
+    train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class Report(Section):
+    """The page of figures and pictures."""
+
+    num_events: int = Field(4, ge=0, le=50, description="event displays")
+    max_voxels: int = Field(15_000, ge=100, description="voxels drawn per display; larger events are thinned")
+
+
+class Config(Section):
+    """A whole production."""
+
+    samples: tuple[str, ...] = Field(
+        ("config/samples.tsv",), description="sample sheets, read one after another"
+    )
+    seed: int = Field(1, ge=0, description="seed of the simulation; each shard derives its own from it")
+    simulate: Simulate = Simulate()
+    ingest: Ingest = Ingest()
+    segment: Segment = Segment()
+    points: Points = Points()
+    cluster: Cluster = Cluster()
+    interact: Interact = Interact()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _levels_fit_the_grid(self) -> Self:
+        if self.ingest.num_voxels % 2 ** (self.segment.unet.depth - 1):
+            raise ValueError(
+                f"ingest.num_voxels ({self.ingest.num_voxels}) must be divisible by "
+                f"2^(segment.unet.depth - 1) = {2 ** (self.segment.unet.depth - 1)}"
+            )
+        return self
+
+    def slice_for(self, step: str, part: Part = "infer") -> dict[str, Any]:
+        """Return the settings that one step's job depends on, as plain values."""
+        return slice_of(getattr(self, step), part)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: annotation
+    for name, item in Config.model_fields.items()
+    if isinstance(annotation := item.annotation, type) and issubclass(annotation, Section)
+}
+"""The sections by the name of their step."""
+
+
+def slice_of(section: Section, part: Part) -> dict[str, Any]:
+    """Return a section without what `part` does not depend on: the other part, and the weights' path."""
+    other = "infer" if part == "train" else "train"
+    return section.model_dump(mode="json", exclude={other, "weights"})
+
+
+def shared_slice(section: Section) -> dict[str, Any]:
+    """Return what training and inference of a stage must agree on; weights carry it."""
+    return section.model_dump(mode="json", exclude={"infer", "train", "weights", "backend", "upstream"})
+
+
+def load_section(step: str, path: Path | None) -> Any:
+    """Read the slice of one step from a JSON file; without a path, its defaults.
+
+    Raises
+    ------
+    ValueError
+        The file is not JSON, or a key in it is unknown or out of bounds; the message names both.
+    """
+    try:
+        values = json.loads(path.read_text()) if path else {}
+        return SECTIONS[step].model_validate(values)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); write it with 'lartpc config slice {step}'") from error
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, prefix=step)}") from error
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Turn pydantic's report into one line per wrong key."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in (*filter(None, [prefix]), *item["loc"]))
+        lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
+    return "; ".join(lines)
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of the configuration, as kept in workflow/schemas/."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,312 @@
+"""THE contract: every product of an event, with its columns, their dtype, shape, unit and meaning.
+
+Positions are in voxel units of the image's box (`geometry.Box`), energies in MeV, times in ns.
+The tables at the end of the chain are in cm. An index column (`particle`, `fragment`, ...) is the
+row of that product in the same event, or `vocab.NONE`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.geometry import Box
+from lartpc.vocab import NONE, CreationProcess, PointKind, Semantic, Species
+
+SCHEMA_VERSION = "1.0"
+"""Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version."""
+
+Columns = dict[str, NDArray[Any]]
+"""The columns of one product of one event, all of the same length."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: numpy dtype, unit, meaning, shape of a row, enumeration and value for "none"."""
+
+    dtype: str
+    unit: str
+    description: str
+    shape: tuple[int, ...] = ()
+    codes: type[IntEnum] | None = None
+    none: int = 0
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product: what a row is, its columns, and the product it is aligned with row by row."""
+
+    row: str
+    columns: Mapping[str, Column]
+    per: str | None = None
+
+
+def _scalar(dtype: str, unit: str, description: str) -> Column:
+    return Column(dtype, unit, description)
+
+
+def _index(of: str) -> Column:
+    return Column("i4", "", f"row of the {of} in this event; -1: none", none=NONE)
+
+
+def _code(codes: type[IntEnum], description: str) -> Column:
+    return Column("i1", "", description, codes=codes, none=NONE)
+
+
+def _vector(unit: str, description: str) -> Column:
+    return Column("f4", unit, description, shape=(3,))
+
+
+_NUM_VOXELS = _scalar("i4", "", "number of voxels")
+_ENERGY = _scalar("f4", "MeV", "deposited energy, summed over the voxels")
+_SEMANTIC = _code(Semantic, "voxel class")
+_START = _vector("voxel", "start point")
+_END = _vector("voxel", "end point; of a shower, the voxel farthest from its start")
+
+PRODUCTS: dict[str, Product] = {
+    # -- written by ingest ---------------------------------------------------------------------
+    "event": Product(
+        "the event (one row)",
+        {
+            "run": _scalar("i8", "", "run number in the source, 0 where it has none"),
+            "subrun": _scalar("i8", "", "subrun number in the source, 0 where it has none"),
+            "event": _scalar("i8", "", "event number in the source; it may repeat"),
+            "num_steps": _scalar("i8", "", "energy-depositing steps read from the source"),
+            "energy_mev": _scalar("f8", "MeV", "energy of all steps of the source"),
+            "energy_outside_mev": _scalar("f8", "MeV", "of it, energy outside the imaged box"),
+            "energy_below_mev": _scalar("f8", "MeV", "of it, energy in voxels below the threshold"),
+        },
+    ),
+    "voxel": Product(
+        "a voxel with energy, sorted by coordinate (x slowest)",
+        {
+            "coord": Column("i4", "voxel", "voxel indices x, y, z", shape=(3,)),
+            "energy": _scalar("f4", "MeV", "deposited energy"),
+        },
+    ),
+    "truth_voxel": Product(
+        "true labels of a voxel",
+        {
+            "semantic": _SEMANTIC,
+            "fragment": _index("truth_fragment"),
+            "particle": _index("truth_particle"),
+            "interaction": _index("truth_interaction"),
+        },
+        per="voxel",
+    ),
+    "truth_fragment": Product(
+        "a connected piece of a true particle",
+        {
+            "semantic": _SEMANTIC,
+            "particle": _index("truth_particle"),
+            "interaction": _index("truth_interaction"),
+            "is_primary": _scalar("i1", "", "1: the piece of its particle that comes first in time"),
+            "num_voxels": _NUM_VOXELS,
+            "energy": _ENERGY,
+            "start_point": _START,
+            "end_point": _END,
+        },
+    ),
+    "truth_particle": Product(
+        "a true particle with voxels; a shower is one particle with all its descendants",
+        {
+            "track_id": _scalar("i8", "", "identifier in the source"),
+            "parent_track_id": _scalar("i8", "", "identifier of the parent in the source; -1: none"),
+            "pdg": _scalar("i4", "", "Monte-Carlo particle number (PDG)"),
+            "species": _code(Species, "species; -1: none of them"),
+            "semantic": _SEMANTIC,
+            "process": _code(CreationProcess, "creation process"),
+            "interaction": _index("truth_interaction"),
+            "is_primary": _scalar("i1", "", "1: leaves the vertex of its interaction"),
+            "num_voxels": _NUM_VOXELS,
+            "energy": _ENERGY,
+            "energy_init": _scalar("f4", "MeV", "kinetic energy at creation"),
+            "momentum": _vector("MeV/c", "momentum at creation"),
+            "start_point": _START,
+            "end_point": _END,
+            "time": _scalar("f8", "ns", "time of creation"),
+        },
+    ),
+    "truth_interaction": Product(
+        "a true interaction: everything that comes from one generated vertex",
+        {
+            "vertex": _vector("voxel", "position of the vertex; it may lie outside the box"),
+            "num_particles": _scalar("i4", "", "particles with voxels"),
+            "num_primaries": _scalar("i4", "", "primary particles with voxels"),
+            "energy": _ENERGY,
+        },
+    ),
+    "truth_point": Product(
+        "a true end of a particle, the target of the PPN",
+        {
+            "position": _vector("voxel", "position"),
+            "semantic": _code(Semantic, "class of the particle"),
+            "kind": _code(PointKind, "start or end"),
+            "particle": _index("truth_particle"),
+        },
+    ),
+    # -- written by segment --------------------------------------------------------------------
+    "semantic": Product(
+        "predicted class of a voxel",
+        {
+            "score": Column("f4", "", "softmax score of each voxel class", shape=(len(Semantic),)),
+            "label": _code(Semantic, "class of the highest score"),
+        },
+        per="voxel",
+    ),
+    "proposal": Product(
+        "a raw point proposal of the PPN above a low floor",
+        {
+            "position": _vector("voxel", "proposed position"),
+            "score": _scalar("f4", "", "score that a true point is near"),
+            "class_score": Column("f4", "", "softmax score of each class", shape=(len(Semantic),)),
+            "end_score": _scalar("f4", "", "score of end against start"),
+        },
+    ),
+    # -- written by points ---------------------------------------------------------------------
+    "point": Product(
+        "a predicted start or end of a particle",
+        {
+            "position": _vector("voxel", "position"),
+            "score": _scalar("f4", "", "score that the point is real"),
+            "class_score": Column("f4", "", "score of each class", shape=(len(Semantic),)),
+            "semantic": _code(Semantic, "class of the highest score"),
+            "end_score": _scalar("f4", "", "score of end against start"),
+            "kind": _code(PointKind, "start or end"),
+        },
+    ),
+    # -- written by cluster --------------------------------------------------------------------
+    "group": Product(
+        "membership of a voxel",
+        {"fragment": _index("fragment"), "particle": _index("particle")},
+        per="voxel",
+    ),
+    "fragment": Product(
+        "a connected piece of one class",
+        {
+            "semantic": _SEMANTIC,
+            "particle": _index("particle"),
+            "primary_score": _scalar("f4", "", "score that it is the first piece of its particle"),
+            "num_voxels": _NUM_VOXELS,
+            "energy": _ENERGY,
+            "start_point": _START,
+            "end_point": _END,
+        },
+    ),
+    "particle": Product(
+        "a reconstructed particle",
+        {
+            "semantic": _SEMANTIC,
+            "num_voxels": _NUM_VOXELS,
+            "num_fragments": _scalar("i4", "", "number of fragments"),
+            "energy": _ENERGY,
+            "start_point": _START,
+            "end_point": _END,
+            "start_direction": _vector("", "unit vector at the start; 0 where undefined"),
+        },
+    ),
+    # -- written by interact -------------------------------------------------------------------
+    "identity": Product(
+        "what a reconstructed particle is",
+        {
+            "interaction": _index("interaction"),
+            "species": _code(Species, "species of the highest score that the class allows"),
+            "species_score": Column("f4", "", "score of each species", shape=(len(Species),)),
+            "is_primary": _scalar("i1", "", "1: leaves the vertex of its interaction"),
+            "primary_score": _scalar("f4", "", "score of primary"),
+        },
+        per="particle",
+    ),
+    "interaction": Product(
+        "a reconstructed interaction",
+        {
+            "vertex": _vector("voxel", "position of the vertex"),
+            "num_particles": _scalar("i4", "", "number of particles"),
+            "num_primaries": _scalar("i4", "", "number of primary particles"),
+            "energy": _ENERGY,
+        },
+    ),
+}
+
+IMAGE = ("event", "voxel")
+"""What ingest writes for every source."""
+
+TRUTH = (
+    "truth_voxel",
+    "truth_fragment",
+    "truth_particle",
+    "truth_interaction",
+    "truth_point",
+)
+"""What ingest writes besides, where the source has truth."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event: its identity (`file_uid`, `entry`), its box, and the products it has so far."""
+
+    file_uid: str
+    entry: int
+    box: Box
+    products: Mapping[str, Columns] = field(default_factory=dict)
+
+    def __getitem__(self, product: str) -> Columns:
+        return self.products[product]
+
+    def __contains__(self, product: str) -> bool:
+        return product in self.products
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.products)
+
+    @property
+    def num_voxels(self) -> int:
+        """Number of voxels."""
+        return len(self.products["voxel"]["energy"])
+
+    def with_products(self, products: Mapping[str, Columns]) -> "Event":
+        """Return the event with further products, or with others of the same name."""
+        return Event(self.file_uid, self.entry, self.box, {**self.products, **products})
+
+
+def num_rows(columns: Columns) -> int:
+    """Return the number of rows of a product."""
+    return len(next(iter(columns.values())))
+
+
+def empty(product: str, rows: int = 0) -> Columns:
+    """Return `rows` rows of a product that say nothing: zeros, and -1 for indices and codes."""
+    return {
+        name: np.full((rows, *column.shape), column.none, column.dtype)
+        for name, column in PRODUCTS[product].columns.items()
+    }
+
+
+def conform(product: str, columns: Mapping[str, Any]) -> Columns:
+    """Check a product against the contract and return it with the contract's dtypes.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, unknown, of the wrong shape, or of another length than the rest.
+    """
+    expected = PRODUCTS[product].columns
+    if set(columns) != set(expected):
+        raise ValueError(
+            f"product '{product}' must have the columns {sorted(expected)}, got {sorted(columns)}"
+        )
+    out: Columns = {}
+    length: int | None = None
+    for name, column in expected.items():
+        value = np.asarray(columns[name])
+        if value.shape[1:] != column.shape or (length is not None and len(value) != length):
+            raise ValueError(
+                f"column '{product}.{name}' must have shape "
+                f"({length if length is not None else 'N'}, *{column.shape}), got {value.shape}"
+            )
+        length = len(value)
+        out[name] = np.ascontiguousarray(value, column.dtype)
+    return out

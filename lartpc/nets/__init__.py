@@ -1,0 +1,1 @@
+"""Networks and the blocks they are made of; pure torch, no files."""

@@ -1,0 +1,1 @@
+"""The verbs, written once each for all stages: they own files, loops, progress and provenance."""

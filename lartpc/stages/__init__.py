@@ -1,0 +1,64 @@
+"""The data flow: which stage reads and writes which products. Importing it needs no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from lartpc.event import IMAGE, PRODUCTS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the chain. `version` goes up whenever the stage's output changes."""
+
+    name: str
+    version: int
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    learned: bool
+
+    def module(self) -> ModuleType:
+        """Import the stage's functions (this imports torch)."""
+        return import_module(f"lartpc.stages.{self.name}")
+
+
+CHAIN = (
+    Stage("segment", 1, ("voxel",), ("semantic", "proposal"), learned=True),
+    Stage("points", 1, ("voxel", "semantic", "proposal"), ("point",), learned=False),
+    Stage("cluster", 1, ("voxel", "semantic", "point"), ("group", "fragment", "particle"), learned=True),
+    Stage("interact", 1, ("voxel", "group", "particle"), ("identity", "interaction"), learned=True),
+)
+
+INGEST_VERSION = 1
+"""Version of what `ingest` writes."""
+
+
+def stage(name: str) -> Stage:
+    """Return the row of CHAIN with this name, or raise ValueError naming those there are."""
+    for row in CHAIN:
+        if row.name == name:
+            return row
+    raise ValueError(f"unknown stage '{name}'; the stages are {', '.join(s.name for s in CHAIN)}")
+
+
+def writer_of(product: str) -> str:
+    """Return the name of the step that writes a product."""
+    return next((row.name for row in CHAIN if product in row.writes), "ingest")
+
+
+def upstream_of(row: Stage) -> tuple[Stage, ...]:
+    """Return the stages whose products this one reads, in the order of the chain."""
+    return tuple(other for other in CHAIN if set(other.writes) & set(row.reads))
+
+
+def _check(chain: Sequence[Stage]) -> None:
+    written = set(IMAGE)
+    for row in chain:
+        assert set(row.reads) <= written, f"{row.name} reads {set(row.reads) - written} before it is written"
+        assert not set(row.writes) & written, f"{row.name} writes {set(row.writes) & written} again"
+        assert set(row.writes) <= set(PRODUCTS), f"{row.name} writes a product unknown to event.py"
+        written |= set(row.writes)
+
+
+_check(CHAIN)

@@ -1,0 +1,344 @@
+"""The event store: HDF5 files that each hold what one step adds to the events of one shard.
+
+A product is a group of flat columns with `offsets` (events + 1): event `i` owns the rows
+`offsets[i]:offsets[i + 1]`. Files of the same shard are overlaid by `open_events`. A file is written
+beside its final name and renamed when whole, so what exists is complete.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import __version__
+from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, Event, conform, empty, num_rows
+from lartpc.geometry import Box
+from lartpc.stages import writer_of
+
+CHUNK_ROWS = 16_384
+FLUSH_ROWS = 262_144
+QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
+
+
+def digest(path: Path) -> str:
+    """Return the BLAKE2b digest (16 bytes, hex) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def git_revision() -> str:
+    """Return the git revision of the package's checkout, or an empty string outside one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
+
+
+def provenance(
+    step: str,
+    version: int,
+    *,
+    config: Mapping[str, Any],
+    inputs: Iterable[Path] = (),
+    weights: Path | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Return the root attributes that say how a file came to be."""
+    return {
+        "step": step,
+        "schema_version": SCHEMA_VERSION,
+        "step_version": version,
+        "package_version": __version__,
+        "git_revision": git_revision(),
+        "config": json.dumps(config, sort_keys=True),
+        "inputs": json.dumps({path.name: digest(path) for path in inputs}),
+        "weights": digest(weights) if weights else "",
+        "seed": -1 if seed is None else seed,
+    }
+
+
+class EventWriter:
+    """Write the products of one step, event by event, with bounded memory.
+
+    Use as a context manager: leaving it normally completes the file, an exception removes it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        products: Sequence[str],
+        *,
+        file_uid: str,
+        box: Box,
+        attrs: Mapping[str, Any],
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        self._file = h5py.File(self._part, "w")
+        self._file.attrs.update(dict(attrs))
+        self._file.attrs["file_uid"] = file_uid
+        self._file.attrs["box"] = json.dumps(box.as_dict())
+        self._products = tuple(products)
+        self._buffer: dict[str, list[Columns]] = {name: [] for name in self._products}
+        self._buffered = 0
+        self._offsets: dict[str, list[int]] = {name: [0] for name in self._products}
+        self._entries: list[int] = []
+        self._quarantine: list[tuple[int, str]] = []
+        for name in self._products:
+            self._create(name)
+
+    def append(self, entry: int, products: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add an event: its entry number in the source and all products of the step.
+
+        Raises
+        ------
+        ValueError
+            A product is missing, or does not conform to `event.PRODUCTS`.
+        """
+        if set(products) != set(self._products):
+            raise ValueError(
+                f"entry {entry}: expected products {sorted(self._products)}, got {sorted(products)}"
+            )
+        conformed = {name: conform(name, products[name]) for name in self._products}
+        self._entries.append(entry)
+        for name, columns in conformed.items():
+            rows = num_rows(columns)
+            self._buffer[name].append(columns)
+            self._offsets[name].append(self._offsets[name][-1] + rows)
+            self._buffered += rows
+        if self._buffered >= FLUSH_ROWS:
+            self._flush()
+
+    def quarantine(self, entry: int, reason: str, products: Mapping[str, Columns] | None = None) -> None:
+        """Record that an event cannot be used and why; it keeps its place, with empty products.
+
+        `products` replaces the emptiness where a product must stay aligned with another one.
+        """
+        self.append(entry, products or {name: empty(name) for name in self._products})
+        self._quarantine.append((entry, reason))
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Set a further root attribute, such as a timing known only at the end."""
+        self._file.attrs[name] = value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+            return
+        self._flush()
+        for name, offsets in self._offsets.items():
+            self._file[name].create_dataset("offsets", data=np.asarray(offsets, "i8"))
+        self._file.create_dataset("entry", data=np.asarray(self._entries, "i8"))
+        self._file.create_dataset("quarantine", data=np.array(self._quarantine, QUARANTINE))
+        self._file.close()
+        complete(self._part, self.path)
+
+    def _create(self, product: str) -> None:
+        group = self._file.create_group(product)
+        group.attrs["row"] = PRODUCTS[product].row
+        for name, column in PRODUCTS[product].columns.items():
+            data = group.create_dataset(
+                name,
+                shape=(0, *column.shape),
+                maxshape=(None, *column.shape),
+                chunks=(CHUNK_ROWS, *column.shape),
+                dtype=column.dtype,
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+            )
+            data.attrs["unit"] = column.unit
+            data.attrs["description"] = column.description
+            if column.codes:
+                data.attrs["codes"] = json.dumps({code.name.lower(): int(code) for code in column.codes})
+
+    def _flush(self) -> None:
+        for product, pieces in self._buffer.items():
+            if not pieces:
+                continue
+            for name in PRODUCTS[product].columns:
+                rows = np.concatenate([piece[name] for piece in pieces])
+                data = self._file[product][name]
+                start = data.shape[0]
+                data.resize(start + len(rows), axis=0)
+                data[start:] = rows
+            pieces.clear()
+        self._buffered = 0
+
+
+def complete(part: Path, path: Path) -> None:
+    """Make a file that was written under a temporary name durable, and give it its final name."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One file under the overlay."""
+
+    path: Path
+    file: h5py.File
+
+    def block(self, product: str, start: int, stop: int) -> list[Columns]:
+        """Read the rows of the events `start:stop` at once and cut them into events."""
+        group = self.file[product]
+        offsets: NDArray[np.int64] = group["offsets"][start : stop + 1]
+        cuts = offsets[1:-1] - offsets[0]
+        pieces = {
+            name: np.split(group[name][offsets[0] : offsets[-1]], cuts) for name in PRODUCTS[product].columns
+        }
+        return [{name: pieces[name][i] for name in pieces} for i in range(stop - start)]
+
+
+class Events(Sequence[Event]):
+    """The events of one shard: an overlay of the files that its steps wrote. Read-only."""
+
+    def __init__(self, layers: Sequence[_Layer]) -> None:
+        self._layers = tuple(layers)
+        first = layers[0].file
+        self.file_uid = str(first.attrs["file_uid"])
+        self.box = Box.from_dict(json.loads(first.attrs["box"]))
+        self.entries: NDArray[np.int64] = first["entry"][:]
+        self._home: dict[str, _Layer] = {}
+        for layer in layers:
+            for name in layer.file:
+                if name in PRODUCTS:
+                    self._home[name] = layer
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Names of the products there are."""
+        return tuple(self._home)
+
+    def require(self, products: Iterable[str]) -> None:
+        """Raise ValueError if a product is missing, naming the step that writes it."""
+        missing = [name for name in products if name not in self._home]
+        if missing:
+            steps = ", ".join(f"'{name}' (written by {writer_of(name)})" for name in missing)
+            files = ", ".join(str(layer.path) for layer in self._layers)
+            raise ValueError(f"{self.file_uid}: no product {steps} in {files}; give that step's file too")
+
+    def quarantined(self) -> dict[int, tuple[str, str]]:
+        """Return the events set aside so far: entry → (step, reason)."""
+        found: dict[int, tuple[str, str]] = {}
+        for layer in self._layers:
+            step = str(layer.file.attrs["step"])
+            for row in layer.file["quarantine"][:]:
+                found.setdefault(int(row["entry"]), (step, row["reason"].decode()))
+        return found
+
+    def attributes(self) -> dict[str, dict[str, Any]]:
+        """Return the root attributes of each file by the step that wrote it."""
+        return {str(layer.file.attrs["step"]): dict(layer.file.attrs) for layer in self._layers}
+
+    def num_voxels(self) -> NDArray[np.int64]:
+        """Return the number of voxels of each event (events,), without reading the voxels."""
+        sizes: NDArray[np.int64] = np.diff(self._home["voxel"].file["voxel"]["offsets"][:])
+        return sizes
+
+    def block(self, start: int, stop: int, products: Sequence[str] | None = None) -> list[Event]:
+        """Read the events `start:stop` with some products (all of them by default)."""
+        names = self.products if products is None else products
+        self.require(names)
+        columns = {name: self._home[name].block(name, start, stop) for name in names}
+        return [
+            Event(
+                self.file_uid,
+                int(self.entries[start + i]),
+                self.box,
+                {name: columns[name][i] for name in names},
+            )
+            for i in range(stop - start)
+        ]
+
+    def stream(self, products: Sequence[str] | None = None, block: int = 64) -> Iterator[Event]:
+        """Read all events in order, `block` at a time."""
+        for start in range(0, len(self), block):
+            yield from self.block(start, min(start + block, len(self)), products)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        return self.block(index, index + 1)[0]
+
+    def close(self) -> None:
+        """Close the files."""
+        for layer in self._layers:
+            layer.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_events(*paths: Path) -> Events:
+    """Open files of one shard as one view; of two files with the same product the later one counts.
+
+    Raises
+    ------
+    ValueError
+        A file is not an event store, is of another major schema version, or holds other events.
+    """
+    layers: list[_Layer] = []
+    for path in paths:
+        layer = _Layer(path, _open(path))
+        layers.append(layer)
+        first = layers[0].file
+        if (
+            layer.file.attrs["file_uid"] != first.attrs["file_uid"]
+            or layer.file.attrs["box"] != first.attrs["box"]
+            or not np.array_equal(layer.file["entry"][:], first["entry"][:])
+        ):
+            raise ValueError(
+                f"{path} holds other events ({layer.file.attrs['file_uid']}) than "
+                f"{paths[0]} ({first.attrs['file_uid']}); give files of one shard"
+            )
+    if not layers:
+        raise ValueError("no event file was given")
+    return Events(layers)
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
+    version = str(file.attrs.get("schema_version", ""))
+    if "file_uid" not in file.attrs or not version:
+        raise ValueError(f"{path} is not an event store; make one with 'lartpc ingest'")
+    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise ValueError(f"{path} has schema {version}, this lartpc reads {SCHEMA_VERSION}; ingest it again")
+    return file

@@ -1,0 +1,62 @@
+"""The words of the field as integer enumerations, shared by every product, table and network."""
+
+from enum import IntEnum
+
+NONE = -1
+"""The value of an index or class that does not exist: a voxel in no particle, a particle of no species."""
+
+
+class Semantic(IntEnum):
+    """Voxel class, numbered as in PILArNet-M (arXiv:2502.02558)."""
+
+    SHOWER = 0
+    TRACK = 1
+    MICHEL = 2
+    DELTA = 3
+    LOW_ENERGY = 4
+
+
+class Species(IntEnum):
+    """Particle species, numbered as in PILArNet-M v2 (arXiv:2512.01324)."""
+
+    PHOTON = 0
+    ELECTRON = 1
+    MUON = 2
+    PION = 3
+    PROTON = 4
+
+
+class PointKind(IntEnum):
+    """Which end of its particle a point marks; showers have a start only."""
+
+    START = 0
+    END = 1
+
+
+class CreationProcess(IntEnum):
+    """How a particle came to be, in the classes that labelling needs."""
+
+    PRIMARY = 0
+    IONISATION = 1
+    PHOTO_ELECTRIC = 2
+    COMPTON = 3
+    CONVERSION = 4
+    BREMSSTRAHLUNG = 5
+    ANNIHILATION = 6
+    DECAY = 7
+    CAPTURE = 8
+    HADRONIC = 9
+    OTHER = 10
+
+
+PDG_TO_SPECIES = {
+    22: Species.PHOTON,
+    11: Species.ELECTRON,
+    -11: Species.ELECTRON,
+    13: Species.MUON,
+    -13: Species.MUON,
+    211: Species.PION,
+    -211: Species.PION,
+    2212: Species.PROTON,
+}
+"""Monte-Carlo particle numbers (PDG review, section 45) to species; all others have none."""
