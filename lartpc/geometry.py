@@ -36,7 +36,8 @@ class Box:
 
     def to_cm(self, position: ArrayLike) -> NDArray[np.float64]:
         """Turn positions (..., 3) in voxel units into cm."""
-        return np.add(np.asarray(position, np.float64) * self.voxel_size_cm, np.asarray(self.origin_cm))
+        scaled: NDArray[np.float64] = np.asarray(position, np.float64) * self.voxel_size_cm
+        return np.add(scaled, np.asarray(self.origin_cm))
 
     def contains(self, position: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each position (..., 3) in voxel units whether it lies in the box."""

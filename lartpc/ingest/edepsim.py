@@ -1,0 +1,143 @@
+"""edep-sim steps in HDF5, the input of larnd-sim: cm, MeV, µs; old and new field names.
+
+The names are those of larnd-sim's converter (cli/dumpTree.py), from 2020 to today.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
+from lartpc.vocab import CreationProcess
+
+LOOKS_FOR = "HDF5 with 'segments' that have 'event_id' or 'eventID', 'x_start' and 'dE'"
+NS_PER_US = 1000.0
+
+SEGMENTS: Aliases = {
+    "event_id": ("event_id", "eventID"),
+    "track_id": ("traj_id", "trackID"),
+    "pdg": ("pdg_id", "pdgId"),
+    **{f"{axis}_{side}": (f"{axis}_{side}",) for axis in "xyz" for side in ("start", "end")},
+    "energy": ("dE",),
+    # `t*` is overwritten by the drift simulation, `t0*` stays the time of the step
+    "time": ("t0_start", "t0", "t_start"),
+}
+TRAJECTORIES: Aliases = {
+    "event_id": ("event_id", "eventID"),
+    "track_id": ("traj_id", "trackID"),
+    "parent_id": ("parent_id", "parentID"),
+    "pdg": ("pdg_id", "pdgId"),
+    "process": ("start_process",),
+    "subprocess": ("start_subprocess",),
+    "energy": ("E_start",),
+    "position": ("xyz_start",),
+    "momentum": ("pxyz_start",),
+    "time": ("t_start",),
+    "interaction": ("vertex_id", "vertexID"),
+}
+VERTICES: Aliases = {"event_id": ("event_id", "eventID")}
+
+# G4ProcessType.hh
+NOT_DEFINED, ELECTROMAGNETIC, HADRONIC, DECAY = 0, 2, 4, 6
+# G4EmProcessSubType.hh; 3 and 4: bremsstrahlung and direct pair production by a charged particle
+EM_SUBTYPES = {
+    2: CreationProcess.IONISATION,
+    3: CreationProcess.BREMSSTRAHLUNG,
+    4: CreationProcess.CONVERSION,
+    5: CreationProcess.ANNIHILATION,
+    12: CreationProcess.PHOTO_ELECTRIC,
+    13: CreationProcess.COMPTON,
+    14: CreationProcess.CONVERSION,
+}
+# G4HadronicProcessType.hh: muon atomic capture, hadron and lepton at rest
+CAPTURE_SUBTYPES = (132, 151, 152)
+
+
+class EdepSimReader:
+    """Reader of edep-sim HDF5; see `steps.Reader`. Truth needs `trajectories` with start processes."""
+
+    centre_cm: tuple[float, float, float] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_hdf5(path)
+        self._segments = Table(path, self._file, "segments", SEGMENTS, optional=("time",))
+        tables = [self._segments]
+        self.has_truth = {"start_process", "start_subprocess"} <= set(fields(self._file, "trajectories"))
+        if self.has_truth:
+            self._trajectories = Table(path, self._file, "trajectories", TRAJECTORIES)
+            tables.append(self._trajectories)
+        if fields(self._file, "vertices"):
+            tables.append(Table(path, self._file, "vertices", VERTICES))
+        self._ids, self._rows = index_events(tables)
+
+    @property
+    def num_events(self) -> int:
+        """Number of events."""
+        return len(self._ids)
+
+    def identity(self, entry: int) -> tuple[int, int, int]:
+        """Return run, subrun and event number of an entry."""
+        return 0, 0, int(self._ids[entry])
+
+    def read(self, entry: int) -> Steps:
+        """Read one event; ValueError if its rows make no sense."""
+        event = int(self._ids[entry])
+        rows = self._segments.columns(*self._rows[0][entry])
+        rows.setdefault("time", np.zeros(len(rows["energy"])))
+        return build_steps(
+            rows,
+            event=event,
+            length_in_cm=1.0,
+            time_in_ns=NS_PER_US,
+            trajectories=self._read_trajectories(entry, event) if self.has_truth else None,
+        )
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
+        return bounds_cm(self._segments, 1.0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read_trajectories(self, entry: int, event: int) -> Trajectories:
+        rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])
+        energy_T = rows["energy"].astype(np.float64)
+        momentum2_T = (rows["momentum"].astype(np.float64) ** 2).sum(axis=-1)
+        mass_T = np.sqrt(np.maximum(energy_T**2 - momentum2_T, 0.0))
+        # p² / (E + m) is E - m without its cancellation, which the file's single precision would show
+        kinetic_T = momentum2_T / np.maximum(energy_T + mass_T, np.finfo(np.float64).tiny)
+        return build_trajectories(
+            rows,
+            event=event,
+            kinetic_energy=kinetic_T,
+            process=creation_process(rows["process"], rows["subprocess"], rows["parent_id"]),
+            length_in_cm=1.0,
+            time_in_ns=NS_PER_US,
+        )
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether the file has edep-sim's segments."""
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path) as file:
+        names = set(fields(file, "segments"))
+        return {"x_start", "dE"} <= names and bool({"event_id", "eventID"} & names)
+
+
+def creation_process(process: ArrayLike, subprocess: ArrayLike, parent_id: ArrayLike) -> IntArray:
+    """Turn Geant4's process and subprocess codes (T,) into `vocab.CreationProcess`."""
+    process_T, subprocess_T = np.asarray(process), np.asarray(subprocess)
+    found_T = np.full(process_T.shape, int(CreationProcess.OTHER), np.int64)
+    for subtype, meaning in EM_SUBTYPES.items():
+        found_T[(process_T == ELECTROMAGNETIC) & (subprocess_T == subtype)] = meaning
+    found_T[process_T == HADRONIC] = CreationProcess.HADRONIC
+    found_T[(process_T == HADRONIC) & np.isin(subprocess_T, CAPTURE_SUBTYPES)] = CreationProcess.CAPTURE
+    found_T[process_T == DECAY] = CreationProcess.DECAY
+    found_T[(process_T == NOT_DEFINED) | (np.asarray(parent_id) < 0)] = CreationProcess.PRIMARY
+    return found_T

@@ -1,0 +1,152 @@
+"""Steps of our own Geant4 simulation (`lartpc simulate`): mm, MeV, ns, with full truth."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.steps import FloatArray, IntArray, Steps, build_steps, build_trajectories
+from lartpc.vocab import CreationProcess
+
+FORMAT = "lartpc-geant4-steps"
+"""Value of the root attribute `format`. The first files lack it and are known by their fields."""
+
+LOOKS_FOR = (
+    f"HDF5 with root attribute format='{FORMAT}', or with 'trajectories' that have 'process' and "
+    "'interaction_id'"
+)
+CM_PER_MM = 0.1
+
+SEGMENTS: Aliases = {
+    "event_id": ("event_id",),
+    "track_id": ("traj_id",),
+    "pdg": ("pdg_id",),
+    **{f"{axis}_{side}": (f"{axis}_{side}",) for axis in "xyz" for side in ("start", "end")},
+    "energy": ("dE",),
+    "time": ("t0",),
+}
+TRAJECTORIES: Aliases = {
+    "event_id": ("event_id",),
+    "track_id": ("traj_id",),
+    "parent_id": ("parent_id",),
+    "pdg": ("pdg_id",),
+    "process": ("process",),
+    "kinetic_energy": ("ke",),
+    "position": ("xyz_start",),
+    "momentum": ("p_start",),
+    "time": ("t_start",),
+    "interaction": ("interaction_id",),
+}
+EVENT: Aliases = {"event_id": ("event_id",)}
+
+PROCESSES = {
+    "primary": CreationProcess.PRIMARY,
+    "eIoni": CreationProcess.IONISATION,
+    "muIoni": CreationProcess.IONISATION,
+    "hIoni": CreationProcess.IONISATION,
+    "ionIoni": CreationProcess.IONISATION,
+    "phot": CreationProcess.PHOTO_ELECTRIC,
+    "compt": CreationProcess.COMPTON,
+    "conv": CreationProcess.CONVERSION,
+    "muPairProd": CreationProcess.CONVERSION,
+    "hPairProd": CreationProcess.CONVERSION,
+    "eBrem": CreationProcess.BREMSSTRAHLUNG,
+    "muBrems": CreationProcess.BREMSSTRAHLUNG,
+    "hBrems": CreationProcess.BREMSSTRAHLUNG,
+    "annihil": CreationProcess.ANNIHILATION,
+    "Decay": CreationProcess.DECAY,
+    "DecayWithSpin": CreationProcess.DECAY,
+    "RadioactiveDecay": CreationProcess.DECAY,
+    "hadElastic": CreationProcess.HADRONIC,
+    "nCapture": CreationProcess.HADRONIC,
+}
+"""Names of Geant4 11 processes; further ones are known by their ending."""
+
+ENDINGS = {
+    "CaptureAtRest": CreationProcess.CAPTURE,
+    "AbsorptionAtRest": CreationProcess.CAPTURE,
+    "Inelastic": CreationProcess.HADRONIC,
+    "Nuclear": CreationProcess.HADRONIC,
+}
+
+
+def creation_process(name: str) -> CreationProcess:
+    """Return the class of a Geant4 process name."""
+    if name in PROCESSES:
+        return PROCESSES[name]
+    return next(
+        (process for ending, process in ENDINGS.items() if name.endswith(ending)), CreationProcess.OTHER
+    )
+
+
+class Geant4Reader:
+    """Reader of `lartpc simulate` files; see `steps.Reader`."""
+
+    has_truth = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_hdf5(path)
+        self._segments = Table(path, self._file, "segments", SEGMENTS)
+        self._trajectories = Table(path, self._file, "trajectories", TRAJECTORIES)
+        tables = [self._segments, self._trajectories]
+        if "event" in self._file:
+            tables.append(Table(path, self._file, "event", EVENT))
+        self._ids, (self._segment_rows, self._trajectory_rows, *_) = index_events(tables)
+        centre = self._file.attrs.get("centre_cm")
+        self.centre_cm = None if centre is None else (float(centre[0]), float(centre[1]), float(centre[2]))
+
+    @property
+    def num_events(self) -> int:
+        """Number of events."""
+        return len(self._ids)
+
+    def identity(self, entry: int) -> tuple[int, int, int]:
+        """Return run, subrun and event number of an entry."""
+        return 0, 0, int(self._ids[entry])
+
+    def read(self, entry: int) -> Steps:
+        """Read one event; ValueError if its rows make no sense."""
+        event = int(self._ids[entry])
+        rows = self._trajectories.columns(*self._trajectory_rows[entry])
+        trajectories = build_trajectories(
+            rows,
+            event=event,
+            kinetic_energy=rows["kinetic_energy"],
+            process=_processes(rows["process"]),
+            length_in_cm=CM_PER_MM,
+            time_in_ns=1.0,
+        )
+        return build_steps(
+            self._segments.columns(*self._segment_rows[entry]),
+            event=event,
+            length_in_cm=CM_PER_MM,
+            time_in_ns=1.0,
+            trajectories=trajectories,
+        )
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
+        return bounds_cm(self._segments, CM_PER_MM)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether the file is one of ours."""
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path) as file:
+        written = file.attrs.get("format")
+        if written is not None:
+            return (written.decode() if isinstance(written, bytes) else str(written)) == FORMAT
+        return {"process", "interaction_id"} <= set(fields(file, "trajectories"))
+
+
+def _processes(names: Any) -> IntArray:
+    found, index = np.unique(names, return_inverse=True)
+    codes = [creation_process(name.decode() if isinstance(name, bytes) else str(name)) for name in found]
+    return np.array(codes, np.int64)[index]

@@ -1,0 +1,203 @@
+"""Energy-depositing steps of one event, as every reader returns them: cm, MeV, ns.
+
+Shape suffixes: S steps, T trajectories.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from particle import pdgid
+
+from lartpc.vocab import NONE
+
+NO_PARENT = -1
+"""Parent of a particle that leaves a generated vertex."""
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """The particles of one event (T,): what truth labels are made from.
+
+    `parent_track_id` is NO_PARENT for generated particles, `interaction` is the number of the
+    generated vertex or NONE where only the ancestors carry it, `process` holds
+    `vocab.CreationProcess`. Kinetic energy [MeV], momentum (T, 3) [MeV/c], position (T, 3) [cm] and
+    time [ns] are those at creation.
+    """
+
+    track_id: IntArray
+    parent_track_id: IntArray
+    pdg: IntArray
+    process: IntArray
+    kinetic_energy: FloatArray
+    momentum: FloatArray
+    position: FloatArray
+    time: FloatArray
+    interaction: IntArray
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one event: start and end (S, 3) [cm], energy (S,) [MeV], time (S,) [ns].
+
+    `trajectories` is None where the source has steps only.
+    """
+
+    run: int
+    subrun: int
+    event: int
+    start: FloatArray
+    end: FloatArray
+    energy: FloatArray
+    time: FloatArray
+    track_id: IntArray
+    pdg: IntArray
+    trajectories: Trajectories | None = None
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def check(self) -> None:
+        """Raise ValueError if a position, time or energy is not finite, or an energy is negative."""
+        for name in ("start", "end", "energy", "time"):
+            bad = ~np.isfinite(getattr(self, name))
+            if bad.any():
+                row = int(np.argwhere(bad)[0, 0])
+                raise ValueError(f"event {self.event}: the {name} of step {row} is not finite")
+        if (self.energy < 0).any():
+            row = int(np.argmax(self.energy < 0))
+            raise ValueError(
+                f"event {self.event}: the energy of step {row} is negative ({self.energy[row]:.6g} MeV)"
+            )
+
+
+class Reader(Protocol):
+    """A source of events. Opening it checks the fields; reading holds a window of rows in memory.
+
+    An event is known by its entry number: event numbers may have gaps or repeat.
+    """
+
+    path: Path
+    has_truth: bool
+    centre_cm: tuple[float, float, float] | None
+    """Centre of the simulated volume, where the source states it."""
+
+    @property
+    def num_events(self) -> int:
+        """Number of events."""
+        ...
+
+    def identity(self, entry: int) -> tuple[int, int, int]:
+        """Return run, subrun and event number of an entry; 0 for what the source lacks."""
+        ...
+
+    def read(self, entry: int) -> Steps:
+        """Read one event; ValueError if its rows make no sense."""
+        ...
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+@lru_cache(maxsize=65_536)
+def _is_neutral(pdg: int) -> bool:
+    return bool(pdgid.charge(pdg) == 0)
+
+
+def is_neutral(pdg_S: IntArray) -> NDArray[np.bool_]:
+    """Tell which Monte-Carlo particle numbers stand for neutral particles."""
+    codes, index_S = np.unique(pdg_S, return_inverse=True)
+    neutral: NDArray[np.bool_] = np.array([_is_neutral(int(code)) for code in codes], bool)[index_S]
+    return neutral
+
+
+def build_steps(
+    rows: Mapping[str, Any],
+    *,
+    event: int,
+    length_in_cm: float,
+    time_in_ns: float,
+    trajectories: Trajectories | None,
+    run: int = 0,
+    subrun: int = 0,
+) -> Steps:
+    """Turn columns of a file into `Steps`, with the file's units of length and time.
+
+    `rows` holds x, y, z of `_start` and `_end`, energy, time, track_id and pdg. A neutral particle
+    deposits at the end of its step, whatever way it went before: its steps become points there.
+    """
+    start_S3 = _stack(rows, "start", length_in_cm)
+    end_S3 = _stack(rows, "end", length_in_cm)
+    pdg_S = np.asarray(rows["pdg"], np.int64)
+    start_S3 = np.where(is_neutral(pdg_S)[:, None], end_S3, start_S3)
+    return Steps(
+        run=run,
+        subrun=subrun,
+        event=event,
+        start=start_S3,
+        end=end_S3,
+        energy=np.asarray(rows["energy"], np.float64),
+        time=np.asarray(rows["time"], np.float64) * time_in_ns,
+        track_id=np.asarray(rows["track_id"], np.int64),
+        pdg=pdg_S,
+        trajectories=trajectories,
+    )
+
+
+def build_trajectories(
+    rows: Mapping[str, Any],
+    *,
+    event: int,
+    kinetic_energy: ArrayLike,
+    process: ArrayLike,
+    length_in_cm: float,
+    time_in_ns: float,
+) -> Trajectories:
+    """Turn columns of a file into `Trajectories`, sorted by track id.
+
+    A parent number of 0 or below means none where no particle carries that number.
+
+    Raises
+    ------
+    ValueError
+        A track id occurs twice.
+    """
+    track_id_T = np.asarray(rows["track_id"], np.int64)
+    order_T = np.argsort(track_id_T, kind="stable")
+    track_id_T = track_id_T[order_T]
+    if (twice := track_id_T[1:] == track_id_T[:-1]).any():
+        raise ValueError(f"event {event}: track {track_id_T[1:][twice][0]} occurs twice in the trajectories")
+    parent_T = np.asarray(rows["parent_id"], np.int64)[order_T]
+    none_T = (parent_T <= 0) & ~np.isin(parent_T, track_id_T)
+    interaction = rows.get("interaction")
+    return Trajectories(
+        track_id=track_id_T,
+        parent_track_id=np.where(none_T, NO_PARENT, parent_T),
+        pdg=np.asarray(rows["pdg"], np.int64)[order_T],
+        process=np.asarray(process, np.int64)[order_T],
+        kinetic_energy=np.asarray(kinetic_energy, np.float64)[order_T],
+        momentum=np.asarray(rows["momentum"], np.float64)[order_T],
+        position=np.asarray(rows["position"], np.float64)[order_T] * length_in_cm,
+        time=np.asarray(rows["time"], np.float64)[order_T] * time_in_ns,
+        interaction=(
+            np.full(len(order_T), NONE, np.int64)
+            if interaction is None
+            else np.asarray(interaction).astype(np.int64)[order_T]
+        ),
+    )
+
+
+def _stack(rows: Mapping[str, Any], side: str, scale: float) -> FloatArray:
+    return np.stack([np.asarray(rows[f"{axis}_{side}"], np.float64) for axis in "xyz"], axis=-1) * scale

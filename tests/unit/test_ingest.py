@@ -1,0 +1,320 @@
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lartpc.config import Ingest
+from lartpc.event import IMAGE, TRUTH
+from lartpc.ingest import open_source
+from lartpc.ingest.edepsim import EdepSimReader
+from lartpc.ingest.edepsim import creation_process as edepsim_process
+from lartpc.ingest.geant4 import FORMAT, Geant4Reader
+from lartpc.ingest.geant4 import creation_process as geant4_process
+from lartpc.run.ingest import ingest
+from lartpc.simulate.steps import EVENT, SEGMENTS, TRAJECTORIES
+from lartpc.simulate.steps import FORMAT as WRITTEN_FORMAT
+from lartpc.store import digest, open_events
+from lartpc.vocab import CreationProcess, Semantic
+
+DATA = os.environ.get("LARTPC_TEST_DATA")
+needs_data = pytest.mark.skipif(not DATA, reason="LARTPC_TEST_DATA is not set")
+
+EDEP_SEGMENTS = np.dtype(
+    [
+        ("event_id", "u4"),
+        ("traj_id", "u4"),
+        ("pdg_id", "i4"),
+        *((f"{axis}_{side}", "f4") for side in ("start", "end") for axis in "xyz"),
+        ("t_start", "f4"),
+        ("t0_start", "f8"),
+        ("dE", "f4"),
+    ]
+)
+EDEP_TRAJECTORIES = np.dtype(
+    [
+        ("event_id", "u4"),
+        ("vertex_id", "u8"),
+        ("traj_id", "u4"),
+        ("parent_id", "i4"),
+        ("E_start", "f4"),
+        ("pxyz_start", "f4", (3,)),
+        ("xyz_start", "f4", (3,)),
+        ("t_start", "f8"),
+        ("pdg_id", "i4"),
+        ("start_process", "u4"),
+        ("start_subprocess", "u4"),
+    ]
+)
+
+
+def g4_step(event, track, pdg, start, end, energy, time=0.0):
+    return (event, track, pdg, *start, *end, energy, 1.0, time)
+
+
+def g4_muon(event, y=0.0):
+    """A muon of 10 cm along x, in mm."""
+    step = g4_step(event, 1, 13, (-50, y, 0), (50, y, 0), 20.0)
+    trajectory = (event, 1, 0, 13, b"primary", 60.0, (-50, y, 0), (120, 0, 0), 0.0, 0)
+    return step, trajectory
+
+
+def write_geant4(path, steps, trajectories, events=None, **attrs):
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attrs)
+        file["segments"] = np.array(steps, SEGMENTS)
+        file["trajectories"] = np.array(trajectories, TRAJECTORIES)
+        if events is not None:
+            file["event"] = np.array([(event, 1) for event in events], EVENT)
+    return path
+
+
+@pytest.fixture
+def mixed_events(tmp_path):
+    """Entry 0 good, 1 empty, 2 with a negative energy, 3 one voxel, 4 good."""
+    good, one = g4_muon(3), g4_muon(11)
+    bad = g4_muon(9)
+    point = g4_step(11, 1, 13, (1, 1, 1), (1, 1, 1), 0.4)
+    last = g4_muon(40)
+    steps = [good[0], g4_step(9, 1, 13, (0, 0, 0), (9, 0, 0), -1.0), point, last[0]]
+    return write_geant4(
+        tmp_path / "steps.h5",
+        steps,
+        [good[1], bad[1], one[1], last[1]],
+        events=[3, 5, 9, 11, 40],
+        format=FORMAT,
+        centre_cm=(0.0, 0.0, 0.0),
+    )
+
+
+def test_reader_and_writer_agree_on_the_name_of_the_format():
+    assert FORMAT == WRITTEN_FORMAT
+
+
+def test_geant4_is_read_in_cm(mixed_events):
+    reader = open_source(mixed_events)
+    assert isinstance(reader, Geant4Reader) and reader.has_truth
+    assert reader.num_events == 5 and reader.centre_cm == (0.0, 0.0, 0.0)
+    steps = reader.read(0)
+    assert np.allclose(steps.start, [[-5, 0, 0]]) and np.allclose(steps.end, [[5, 0, 0]])
+    assert np.allclose(steps.trajectories.position, [[-5, 0, 0]])
+    assert steps.trajectories.process.tolist() == [CreationProcess.PRIMARY]
+    assert len(reader.read(1)) == 0 and len(reader.read(1).trajectories.track_id) == 0
+    # backwards too
+    assert reader.read(4).event == 40 and reader.read(0).event == 3
+    assert np.allclose(reader.bounds_cm(), [[-5, 0, 0], [5, 0, 0.1]], atol=0.11)
+    reader.close()
+
+
+def test_a_bad_event_is_set_aside_and_keeps_its_place(mixed_events, tmp_path):
+    summary = ingest(mixed_events, Ingest(), out=tmp_path / "out.h5", file_uid="shard")
+    assert (summary.num_events, summary.num_quarantined) == (5, 1)
+    assert summary.energy_mev == pytest.approx(40.4)
+    with open_events(tmp_path / "out.h5") as events:
+        assert events.file_uid == "shard" and events.products
+        assert set(events.products) == set(IMAGE + TRUTH)
+        assert events.entries.tolist() == [0, 1, 2, 3, 4]
+        assert events[:][2]["event"]["event"].tolist() == [9]
+        assert [event["event"]["event"][0] for event in events] == [3, 5, 9, 11, 40]
+        ((entry, (step, reason)),) = events.quarantined().items()
+        assert (entry, step) == (2, "ingest") and "energy of step 0 is negative" in reason
+        assert events.num_voxels()[[1, 2, 3]].tolist() == [0, 0, 1]
+        assert (events[0]["truth_voxel"]["semantic"] == Semantic.TRACK).all()
+        assert bool(events.attributes()["ingest"]["has_truth"])
+
+
+def test_file_uid_is_the_digest_of_the_source_by_default(mixed_events, tmp_path):
+    ingest(mixed_events, Ingest(), out=tmp_path / "out.h5")
+    with open_events(tmp_path / "out.h5") as events:
+        assert events.file_uid == digest(mixed_events)
+
+
+def test_energy_outside_the_box_and_below_the_threshold_is_counted(mixed_events, tmp_path):
+    cfg = Ingest(num_voxels=16, voxel_size_cm=0.5, voxel_threshold_mev=0.5)
+    summary = ingest(mixed_events, cfg, out=tmp_path / "out.h5")
+    assert summary.energy_outside_mev == pytest.approx(8.0)
+    assert summary.energy_below_mev == pytest.approx(0.4)
+    with open_events(tmp_path / "out.h5") as events:
+        assert events[3]["event"]["energy_below_mev"][0] == pytest.approx(0.4)
+
+
+def test_box_is_centred_as_configured_as_stated_or_on_the_steps(tmp_path):
+    step, trajectory = g4_muon(0, y=1234.0)
+    source = write_geant4(tmp_path / "old.h5", [step], [trajectory])
+    ingest(source, Ingest(), out=tmp_path / "a.h5")
+    ingest(source, Ingest(centre_cm=(1, 2, 3)), out=tmp_path / "b.h5")
+    with open_events(tmp_path / "a.h5") as events:
+        centre = np.array(events.box.origin_cm) + events.box.size_cm / 2
+        assert np.allclose(centre, [0, 123.3, 0])  # 123.4 cm, to a voxel of 0.3 cm
+    with open_events(tmp_path / "b.h5") as events:
+        assert np.allclose(np.array(events.box.origin_cm) + events.box.size_cm / 2, [1, 2, 3])
+
+
+def test_event_ids_that_repeat_are_events_of_their_own(tmp_path):
+    rows = [g4_muon(event) for event in (7, 8, 7)]
+    source = write_geant4(tmp_path / "s.h5", [row[0] for row in rows], [row[1] for row in rows])
+    reader = open_source(source)
+    assert [reader.read(entry).event for entry in range(reader.num_events)] == [7, 8, 7]
+    source = write_geant4(tmp_path / "t.h5", [row[0] for row in rows], [row[1] for row in rows[:2]])
+    with pytest.raises(ValueError, match=r"t\.h5: event ids repeat.*'segments' and 'trajectories'"):
+        open_source(source)
+
+
+def test_neutral_particles_deposit_at_the_end_of_their_step(tmp_path):
+    step = g4_step(0, 2, 2112, (0, 0, 0), (300, 0, 0), 1.0)
+    photon = g4_step(0, 3, 22, (0, 0, 0), (0, 300, 0), 1.0)
+    muon = g4_muon(0)
+    source = write_geant4(tmp_path / "s.h5", [step, photon, muon[0]], [muon[1]])
+    steps = open_source(source).read(0)
+    assert np.allclose(steps.start[:2], [[30, 0, 0], [0, 30, 0]])
+    assert np.allclose(steps.start[2], [-5, 0, 0])
+
+
+def write_edepsim(path, *, missing=()):
+    """Two events of a 100 MeV muon that decays into an electron, in cm and µs; event 4 has no steps."""
+    steps, trajectories = [], []
+    for event in (2, 6):
+        steps += [(event, 10, -13, 0, 0, 0, 10, 0, 0, 0.0, 0.1, 20.0)]
+        steps += [(event, 11, -11, 10, 0, 0, 10, 3, 0, 0.0, 2.0, 6.0)]
+    muon_mass, electron_mass = 105.658, 0.511
+    for event in (2, 4, 6):
+        energy = 100 + muon_mass
+        momentum = (np.sqrt(energy**2 - muon_mass**2), 0, 0)
+        trajectories.append((event, 77, 10, -1, energy, momentum, (0, 0, 0), 0.1, -13, 0, 0))
+        momentum = (0, np.sqrt((40 + electron_mass) ** 2 - electron_mass**2), 0)
+        trajectories.append((event, 77, 11, 10, 40 + electron_mass, momentum, (10, 0, 0), 2.0, -11, 6, 201))
+    with h5py.File(path, "w") as file:
+        data = np.array(steps, EDEP_SEGMENTS)
+        file["segments"] = data[[name for name in EDEP_SEGMENTS.names if name not in missing]]
+        if "trajectories" not in missing:
+            file["trajectories"] = np.array(trajectories, EDEP_TRAJECTORIES)
+    return path
+
+
+def test_edepsim_with_trajectories_gives_truth(tmp_path):
+    source = write_edepsim(tmp_path / "edep.h5")
+    reader = open_source(source)
+    assert isinstance(reader, EdepSimReader) and reader.has_truth
+    assert [reader.identity(entry) for entry in range(reader.num_events)] == [(0, 0, 2), (0, 0, 4), (0, 0, 6)]
+    steps = reader.read(0)
+    assert np.allclose(steps.time, [100.0, 2000.0])
+    assert np.allclose(steps.trajectories.kinetic_energy, [100.0, 40.0], rtol=1e-5)
+    assert steps.trajectories.parent_track_id.tolist() == [-1, 10]
+    summary = ingest(source, Ingest(), out=tmp_path / "out.h5")
+    assert summary.has_truth and summary.num_quarantined == 0
+    with open_events(tmp_path / "out.h5") as events:
+        assert events[0]["truth_particle"]["semantic"].tolist() == [Semantic.TRACK, Semantic.MICHEL]
+        assert events.num_voxels()[1] == 0
+
+
+def test_edepsim_without_trajectories_gives_an_image(tmp_path):
+    source = write_edepsim(tmp_path / "edep.h5", missing=("trajectories", "t0_start"))
+    summary = ingest(source, Ingest(), out=tmp_path / "out.h5")
+    assert (summary.num_events, summary.has_truth) == (2, False)
+    with open_events(tmp_path / "out.h5") as events:
+        assert set(events.products) == set(IMAGE)
+        assert not bool(events.attributes()["ingest"]["has_truth"])
+
+
+def test_edepsim_codes_are_geant4_process_types():
+    process = [0, 2, 2, 2, 2, 4, 4, 6, 2, 9]
+    subprocess = [0, 2, 12, 13, 14, 121, 151, 201, 13, 1]
+    parent = [-1, 1, 1, 1, 1, 1, 1, 1, -1, 1]
+    assert edepsim_process(process, subprocess, parent).tolist() == [
+        CreationProcess.PRIMARY,
+        CreationProcess.IONISATION,
+        CreationProcess.PHOTO_ELECTRIC,
+        CreationProcess.COMPTON,
+        CreationProcess.CONVERSION,
+        CreationProcess.HADRONIC,
+        CreationProcess.CAPTURE,
+        CreationProcess.DECAY,
+        CreationProcess.PRIMARY,
+        CreationProcess.OTHER,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("muMinusCaptureAtRest", CreationProcess.CAPTURE),
+        ("hBertiniCaptureAtRest", CreationProcess.CAPTURE),
+        ("pi-Inelastic", CreationProcess.HADRONIC),
+        ("nCapture", CreationProcess.HADRONIC),
+        ("muBrems", CreationProcess.BREMSSTRAHLUNG),
+        ("CoulombScat", CreationProcess.OTHER),
+    ],
+)
+def test_geant4_process_names(name, expected):
+    assert geant4_process(name) == expected
+
+
+def test_missing_field_names_file_dataset_and_field(tmp_path):
+    source = write_edepsim(tmp_path / "edep.h5", missing=("pdg_id",))
+    with pytest.raises(ValueError, match=r"edep\.h5: dataset 'segments' has no field 'pdg_id' or 'pdgId'"):
+        open_source(source)
+
+
+def test_unknown_and_damaged_files_are_refused(tmp_path, mixed_events):
+    with pytest.raises(ValueError, match=r"nothing\.h5 does not exist"):
+        open_source(tmp_path / "nothing.h5")
+    text = tmp_path / "steps.txt"
+    text.write_text("no steps")
+    with pytest.raises(ValueError, match=r"steps\.txt .*no known format; looked for.*segments"):
+        open_source(text)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["voxels"] = np.zeros(3)
+    with pytest.raises(ValueError, match="no known format"):
+        open_source(tmp_path / "other.h5")
+    content = mixed_events.read_bytes()
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"cut\.h5 cannot be read"):
+        ingest(cut, Ingest(), out=tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_file_without_rows_is_a_shard_without_events(tmp_path):
+    source = write_geant4(tmp_path / "s.h5", [], [], format=FORMAT)
+    assert ingest(source, Ingest(), out=tmp_path / "out.h5").num_events == 0
+    with open_events(tmp_path / "out.h5") as events:
+        assert len(events) == 0
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "num_events", "num_steps", "has_truth"),
+    [
+        ("geant4_steps_20ev.h5", 20, 54_647, True),
+        ("edepsim_hdf5_mixed_100ev.h5", 100, 73_789, False),
+        ("edepsim_hdf5_small_10ev.h5", 10, 2_736, False),
+        ("edepsim_hdf5_corsika_25ev.h5", 25, 1_095, False),
+        ("edepsim_hdf5_empty.h5", 0, 0, False),
+    ],
+)
+def test_real_files_keep_their_energy(name, num_events, num_steps, has_truth, tmp_path):
+    source = Path(str(DATA)) / name
+    with h5py.File(source) as file:
+        energy_mev = file["segments"]["dE"].sum(dtype=np.float64)
+    summary = ingest(source, Ingest(), out=tmp_path / "out.h5")
+    assert (summary.num_events, summary.num_quarantined) == (num_events, 0)
+    assert summary.has_truth == has_truth
+    assert summary.energy_mev == pytest.approx(energy_mev, rel=1e-9)
+    with open_events(tmp_path / "out.h5") as events:
+        images = list(events.stream(IMAGE))
+    assert sum(int(image["event"]["num_steps"][0]) for image in images) == num_steps
+    voxels_mev = sum(float(image["voxel"]["energy"].sum(dtype=np.float64)) for image in images)
+    accounted_mev = voxels_mev + summary.energy_outside_mev + summary.energy_below_mev
+    assert accounted_mev == pytest.approx(energy_mev, rel=1e-6)
+
+
+@needs_data
+def test_class_mix_of_geant4_events_is_that_of_the_field(tmp_path):
+    ingest(Path(str(DATA)) / "geant4_steps_20ev.h5", Ingest(), out=tmp_path / "out.h5")
+    with open_events(tmp_path / "out.h5") as events:
+        semantic = np.concatenate([e["truth_voxel"]["semantic"] for e in events.stream(("truth_voxel",))])
+    counts = np.bincount(semantic, minlength=5) / 20
+    # PILArNet-M (arXiv:2502.02558): 1592, 1684, 28, 76, 947 voxels per event; 20 events fluctuate
+    expected = np.array([1592, 1684, 28, 76, 947])
+    assert (np.abs(np.log(counts / expected)) < np.log([1.6, 1.8, 3, 5, 1.6])).all(), counts

@@ -1,0 +1,385 @@
+import numpy as np
+import pytest
+from scipy.sparse.csgraph import connected_components
+
+from lartpc.config import Ingest
+from lartpc.event import TRUTH, conform
+from lartpc.geometry import Box
+from lartpc.ingest.connect import Lattice
+from lartpc.ingest.labels import label
+from lartpc.ingest.roles import Role, ancestry
+from lartpc.ingest.steps import Steps, Trajectories
+from lartpc.ingest.voxelize import voxelize
+from lartpc.vocab import CreationProcess as P
+from lartpc.vocab import PointKind, Semantic, Species
+
+BOX = Box((0.0, 0.0, 0.0), 1.0, 64)
+CFG = Ingest(voxel_size_cm=1.0, num_voxels=64)
+
+
+class Event:
+    """Tracks and their steps, one step per voxel, written down by hand."""
+
+    def __init__(self):
+        self.tracks, self.steps = [], []
+
+    def track(self, track_id, pdg, process, parent=-1, ke=100.0, at=(0, 0, 0), time=0.0, interaction=-1):
+        self.tracks.append((track_id, parent, pdg, int(process), ke, at, time, interaction))
+        return self
+
+    def line(self, track_id, start, end, energy=1.0, time=0.0):
+        self.steps.append((track_id, start, end, energy, time))
+        return self
+
+    def build(self):
+        steps = [np.array(column) for column in zip(*self.steps, strict=True)] or [np.zeros(0)] * 5
+        tracks = sorted(self.tracks)
+        ids, parents, pdg, process, ke, at, time, inter = (
+            np.array(column) for column in zip(*tracks, strict=True)
+        )
+        pdg_of = dict(zip(ids, pdg, strict=True))
+        return Steps(
+            0, 0, 7,
+            steps[1].reshape(-1, 3).astype(float),
+            steps[2].reshape(-1, 3).astype(float),
+            steps[3].astype(float),
+            steps[4].astype(float),
+            steps[0].astype(np.int64),
+            np.array([pdg_of[i] for i in steps[0]], np.int64),
+            Trajectories(
+                ids, parents, pdg, process, ke.astype(float), np.ones((len(ids), 3)), at.astype(float),
+                time.astype(float), inter,
+            ),
+        )  # fmt: skip
+
+    def label(self, cfg=CFG):
+        steps = self.build()
+        image = voxelize(steps, BOX, cfg.voxel_threshold_mev)
+        products = label(steps, image, BOX, cfg)
+        assert set(products) == set(TRUTH)
+        products = {name: conform(name, columns) for name, columns in products.items()}
+        check(image, products)
+        return image, products
+
+
+def check(image, products):
+    """What holds for every event."""
+    voxel, fragment, particle = (products[f"truth_{name}"] for name in ("voxel", "fragment", "particle"))
+    low = voxel["semantic"] == Semantic.LOW_ENERGY
+    for name in ("fragment", "particle", "interaction"):
+        assert np.array_equal(voxel[name] == -1, low), name
+    used = voxel["fragment"] >= 0
+    assert np.array_equal(fragment["particle"][voxel["fragment"][used]], voxel["particle"][used])
+    assert np.array_equal(fragment["semantic"][voxel["fragment"][used]], voxel["semantic"][used])
+    assert np.array_equal(particle["interaction"][voxel["particle"][used]], voxel["interaction"][used])
+    for name in ("fragment", "particle", "interaction"):
+        energy = products[f"truth_{name}"]["energy"]
+        assert np.allclose(energy, np.bincount(voxel[name][used], image.energy[used], len(energy)))
+    assert (particle["num_voxels"] > 0).all() and (fragment["num_voxels"] > 0).all()
+    assert np.bincount(fragment["particle"][fragment["is_primary"] == 1]).tolist() == [1] * len(
+        particle["semantic"]
+    )
+    grid = set(map(tuple, image.coord))
+    for position in products["truth_point"]["position"]:
+        assert tuple(np.floor(position).astype(int)) in grid
+
+
+def semantic_at(image, products, *coord):
+    row = np.flatnonzero((image.coord == coord).all(axis=1))
+    assert len(row) == 1, f"no voxel at {coord}"
+    return Semantic(products["truth_voxel"]["semantic"][row[0]])
+
+
+def muon(event, track_id=1, pdg=-13, start=5, stop=25, y=10, interaction=0):
+    event.track(track_id, pdg, P.PRIMARY, at=(start + 0.5, y + 0.5, 10.5), interaction=interaction)
+    return event.line(track_id, (start + 0.5, y + 0.5, 10.5), (stop + 0.5, y + 0.5, 10.5), 40.0)
+
+
+def line_in_y(event, track_id, x, num, start=11, time=1.0, energy=None):
+    return event.line(
+        track_id, (x + 0.5, start, 10.5), (x + 0.5, start + num, 10.5), energy or 2.0 * num, time
+    )
+
+
+def test_stopping_muon_with_michel():
+    event = muon(Event())
+    event.track(2, -11, P.DECAY, 1, ke=40.0, at=(25.5, 10.5, 10.5), time=2200.0)
+    line_in_y(event, 2, 25, 5, time=2200.0)
+    image, products = event.label()
+    particle = products["truth_particle"]
+    assert particle["semantic"].tolist() == [Semantic.TRACK, Semantic.MICHEL]
+    assert particle["species"].tolist() == [Species.MUON, Species.ELECTRON]
+    assert particle["is_primary"].tolist() == [1, 0]
+    assert particle["num_voxels"].tolist() == [21, 5]
+    assert particle["parent_track_id"].tolist() == [-1, 1]
+    assert np.allclose(particle["start_point"], [[5.5, 10.5, 10.5], [25.5, 11, 10.5]], atol=2e-3)
+    assert np.allclose(particle["end_point"], [[25.5, 10.5, 10.5], [25.5, 15.5, 10.5]], atol=2e-3)
+    point = products["truth_point"]
+    assert point["kind"].tolist() == [PointKind.START, PointKind.END, PointKind.START]
+    assert point["particle"].tolist() == [0, 0, 1]
+    interaction = products["truth_interaction"]
+    assert interaction["num_particles"].tolist() == [2] and interaction["num_primaries"].tolist() == [1]
+    assert np.allclose(interaction["vertex"], [[5.5, 10.5, 10.5]])
+    assert semantic_at(image, products, 25, 10, 10) == Semantic.TRACK
+
+
+def test_capture_electron_is_michel_above_the_auger_energies_only():
+    event = muon(Event(), pdg=13)
+    event.track(2, 11, P.CAPTURE, 1, ke=45.0)
+    event.track(3, 11, P.CAPTURE, 1, ke=1.5)
+    line_in_y(event, 2, 25, 5)
+    event.line(3, (25.5, 9.5, 10.5), (25.5, 9.5, 10.5), 1.5)
+    image, products = event.label()
+    assert semantic_at(image, products, 25, 12, 10) == Semantic.MICHEL
+    # the Auger electron touches the muon and belongs to it
+    assert semantic_at(image, products, 25, 9, 10) == Semantic.TRACK
+    assert products["truth_particle"]["num_voxels"].tolist() == [22, 5]
+
+
+def test_michel_photons_far_away_are_low_energy_or_shower_of_the_same_particle():
+    event = muon(Event())
+    event.track(2, -11, P.DECAY, 1, ke=40.0).track(3, 22, P.BREMSSTRAHLUNG, 2).track(4, 11, P.COMPTON, 3)
+    event.track(5, 11, P.CONVERSION, 3)
+    line_in_y(event, 2, 25, 5)
+    line_in_y(event, 4, 40, 2)
+    line_in_y(event, 5, 50, 12)
+    image, products = event.label()
+    assert semantic_at(image, products, 40, 11, 10) == Semantic.LOW_ENERGY
+    assert semantic_at(image, products, 50, 15, 10) == Semantic.SHOWER
+    assert products["truth_particle"]["semantic"].tolist() == [Semantic.TRACK, Semantic.MICHEL]
+    fragment = products["truth_fragment"]
+    assert fragment["semantic"].tolist() == [Semantic.TRACK, Semantic.SHOWER, Semantic.MICHEL]
+    assert fragment["particle"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("own_voxels", "expected"), [(3, Semantic.DELTA), (2, Semantic.TRACK)])
+def test_delta_needs_voxels_of_its_own(own_voxels, expected):
+    event = muon(Event())
+    event.track(2, 11, P.IONISATION, 1, ke=5.0)
+    event.line(2, (15.5, 10.5, 10.5), (15.5, 10.9, 10.5), 0.1)  # in the muon's voxel
+    line_in_y(event, 2, 15, own_voxels)
+    image, products = event.label()
+    assert semantic_at(image, products, 15, 11, 10) == expected
+    assert semantic_at(image, products, 15, 10, 10) == Semantic.TRACK
+    assert len(products["truth_particle"]["semantic"]) == (2 if expected == Semantic.DELTA else 1)
+    assert products["truth_fragment"]["num_voxels"].sum() == 21 + own_voxels
+
+
+def test_ionisation_electron_of_a_shower_is_part_of_it():
+    event = Event().track(1, 11, P.PRIMARY, interaction=0).track(2, 11, P.IONISATION, 1)
+    line_in_y(event, 1, 10, 12)
+    event.line(2, (11.5, 15.5, 10.5), (16.5, 15.5, 10.5), 3.0)
+    _, products = event.label()
+    assert products["truth_particle"]["semantic"].tolist() == [Semantic.SHOWER]
+    assert products["truth_particle"]["num_voxels"].tolist() == [18]
+
+
+def test_shower_of_two_fragments_and_a_blip():
+    event = Event().track(1, 11, P.PRIMARY, at=(10.5, 11, 10.5), interaction=4)
+    event.track(2, 22, P.BREMSSTRAHLUNG, 1).track(3, -11, P.CONVERSION, 2).track(4, 11, P.COMPTON, 2)
+    line_in_y(event, 1, 10, 15, time=0.0)
+    line_in_y(event, 3, 20, 10, time=1.0)
+    event.line(4, (30.5, 30.5, 30.5), (30.5, 30.5, 30.5), 0.3, 1.5)
+    image, products = event.label()
+    fragment, particle = products["truth_fragment"], products["truth_particle"]
+    assert fragment["num_voxels"].tolist() == [15, 10]
+    assert fragment["is_primary"].tolist() == [1, 0]
+    assert particle["num_voxels"].tolist() == [25]
+    assert semantic_at(image, products, 30, 30, 30) == Semantic.LOW_ENERGY
+    assert products["truth_point"]["kind"].tolist() == [PointKind.START]
+    assert np.allclose(products["truth_point"]["position"], [[10.5, 11, 10.5]], atol=2e-3)
+    # the end of a shower is its farthest voxel
+    assert np.allclose(particle["end_point"], [[10.5, 25.5, 10.5]])
+
+
+def test_photons_of_a_pi_zero_are_showers_of_their_own_and_primary():
+    event = Event().track(1, 111, P.PRIMARY, at=(30, 30, 30), interaction=2)
+    event.track(2, 22, P.DECAY, 1).track(3, 22, P.DECAY, 1).track(4, 11, P.CONVERSION, 2)
+    event.track(5, -11, P.CONVERSION, 3)
+    line_in_y(event, 4, 10, 12)
+    line_in_y(event, 5, 20, 12)
+    _, products = event.label()
+    particle = products["truth_particle"]
+    assert particle["track_id"].tolist() == [2, 3]
+    assert particle["species"].tolist() == [Species.PHOTON] * 2
+    assert particle["is_primary"].tolist() == [1, 1]
+    assert np.allclose(products["truth_interaction"]["vertex"], [[30, 30, 30]])
+
+
+def test_compton_electron_that_names_a_muon_is_no_delta():
+    # edep-sim drops the photon in between: the process counts, not the parent
+    event = muon(Event())
+    event.track(2, 11, P.COMPTON, 1).track(3, 11, P.COMPTON, 1)
+    line_in_y(event, 2, 40, 4)
+    line_in_y(event, 3, 50, 12)
+    image, products = event.label()
+    assert semantic_at(image, products, 40, 12, 10) == Semantic.LOW_ENERGY
+    assert semantic_at(image, products, 50, 12, 10) == Semantic.SHOWER
+
+
+def test_neutron_photoelectron_and_small_pieces_are_low_energy():
+    event = muon(Event())
+    event.track(2, 2112, P.HADRONIC, 1).track(3, 11, P.PHOTO_ELECTRIC, 1)
+    event.track(4, 2212, P.HADRONIC, 2).track(5, 1000180400, P.HADRONIC, 2)
+    line_in_y(event, 2, 35, 12)
+    line_in_y(event, 3, 40, 12)
+    line_in_y(event, 4, 45, 2)
+    line_in_y(event, 5, 50, 9)
+    image, products = event.label()
+    for x in (35, 40, 45, 50):
+        assert semantic_at(image, products, x, 11, 10) == Semantic.LOW_ENERGY, x
+    assert len(products["truth_particle"]["semantic"]) == 1
+
+
+def test_long_nucleus_is_a_track_without_points():
+    event = Event().track(1, 1000020040, P.PRIMARY, interaction=0)
+    line_in_y(event, 1, 10, 11)
+    _, products = event.label()
+    assert products["truth_particle"]["semantic"].tolist() == [Semantic.TRACK]
+    assert products["truth_particle"]["species"].tolist() == [-1]
+    assert len(products["truth_point"]["kind"]) == 0
+
+
+def test_track_that_enters_starts_at_the_face_and_electron_that_enters_has_no_point():
+    event = Event().track(1, 13, P.PRIMARY, at=(-10, 5.5, 5.5), interaction=0)
+    event.track(2, 11, P.PRIMARY, at=(-10, 20.5, 5.5), interaction=1)
+    event.line(1, (-10, 5.5, 5.5), (20, 5.5, 5.5), 30.0)
+    event.line(2, (-10, 20.5, 5.5), (20, 20.5, 5.5), 30.0)
+    _, products = event.label()
+    point = products["truth_point"]
+    assert point["particle"].tolist() == [0, 0]
+    assert np.allclose(point["position"], [[0, 5.5, 5.5], [20, 5.5, 5.5]], atol=2e-3)
+    assert np.allclose(products["truth_interaction"]["vertex"][0], [-10, 5.5, 5.5])
+    assert products["truth_particle"]["interaction"].tolist() == [0, 1]
+
+
+def test_leaving_and_returning_track_is_one_particle_of_two_fragments():
+    event = Event().track(1, 13, P.PRIMARY, interaction=0)
+    event.line(1, (2.5, 5.5, 5.5), (-3, 5.5, 5.5), 1.0, 0.0).line(
+        1, (-3, 9.5, 5.5), (4.5, 9.5, 5.5), 1.0, 1.0
+    )
+    _, products = event.label()
+    assert products["truth_particle"]["num_voxels"].tolist() == [8]
+    assert products["truth_fragment"]["num_voxels"].tolist() == [3, 5]
+
+
+def test_shared_voxel_goes_to_the_strongest_class_then_to_most_energy():
+    event = muon(muon(Event(), 1, y=10), 2, y=10)
+    event.steps[1] = (2, *event.steps[1][1:3], 60.0, 0.0)
+    event.track(3, 11, P.PRIMARY, interaction=0)
+    event.line(3, (15.5, 4.5, 10.5), (15.5, 20.5, 10.5), 1000.0)
+    image, products = event.label()
+    assert semantic_at(image, products, 15, 10, 10) == Semantic.TRACK
+    assert products["truth_particle"]["track_id"].tolist() == [2, 3]
+    shower_first = CFG.model_copy(update={"precedence": (0, 1, 2, 3, 4)})
+    image, products = event.label(shower_first)
+    assert semantic_at(image, products, 15, 10, 10) == Semantic.SHOWER
+
+
+def test_touch_distance_joins_pieces():
+    event = Event().track(1, 11, P.PRIMARY, interaction=0)
+    line_in_y(event, 1, 10, 6)
+    line_in_y(event, 1, 12, 6)
+    assert len(event.label()[1]["truth_particle"]["semantic"]) == 0
+    _, products = event.label(CFG.model_copy(update={"touch_distance": 2}))
+    assert products["truth_fragment"]["num_voxels"].tolist() == [12]
+
+
+def test_empty_one_voxel_and_low_energy_events():
+    empty = Event().track(1, 13, P.PRIMARY, interaction=0)
+    _, products = empty.label()
+    assert all(len(next(iter(columns.values()))) == 0 for columns in products.values())
+    one = Event().track(1, 13, P.PRIMARY, interaction=0).line(1, (1.5, 1.5, 1.5), (1.5, 1.5, 1.5))
+    _, products = one.label()
+    assert products["truth_voxel"]["semantic"].tolist() == [Semantic.LOW_ENERGY]
+    _, products = one.label(CFG.model_copy(update={"track_min_voxels": 1}))
+    assert products["truth_voxel"]["semantic"].tolist() == [Semantic.TRACK]
+    blips = Event().track(1, 22, P.PRIMARY, interaction=0).track(2, 11, P.COMPTON, 1)
+    for x in range(5, 40, 5):
+        blips.line(2, (x, 8, 8), (x, 8, 8), 0.2)
+    _, products = blips.label()
+    assert products["truth_voxel"]["semantic"].tolist() == [Semantic.LOW_ENERGY] * 7
+    assert len(products["truth_interaction"]["energy"]) == 0
+    nothing = Steps(
+        0, 0, 0, *(np.zeros((0, 3)),) * 2, *(np.zeros(0),) * 2, *(np.zeros(0, np.int64),) * 2,
+        Trajectories(*(np.zeros(0, np.int64),) * 4, np.zeros(0), *(np.zeros((0, 3)),) * 2, np.zeros(0),
+                     np.zeros(0, np.int64)),
+    )  # fmt: skip
+    products = label(nothing, voxelize(nothing, BOX), BOX, CFG)
+    assert all(len(next(iter(columns.values()))) == 0 for columns in products.values())
+
+
+def test_interactions_are_inherited_from_the_generated_ancestor():
+    event = muon(muon(Event(), 1, y=10, interaction=5), 2, y=40, interaction=9)
+    event.track(3, 2212, P.HADRONIC, 2).line(3, (30.5, 41, 10.5), (30.5, 50, 10.5))
+    _, products = event.label()
+    assert products["truth_particle"]["interaction"].tolist() == [0, 1, 1]
+    assert products["truth_interaction"]["num_particles"].tolist() == [1, 2]
+    assert products["truth_interaction"]["num_primaries"].tolist() == [1, 1]
+
+
+def test_labels_do_not_depend_on_the_order_of_steps_or_tracks():
+    event = muon(Event())
+    event.track(2, -11, P.DECAY, 1, ke=40.0).track(3, 11, P.IONISATION, 1)
+    line_in_y(event, 2, 25, 5, time=9.0)
+    line_in_y(event, 3, 15, 4, time=1.0)
+    _, expected = event.label()
+    event.steps.reverse()
+    event.tracks.reverse()
+    _, products = event.label()
+    for name, columns in expected.items():
+        for column, values in columns.items():
+            assert np.array_equal(products[name][column], values), (name, column)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "reason"),
+    [
+        ([(1, 13, P.PRIMARY, -1)], "carries none"),
+        ([(1, 13, P.DECAY, 8)], "parent 8 is missing"),
+        ([(1, 13, P.DECAY, 2), (2, 13, P.DECAY, 1)], "circle"),
+    ],
+)
+def test_broken_families_are_refused(tracks, reason):
+    event = Event()
+    for track_id, pdg, process, parent in tracks:
+        event.track(track_id, pdg, process, parent)
+    event.line(1, (1, 1, 1), (9, 1, 1))
+    with pytest.raises(ValueError, match=reason):
+        event.label()
+
+
+def test_step_without_trajectory_is_refused():
+    event = muon(Event())
+    steps = event.build()
+    steps.track_id[:] = 77
+    with pytest.raises(ValueError, match="track 77 has steps but no trajectory"):
+        label(steps, voxelize(steps, BOX), BOX, CFG)
+
+
+def test_roles_follow_process_first_and_parent_second():
+    event = Event().track(1, 211, P.PRIMARY, interaction=0).track(2, -13, P.DECAY, 1)
+    event.track(3, -11, P.DECAY, 2).track(4, 11, P.IONISATION, 3).track(5, 11, P.DECAY, 1)
+    event.track(6, 22, P.BREMSSTRAHLUNG, 2).track(7, 22, P.HADRONIC, 1).track(8, 22, P.HADRONIC, 6)
+    event.line(1, (1, 1, 1), (2, 1, 1))
+    roles = ancestry(event.build().trajectories, 2.5).role
+    assert roles.tolist() == [
+        Role.TRACK, Role.TRACK, Role.MICHEL, Role.FOLLOW, Role.SHOWER, Role.SHOWER, Role.SHOWER, Role.SHOWER,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("distance", [1, 2])
+def test_components_agree_with_all_pairs(distance):
+    rng = np.random.default_rng(2)
+    rows = np.unique(rng.integers(0, [3, 9, 9, 9], (300, 4)), axis=0)
+    rows = rows[rng.permutation(len(rows))]
+    group, coord = rows[:, 0], rows[:, 1:]
+    near = np.abs(coord[:, None] - coord).max(axis=-1) <= distance
+    _, expected = connected_components(near & (group[:, None] == group), directed=False)
+    found = Lattice(group, coord, distance).components()
+    assert len(np.unique(expected * 1000 + found)) == expected.max() + 1 == found.max() + 1
+    query = rng.integers(0, 9, (50, 3))
+    touched = Lattice(group, coord, distance).touching(np.ones(50, np.int64), query)
+    near = (np.abs(query[:, None] - coord).max(axis=-1) <= distance) & (group == 1)
+    assert np.array_equal(touched >= 0, near.any(axis=1))
+    assert near[np.flatnonzero(touched >= 0), touched[touched >= 0]].all()
