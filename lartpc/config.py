@@ -319,3 +319,48 @@ def json_schema() -> str:
     """Return the JSON Schema of the configuration, as kept in workflow/schemas/."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
     return json.dumps(schema, indent=2) + "\n"
+
+
+def markdown_table() -> str:
+    """Return config/README.md: every setting with its default and meaning."""
+    rows = [
+        "# Configuration",
+        "",
+        "`config.yaml` names only what differs from the defaults below (`make schema` writes this page).",
+        "Several files can be given: `snakemake --configfile config/config.yaml mine.yaml`.",
+        "",
+        "## Sample sheets",
+        "",
+        "Tab-separated, one sample a row:",
+        "",
+        "| column | meaning |",
+        "| --- | --- |",
+        "| `sample` | unique name: letters, digits, `_` and `-` |",
+        "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
+        "| `source` | `geant4`, or files: a path or a pattern; `$VARIABLES` are replaced |",
+        "| `num_events`, `num_shards` | of a `geant4` sample; `-` for files, each of which is a shard |",
+        "",
+        "## Settings",
+        "",
+        "| setting | default | meaning |",
+        "| --- | --- | --- |",
+        *_setting_rows("", Config()),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _setting_rows(prefix: str, section: Section) -> list[str]:
+    rows: list[str] = []
+    for name, item in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section) and not isinstance(value, Generator):
+            rows += _setting_rows(f"{prefix}{name}.", value)
+        else:
+            plain = section.model_dump(mode="json")[name]
+            shown = (
+                "see `lartpc config slice simulate`"
+                if isinstance(value, Generator)
+                else f"`{json.dumps(plain)}`"
+            )
+            rows.append(f"| `{prefix}{name}` | {shown} | {item.description} |")
+    return rows

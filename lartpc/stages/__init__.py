@@ -31,7 +31,9 @@ CHAIN = (
 )
 
 INGEST_VERSION = 1
-"""Version of what `ingest` writes."""
+TABLES_VERSION = 1
+EVALUATE_VERSION = 1
+"""Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 
 def stage(name: str) -> Stage:

@@ -1,0 +1,62 @@
+# make run   reconstructs the default sample, from Geant4 to tables and pictures
+# make test  runs the tests
+# Both set up what they need in .venv first.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(abspath $(VENV))/bin
+STAMP  := $(VENV)/.installed
+SNAKE  := PATH="$(BIN):$$PATH" $(BIN)/snakemake
+# One thread per process: spinning OpenMP threads of several processes slow each other down.
+PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest
+
+.PHONY: help install run test test-slow test-slurm test-all check format schema clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## make the environment in .venv
+
+# torch goes first and alone, so that nothing else chooses its build.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	    || { echo 'lartpc needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.11 ...'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	    "$$($(PYTHON) -c 'import re; print(re.search(r"\"(torch==[^\"]+)\"", open("pyproject.toml").read())[1])')"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pictures in results/report.html
+	@PATH="$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local --unlock --quiet all >/dev/null 2>&1 || true
+	$(SNAKE) --profile profiles/local $(ARGS)
+
+test: $(STAMP) ## run the tests (minutes; those that take longer are in test-slow)
+	$(PYTEST) -n 2 -m "not slow and not slurm" $(ARGS)
+
+test-slow: $(STAMP) ## run the long tests
+	$(PYTEST) -m "slow and not slurm" $(ARGS)
+
+test-slurm: $(STAMP) ## run the tests on a SLURM of their own (Debian's packages, as root)
+	$(PYTEST) -m slurm $(ARGS)
+
+test-all: test test-slow test-slurm ## run all tests
+
+check: $(STAMP) ## format, lint, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow/rules
+
+format: $(STAMP) ## write the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	PATH="$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
+
+schema: $(STAMP) ## write the configuration's schema and its table in config/README.md
+	$(BIN)/lartpc config schema > workflow/schemas/config.schema.json
+	$(BIN)/lartpc config table > config/README.md
+
+clean: ## remove the environment; results stay
+	rm -rf $(VENV)

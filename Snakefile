@@ -1,0 +1,42 @@
+# lartpc: from simulated (or given) steps to tables, one stage after the other.
+# Read on in workflow/rules/, in the order of the data.
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/events.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/stages.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+rule all:
+    """Everything: tables, figures and the page of pictures."""
+    default_target: True
+    input:
+        "results/report.html",
+        "results/dataset",
+    localrule: True
+
+
+# Only the weights of the learned stages.
+rule models:
+    input:
+        [weights(stage) for stage in STAGES if STAGES[stage].learned],
+    localrule: True
+
+
+onsuccess:
+    shell("lartpc show results")
+
+
+onerror:
+    print("lartpc: some jobs failed; each failed job's log is named above.")
+    print("The same command again goes on where this run stopped.")

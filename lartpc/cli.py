@@ -1,0 +1,280 @@
+"""The command line: one verb per kind of work, the same flags for every stage."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from lartpc import __version__, config
+
+app = typer.Typer(
+    name="lartpc",
+    help="Reconstruct liquid-argon TPC images with deep learning. Usually run through Snakemake; "
+    "each verb can be run by hand on its files.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(
+    help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _plainly(verb: Callable[P, R]) -> Callable[P, R]:
+    """Turn a user's error into one line and exit status 2."""
+
+    @wraps(verb)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except ValueError as error:
+            typer.echo(f"lartpc {verb.__name__.replace('_', ' ')}: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def _expand(paths: Sequence[str]) -> list[Path]:
+    """Replace each `@file` by the paths that the file lists, one a line."""
+    found: list[Path] = []
+    for path in paths:
+        if path.startswith("@"):
+            listing = Path(path[1:])
+            if not listing.is_file():
+                raise ValueError(f"list of files {listing} does not exist")
+            found += [Path(line) for line in listing.read_text().split("\n") if line]
+        else:
+            found.append(Path(path))
+    return found
+
+
+EventFiles = Annotated[
+    list[str],
+    typer.Argument(
+        help="Event files (.h5), those of one shard are overlaid; @FILE names a list, one path a line."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; it appears when it is complete.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The step's slice of the configuration [JSON]; default: its defaults."),
+]
+StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
+OnTruth = Annotated[
+    bool, typer.Option("--on-truth", help="Replace the output of earlier stages by the truth.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Handle the options that belong to no verb."""
+    if version:
+        typer.echo(f"lartpc {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_plainly
+def simulate(
+    out: Out,
+    num_events: Annotated[int, typer.Option(min=1, help="Events to simulate.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same events.")] = 1,
+    config_file: ConfigFile = None,
+    log: Annotated[Path | None, typer.Option(help="Where Geant4's own output goes.")] = None,
+) -> None:
+    """Simulate events with Geant4: energy-depositing steps and trajectories [mm, MeV, ns]."""
+    from lartpc.run.simulate import simulate as run
+
+    section = config.load_section("simulate", config_file)
+    run(section, num_events=num_events, seed=seed, out=out, log=log)
+
+
+@app.command()
+@_plainly
+def ingest(
+    source: Annotated[Path, typer.Argument(help="File of steps; its format is found by its content.")],
+    out: Out,
+    config_file: ConfigFile = None,
+    uid: Annotated[
+        str | None, typer.Option(help="Unique name of the file; default: digest of its content.")
+    ] = None,
+) -> None:
+    """Turn steps into voxels, with truth labels where the source has truth."""
+    from lartpc.run.ingest import ingest as run
+
+    section = config.load_section("ingest", config_file)
+    summary = run(source, section, out=out, file_uid=uid)
+    typer.echo(f"{out}: {summary}", err=True)
+
+
+@app.command()
+@_plainly
+def train(
+    stage: StageName,
+    events: EventFiles,
+    out: Out,
+    validation: Annotated[
+        list[str], typer.Option(help="Event files of the validation split; repeatable, or @FILE.")
+    ],
+    log: Annotated[Path, typer.Option(help="Training curve to write [JSON lines].")],
+    config_file: ConfigFile = None,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="MPI ranks expected; fewer found is an error.")
+    ] = None,
+) -> None:
+    """Train a stage; under mpiexec or srun, on all ranks together."""
+    from lartpc.run.train import train as run
+    from lartpc.stages import stage as row_of
+
+    section = config.load_section(row_of(stage).name, config_file)
+    run(row_of(stage), _expand(events), _expand(validation), section, out=out, log=log, num_ranks=ranks)
+
+
+@app.command()
+@_plainly
+def infer(
+    stage: StageName,
+    events: EventFiles,
+    out: Out,
+    config_file: ConfigFile = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a learned stage.")] = None,
+    on_truth: OnTruth = False,
+) -> None:
+    """Run a stage over the events of one shard."""
+    from lartpc.run.infer import infer as run
+    from lartpc.stages import stage as row_of
+
+    section = config.load_section(row_of(stage).name, config_file)
+    summary = run(row_of(stage), _expand(events), section, out=out, weights=weights, on_truth=on_truth)
+    typer.echo(f"{out}: {summary}", err=True)
+
+
+@app.command()
+@_plainly
+def summarize(
+    events: EventFiles,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shard's tables.")],
+) -> None:
+    """Write the tables of one shard [parquet]."""
+    from lartpc.run.summarize import summarize as run
+
+    typer.echo(f"{out}: {run(_expand(events), out)}", err=True)
+
+
+@app.command()
+@_plainly
+def evaluate(events: EventFiles, out: Out, on_truth: OnTruth = False) -> None:
+    """Compare one shard with its truth, event by event [parquet]."""
+    from lartpc.run.evaluate import evaluate as run
+
+    run(_expand(events), out, input_label="truth" if on_truth else "predicted")
+
+
+@app.command()
+@_plainly
+def collect(
+    tables: Annotated[list[str], typer.Argument(help="Folders of shards' tables; @FILE names a list.")],
+    metrics: Annotated[list[str], typer.Option(help="Files of 'lartpc evaluate'; repeatable, or @FILE.")],
+    ingested: Annotated[
+        list[str], typer.Option(help="Event files of 'lartpc ingest', to count by; repeatable, or @FILE.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset.")],
+    num_workers: Annotated[int, typer.Option(min=1, help="Processes (dask).")] = 1,
+) -> None:
+    """Join the tables of all shards into one dataset, and check that nothing is lost."""
+    from lartpc.run.collect import collect as run
+
+    run(_expand(tables), _expand(metrics), _expand(ingested), out, num_workers=num_workers)
+
+
+@app.command()
+@_plainly
+def report(
+    dataset: Annotated[Path, typer.Argument(help="Folder that 'lartpc collect' wrote.")],
+    out: Out,
+    events: Annotated[
+        list[str] | None, typer.Option(help="Event files to draw events from; repeatable, or @FILE.")
+    ] = None,
+    curve: Annotated[list[Path] | None, typer.Option(help="Training curve of a stage [JSON lines].")] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Make the page of figures and pictures: one HTML file that needs no network."""
+    from lartpc.run.report import report as run
+
+    section = config.load_section("report", config_file)
+    run(dataset, _expand(events or []), curve or [], out, section)
+
+
+@app.command()
+@_plainly
+def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results")) -> None:
+    """Print the figures of a production and where its tables and its page are."""
+    from lartpc.run.report import show as run
+
+    run(results)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine: what would be used, and whether it works."""
+    from lartpc.run.doctor import doctor as run
+
+    if not run():
+        raise typer.Exit(1)
+
+
+@app.command()
+@_plainly
+def plan(
+    sheets: Annotated[list[Path], typer.Argument(help="Sample sheets (.tsv).")],
+    path: Annotated[list[str], typer.Option(help="Path to print for each shard; {shard} is sample/name.")],
+    split: Annotated[list[str], typer.Option(help="Splits to list.")],
+    out: Out,
+) -> None:
+    """List the files of a sample sheet's shards, for the verbs that take @FILE."""
+    from lartpc.plan import plan as run
+
+    shards = [shard for shard in run(sheets, seed=0) if shard.split in split]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    typer.echo(config.json_schema(), nl=False)
+
+
+@config_app.command()
+def table() -> None:
+    """Print the page of all settings."""
+    typer.echo(config.markdown_table(), nl=False)
+
+
+@config_app.command(name="slice")
+@_plainly
+def config_slice(
+    step: Annotated[str, typer.Argument(help="Section of the configuration, such as points.")],
+    file: Annotated[Path | None, typer.Option(help="Configuration [YAML]; default: the defaults.")] = None,
+    part: Annotated[str, typer.Option(help="train or infer.")] = "infer",
+) -> None:
+    """Print one step's slice of the configuration, as --config of its verb takes it."""
+    import json
+
+    import yaml
+    from pydantic import ValidationError
+
+    if step not in config.SECTIONS or part not in ("train", "infer"):
+        raise ValueError(f"step must be one of {', '.join(config.SECTIONS)}, part train or infer")
+    try:
+        values = config.Config.model_validate(yaml.safe_load(file.read_text()) or {} if file else {})
+    except ValidationError as error:
+        raise ValueError(f"{file}: {config.explain(error)}") from error
+    typer.echo(json.dumps(values.slice_for(step, "train" if part == "train" else "infer"), indent=2))

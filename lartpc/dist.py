@@ -1,0 +1,181 @@
+"""Ranks: found through mpi4py, joined by torch.distributed. The only importer of mpi4py.
+
+One process needs neither. With several, rank 0 broadcasts where to meet, gradients are reduced by
+DistributedDataParallel over NCCL on GPUs, and on CPUs over MPI itself (a communication hook) or Gloo.
+"""
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as torch_dist
+from torch.nn.parallel import DistributedDataParallel
+
+LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+"""Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
+
+
+@dataclass
+class Ranks:
+    """The ranks of a job as one of them sees them; a context manager: `with dist.join(2) as ranks`."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+    backend: str
+    comm: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this is rank 0, the one that writes and talks."""
+        return self.rank == 0
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """Return the network with its gradients summed over the ranks.
+
+        Losses are normalised by global counts, so the sum (not DDP's mean) is the gradient that a
+        single rank would have on the whole batch. Batch-norm statistics stay per rank.
+        """
+        net = net.to(self.device)
+        if self.size == 1:
+            return net
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        wrapped = DistributedDataParallel(net, device_ids=devices, forward_sync_buffers=False)
+        if self.backend == "mpi":
+            wrapped.register_comm_hook(self.comm, _sum_over_mpi)
+        else:
+            wrapped.register_comm_hook(None, _sum_over_torch)
+        return wrapped
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the elementwise sum of a tensor over the ranks, without gradient."""
+        total = values.detach().clone()
+        if self.size > 1:
+            torch_dist.all_reduce(total)
+        return total
+
+    def average_buffers(self, net: nn.Module) -> None:
+        """Give all ranks the mean of their floating-point buffers (batch-norm statistics)."""
+        for buffer in net.buffers():
+            if self.size > 1 and buffer.is_floating_point():
+                buffer.copy_(self.sum(buffer) / self.size)
+
+    def barrier(self) -> None:
+        """Wait for the other ranks."""
+        if self.size > 1:
+            torch_dist.barrier()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.size == 1:
+            return
+        if error is not None and not isinstance(error, SystemExit):
+            # The others may wait in a reduction for ever: end the whole job, and say who failed.
+            sys.excepthook(type(error), error, trace)
+            sys.stderr.write(f"lartpc: rank {self.rank} of {self.size} failed; ending all ranks\n")
+            sys.stderr.flush()
+            self.comm.Abort(1)
+        # Without a barrier here, ranks were seen to abort when MPI finalises under a live process group.
+        torch_dist.barrier()
+        torch_dist.destroy_process_group()
+
+
+def join(expected: int | None = None, backend: str = "auto") -> Ranks:
+    """Find the ranks of this job and join them.
+
+    Parameters
+    ----------
+    expected
+        Number of ranks asked for; None takes what the launcher gives.
+    backend
+        `mpi`, `gloo`, `nccl`, or `auto`: nccl on GPUs, else mpi.
+
+    Raises
+    ------
+    ValueError
+        Another number of ranks was found than expected, or the backend cannot be used here.
+    """
+    launched = any(name in os.environ for name in LAUNCHER_VARIABLES)
+    if expected == 1 or (expected is None and not launched):
+        device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        return Ranks(0, 1, 0, device, "none")
+    comm, local_rank = _world()
+    if expected is not None and comm.size != expected:
+        raise ValueError(
+            f"{expected} ranks were asked for, but MPI found {comm.size}: the launcher and the MPI library "
+            "do not understand each other; use the mpiexec of this environment, or "
+            "'srun --mpi=pmi2' for MPICH and 'srun --mpi=pmix' for Open MPI"
+        )
+    cuda = torch.cuda.is_available()
+    if backend == "auto":
+        backend = "nccl" if cuda else "mpi"
+    if (backend == "nccl") != cuda:
+        raise ValueError(
+            f"train.backend '{backend}' cannot be used {'with' if cuda else 'without'} GPUs; use 'auto'"
+        )
+    device = torch.device("cuda", local_rank % torch.cuda.device_count()) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    host, port = comm.bcast(_meeting_point(comm) if comm.rank == 0 else None)
+    torch_dist.init_process_group(
+        "nccl" if cuda else "gloo", init_method=f"tcp://{host}:{port}", rank=comm.rank, world_size=comm.size
+    )
+    return Ranks(comm.rank, comm.size, local_rank, device, backend, comm)
+
+
+def library() -> str:
+    """Return the name and version of the MPI library that would be used."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return f"mpi4py finds no MPI library ({error})"
+    return str(MPI.Get_library_version()).split("\n")[0].strip()
+
+
+def _world() -> tuple[Any, int]:
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(
+            f"several ranks need mpi4py and an MPI library ({error}); install 'mpich' with pip"
+        ) from error
+    comm = MPI.COMM_WORLD
+    return comm, comm.Split_type(MPI.COMM_TYPE_SHARED).rank
+
+
+def _meeting_point(comm: Any) -> tuple[str, int]:
+    host = socket.gethostname()
+    try:
+        address = socket.gethostbyname(host)
+    except OSError:
+        address = "127.0.0.1"
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return address, int(probe.getsockname()[1])
+
+
+def _sum_over_mpi(comm: Any, bucket: torch_dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    from mpi4py import MPI
+
+    gradient = bucket.buffer()
+    comm.Allreduce(MPI.IN_PLACE, gradient.numpy())
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(gradient)
+    return done
+
+
+def _sum_over_torch(_: None, bucket: torch_dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    work = torch_dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    summed: torch.futures.Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
+    return summed

@@ -1,0 +1,70 @@
+"""Progress on long work: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LOG_INTERVAL_S = 15.0
+
+T = TypeVar("T")
+
+
+class Meter:
+    """Count work done out of `total`, with free text beside it. Use as a context manager."""
+
+    def __init__(self, label: str, total: int, unit: str, quiet: bool = False) -> None:
+        self._label, self._total, self._unit, self._quiet = label, total, unit, quiet
+        self._done = 0
+        self._start = self._last = time.monotonic()
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn(f"{unit} {{task.fields[note]}}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task(label, total=total, note="")
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif not self._quiet:
+            self._line("")
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count `amount` more as done."""
+        self._done += amount
+        if self._bar:
+            self._bar.update(self._task, advance=amount, note=note)
+        elif not self._quiet and time.monotonic() - self._last > LOG_INTERVAL_S:
+            self._last = time.monotonic()
+            self._line(note)
+
+    def _line(self, note: str) -> None:
+        seconds = time.monotonic() - self._start
+        left = seconds / self._done * (self._total - self._done) if self._done else float("nan")
+        ahead = f", {left:.0f} s left" if self._done < self._total else ""
+        text = f"{self._label}: {self._done}/{self._total} {self._unit} in {seconds:.0f} s{ahead} {note}"
+        sys.stderr.write(text.rstrip() + "\n")
+        sys.stderr.flush()
+
+
+def follow(items: Iterable[T], label: str, total: int, unit: str = "events") -> Iterator[T]:
+    """Yield the items while showing how many are done."""
+    with Meter(label, total, unit) as meter:
+        for item in items:
+            yield item
+            meter.advance()

@@ -1,0 +1,68 @@
+"""Weights files: a network's parameters with everything needed to refuse them where they do not fit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lartpc.config import shared_slice
+from lartpc.event import SCHEMA_VERSION
+from lartpc.stages import Stage
+from lartpc.store import complete
+
+
+def save_weights(path: Path, stage: Stage, section: Any, net: nn.Module, provenance: dict[str, Any]) -> None:
+    """Write a network's state, its settings and its origin; the file appears when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    torch.save(
+        {
+            "stage": stage.name,
+            "stage_version": stage.version,
+            "schema_version": SCHEMA_VERSION,
+            "settings": json.dumps(shared_slice(section), sort_keys=True),
+            "provenance": json.dumps(provenance, sort_keys=True),
+            "state": {name: tensor.cpu() for name, tensor in net.state_dict().items()},
+        },
+        part,
+    )
+    complete(part, path)
+
+
+def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
+    """Build the stage's network with the weights of a file, in evaluation mode, on the best device.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or unreadable, or was made for another stage, version or network; the
+        message says which settings differ.
+    """
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist; train them with 'lartpc train {stage.name}'")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
+    if not isinstance(content, dict) or "stage" not in content:
+        raise ValueError(f"{path} is not a weights file of lartpc")
+    if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
+        raise ValueError(
+            f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
+            f"not of '{stage.name}' version {stage.version}; train them again"
+        )
+    trained, wanted = json.loads(content["settings"]), json.loads(json.dumps(shared_slice(section)))
+    if trained != wanted:
+        differing = [
+            key for key in sorted(trained.keys() | wanted.keys()) if trained.get(key) != wanted.get(key)
+        ]
+        detail = "; ".join(
+            f"{stage.name}.{key}: {trained.get(key)} there, {wanted.get(key)} here" for key in differing
+        )
+        raise ValueError(f"{path} was trained with other settings ({detail}); set them so, or train again")
+    net: nn.Module = stage.module().network(section)
+    net.load_state_dict(content["state"])
+    net.eval()
+    return net.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,164 @@
+"""What every stage promises, whatever it computes: one suite over CHAIN."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ODD_EVENTS, typical
+
+from lartpc.config import SECTIONS, Section
+from lartpc.event import PRODUCTS, Event, conform, num_rows
+from lartpc.run.weights import load_weights, save_weights
+from lartpc.stages import CHAIN, Stage
+from lartpc.truth import upstream_from_truth
+
+SMALL: dict[str, dict[str, Any]] = {
+    "segment": {"unet": {"filters": 4, "depth": 3, "repetitions": 1}, "infer": {"proposal_floor": 0.0}},
+    "points": {"score_threshold": 0.0, "class_threshold": 0.0},
+    "cluster": {"graph": {"num_hidden": 16}},
+    "interact": {"graph": {"num_hidden": 16}},
+}
+
+stages = pytest.mark.parametrize("stage", CHAIN, ids=lambda stage: stage.name)
+learned = pytest.mark.parametrize("stage", [s for s in CHAIN if s.learned], ids=lambda stage: stage.name)
+
+
+def small(stage: Stage) -> Any:
+    section: type[Section] = SECTIONS[stage.name]
+    return section.model_validate(SMALL[stage.name])
+
+
+def network(stage: Stage) -> Any:
+    if not stage.learned:
+        return None
+    torch.manual_seed(0)
+    net = stage.module().network(small(stage))
+    return net.eval()
+
+
+def inputs(stage: Stage, entry: int = 0, kind: str = "typical") -> Event:
+    """Return an event with what the stage reads, made from the truth, and the truth itself."""
+    event = typical(entry) if kind == "typical" else ODD_EVENTS[kind](entry)
+    derived = [name for name in stage.reads if name not in ("voxel", "proposal")]
+    event = upstream_from_truth(event, derived)
+    if "proposal" in stage.reads:
+        event = event.with_products({"proposal": proposals(event)})
+    return event
+
+
+def proposals(event: Event) -> dict[str, Any]:
+    points = event["truth_point"]
+    one_hot = np.eye(5, dtype=np.float32)[points["semantic"]]
+    num = len(points["kind"])
+    return {
+        "position": points["position"],
+        "score": np.full(num, 0.9),
+        "class_score": one_hot.reshape(-1, 5),
+        "end_score": points["kind"],
+    }
+
+
+@stages
+@pytest.mark.parametrize("kind", ["typical", *ODD_EVENTS])
+def test_writes_what_it_declares(stage: Stage, kind: str) -> None:
+    event = inputs(stage, kind=kind)
+    (products,) = stage.module().infer(network(stage), [event], small(stage))
+    assert set(products) == set(stage.writes)
+    for name, columns in products.items():
+        conform(name, columns)
+        per = PRODUCTS[name].per
+        if per:
+            aligned = products[per] if per in products else event[per]
+            assert num_rows(columns) == num_rows(aligned)
+        for column, spec in PRODUCTS[name].columns.items():
+            assert np.isfinite(columns[column]).all(), f"{name}.{column}"
+            if spec.codes:
+                assert set(np.unique(columns[column])) <= {-1, *map(int, spec.codes)}
+
+
+@stages
+def test_reads_only_what_it_declares(stage: Stage) -> None:
+    event = inputs(stage)
+    bare = Event(event.file_uid, event.entry, event.box, {name: event[name] for name in stage.reads})
+    net = network(stage)
+    (full,) = stage.module().infer(net, [event], small(stage))
+    (declared,) = stage.module().infer(net, [bare], small(stage))
+    assert_same(full, declared)
+
+
+@stages
+def test_does_not_depend_on_order_or_batch(stage: Stage) -> None:
+    events = [inputs(stage, 0), inputs(stage, 1, "empty"), inputs(stage, 2), inputs(stage, 3, "one_voxel")]
+    net, cfg, infer = network(stage), small(stage), stage.module().infer
+    together = infer(net, events, cfg)
+    backwards = infer(net, events[::-1], cfg)[::-1]
+    alone = [infer(net, [event], cfg)[0] for event in events]
+    for one, other, third in zip(together, backwards, alone, strict=True):
+        assert_same(one, other)
+        assert_same(one, third)
+
+
+@stages
+def test_does_not_change_its_input(stage: Stage) -> None:
+    event, untouched = inputs(stage), inputs(stage)
+    stage.module().infer(network(stage), [event], small(stage))
+    for name in stage.reads:
+        for column, values in event[name].items():
+            np.testing.assert_array_equal(values, untouched[name][column])
+
+
+@stages
+def test_metrics_are_fractions(stage: Stage) -> None:
+    event = inputs(stage)
+    (products,) = stage.module().infer(network(stage), [event], small(stage))
+    found = stage.module().metrics(event.with_products(products), event)
+    assert found
+    for name, (part, whole) in found.items():
+        assert np.isfinite([part, whole]).all(), name
+
+
+@learned
+def test_losses_of_odd_batches_are_finite_and_have_gradients(stage: Stage) -> None:
+    net = network(stage).train()
+    batches = [
+        [inputs(stage, 0)],
+        [inputs(stage, 1, "empty")],
+        [inputs(stage, 2, "one_voxel")],
+        [inputs(stage, 3, "low_energy_only"), inputs(stage, 4)],
+    ]
+    for batch in batches:
+        terms = stage.module().loss(net, batch, small(stage))
+        total = sum(part / count.clamp(min=1) for part, count in terms.values())
+        assert torch.isfinite(total)
+        if total.requires_grad:
+            total.backward()
+    for name, parameter in net.named_parameters():
+        if parameter.grad is not None:
+            assert torch.isfinite(parameter.grad).all(), name
+
+
+@learned
+def test_refuses_foreign_weights(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    save_weights(path, stage, small(stage), network(stage), {})
+    net = load_weights(path, stage, small(stage))
+    for name, tensor in network(stage).state_dict().items():
+        assert torch.equal(net.state_dict()[name], tensor)
+    with pytest.raises(ValueError, match="other settings"):
+        load_weights(path, stage, SECTIONS[stage.name]())
+    other = next(row for row in CHAIN if row.learned and row is not stage)
+    with pytest.raises(ValueError, match=f"holds weights of stage '{stage.name}'"):
+        load_weights(path, other, small(other))
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a weights file"):
+        load_weights(path, stage, small(stage))
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for product, columns in one.items():
+        for name, values in columns.items():
+            np.testing.assert_allclose(
+                values, other[product][name], rtol=2e-4, atol=2e-4, err_msg=f"{product}.{name}"
+            )

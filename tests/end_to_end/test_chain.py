@@ -1,0 +1,147 @@
+"""A miniature production through Snakemake, for real: from Geant4 to tables, and exact reruns."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from workflow.test_dag import checkout, jobs, snakemake
+
+CONFIG = ("--configfile", "config/test/config.yaml")
+STAGES = ("segment", "points", "cluster", "interact")
+
+
+def run(folder: Path, *arguments: str) -> str:
+    found = snakemake(folder, "--profile", "profiles/local", *CONFIG, *arguments)
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-5000:]
+    return found.stdout + found.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the miniature production once."""
+    folder = checkout(tmp_path_factory.mktemp("production"))
+    said = run(folder)
+    assert "results/report.html" in said
+    return folder
+
+
+def test_tables_open_in_one_line(folder: Path) -> None:
+    events = pd.read_parquet(folder / "results/dataset/events")
+    assert len(events) == 6
+    assert not events.duplicated(["file_uid", "entry"]).any()
+    particles = pd.read_parquet(folder / "results/dataset/particles")
+    assert set(particles.file_uid) <= set(events.file_uid)
+    schema = pq.ParquetDataset(folder / "results/dataset/particles").schema
+    assert schema.field("start_x_cm").metadata[b"unit"] == b"cm"
+
+
+def test_nothing_is_lost(folder: Path) -> None:
+    summary = json.loads((folder / "results/dataset/summary.json").read_text())
+    assert summary["counts"]["events"] == 6
+
+
+def test_the_page_needs_no_network(folder: Path) -> None:
+    page = (folder / "results/report.html").read_text()
+    assert "<html" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_nothing_is_left_to_do(folder: Path) -> None:
+    assert "Nothing to be done" in run(folder)
+
+
+def test_a_changed_threshold_reruns_its_stage_and_what_follows(folder: Path) -> None:
+    found = jobs(folder, *CONFIG, "--config", "points={score_threshold: 0.35}")
+    for rule in ("points", "cluster", "interact", "evaluate_chain", "summarize"):
+        assert found[rule] == 2, rule
+    assert found["segment"] == found["train"] == found["ingest"] == found["simulate"] == 0
+
+
+def test_a_changed_training_reruns_no_upstream(folder: Path) -> None:
+    found = jobs(
+        folder, *CONFIG, "--config", "interact={train: {num_steps: 7, batch_size: 2, learning_rate: 0.001}}"
+    )
+    assert found["train"] == 1
+    assert found["interact"] == 2
+    assert found["cluster"] == 0
+
+
+def test_a_touched_input_reruns_nothing(folder: Path) -> None:
+    for path in ("results/config/points.infer.json", "results/events/points/mpvmpr_test/0000.h5"):
+        (folder / path).touch()
+    (folder / "config/test/samples.tsv").touch()
+    assert not jobs(folder, *CONFIG)
+
+
+def test_a_new_row_adds_only_its_jobs(folder: Path) -> None:
+    sheet = folder / "config/test/samples.tsv"
+    before = sheet.read_text()
+    sheet.write_text(before + "more\ttest\tgeant4\t2\t1\n")
+    try:
+        found = jobs(folder, *CONFIG)
+    finally:
+        sheet.write_text(before)
+    assert found["simulate"] == found["ingest"] == found["segment"] == found["summarize"] == 1
+    assert found["train"] == 0
+    assert found["collect_tables"] == found["report"] == 1
+
+
+def test_a_stage_runs_by_hand(folder: Path) -> None:
+    out = folder / "by-hand.h5"
+    shard = "mpvmpr_test/0000.h5"
+    files = [f"results/events/{step}/{shard}" for step in ("ingest", "segment")]
+    subprocess.run(
+        [
+            "lartpc",
+            "infer",
+            "points",
+            *files,
+            "--config",
+            "results/config/points.infer.json",
+            "--out",
+            str(out),
+        ],
+        cwd=folder,
+        check=True,
+    )
+    from lartpc.store import open_events
+
+    with open_events(out) as mine, open_events(folder / "results/events/points" / shard) as theirs:
+        for one, other in zip(mine, theirs, strict=True):
+            assert one["point"]["score"].tolist() == other["point"]["score"].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["simulate", "train", "segment", "collect_tables"])
+def test_a_killed_run_goes_on_to_the_same_tables(folder: Path, tmp_path: Path, rule: str) -> None:
+    cut = checkout(tmp_path)
+    command = ["snakemake", "--profile", "profiles/local", *CONFIG]
+    process = subprocess.Popen(
+        command, cwd=cut, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if line.strip() in (f"rule {rule}:", f"localrule {rule}:"):
+            break
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = {p: p.stat().st_mtime_ns for p in (cut / "results").rglob("*.h5")}
+    snakemake(cut, "--unlock", *CONFIG)
+    run(cut)
+    finished = [p for p, mtime in done.items() if p.stat().st_mtime_ns == mtime]
+    assert len(finished) >= len(done) - 2, "finished work was done again"
+    for table in ("events", "particles", "interactions", "points"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(cut / "results/dataset" / table),
+            pd.read_parquet(folder / "results/dataset" / table),
+        )
+    shutil.rmtree(cut)

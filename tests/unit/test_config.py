@@ -1,0 +1,73 @@
+"""The configuration: checked, sliced per step, and in step with its generated pages."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lartpc.config import SECTIONS, Config, json_schema, load_section, markdown_table, shared_slice
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_unknown_key_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"segment\.lrr"):
+        Config.model_validate({"segment": {"lrr": 1}})
+
+
+def test_levels_must_fit_the_grid() -> None:
+    with pytest.raises(ValidationError, match="divisible"):
+        Config.model_validate({"ingest": {"num_voxels": 100}, "segment": {"unet": {"depth": 5}}})
+
+
+def test_a_slice_holds_what_its_part_depends_on() -> None:
+    config = Config()
+    assert "train" in config.slice_for("segment", "train")
+    assert "infer" not in config.slice_for("segment", "train")
+    assert "train" not in config.slice_for("segment", "infer")
+    assert "weights" not in config.slice_for("segment", "infer")
+
+
+def test_changing_a_threshold_changes_no_training_slice() -> None:
+    changed = Config.model_validate({"cluster": {"infer": {"edge_threshold": 0.7}}})
+    assert changed.slice_for("cluster", "train") == Config().slice_for("cluster", "train")
+    assert changed.slice_for("cluster", "infer") != Config().slice_for("cluster", "infer")
+
+
+def test_a_slice_reads_back(tmp_path: Path) -> None:
+    for step in SECTIONS:
+        for part in ("train", "infer"):
+            path = tmp_path / f"{step}.json"
+            path.write_text(json.dumps(Config().slice_for(step, part)))
+            assert load_section(step, path) == getattr(Config(), step)
+
+
+def test_a_wrong_slice_names_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "points.json"
+    path.write_text('{"score_threshold": 2}')
+    with pytest.raises(ValueError, match=r"points\.json.*points\.score_threshold"):
+        load_section("points", path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        load_section("points", path)
+
+
+def test_weights_carry_the_network_and_not_the_training() -> None:
+    assert set(shared_slice(Config().segment)) == {"unet", "ppn"}
+
+
+def test_generated_pages_are_in_step() -> None:
+    schema = ROOT / "workflow/schemas/config.schema.json"
+    assert schema.read_text() == json_schema(), "run 'make schema'"
+    assert (ROOT / "config/README.md").read_text() == markdown_table(), "run 'make schema'"
+
+
+def test_what_snakemake_parses_imports_nothing_heavy() -> None:
+    code = (
+        "import lartpc.config, lartpc.plan, lartpc.stages, sys; "
+        "sys.exit(bool({'torch', 'pandas', 'h5py', 'scipy', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,125 @@
+"""The event store: what is written reads back, and what does not fit together is refused."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, typical
+
+from lartpc.event import PRODUCTS, Event, empty
+from lartpc.store import EventWriter, open_events, provenance
+
+
+def write(
+    path: Path, events: list[Event], products: tuple[str, ...] = ALL_PRODUCTS, uid: str = "s/0"
+) -> Path:
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(path, products, file_uid=uid, box=BOX, attrs=attrs) as writer:
+        for event in events:
+            writer.append(event.entry, {name: event[name] for name in products})
+    return path
+
+
+def test_events_read_back_one_by_one_and_streamed(tmp_path: Path) -> None:
+    given = [typical(0), ODD_EVENTS["empty"](1), typical(2), ODD_EVENTS["one_voxel"](3)]
+    with open_events(write(tmp_path / "a.h5", given)) as events:
+        assert len(events) == 4
+        assert events.box == BOX
+        assert events.num_voxels().tolist() == [event.num_voxels for event in given]
+        for read in (list(events), list(events.stream(block=3))):
+            for event, expected in zip(read, given, strict=True):
+                assert event.entry == expected.entry
+                for product in ALL_PRODUCTS:
+                    for name, values in expected[product].items():
+                        np.testing.assert_array_equal(event[product][name], values)
+
+
+def test_units_and_codes_stand_in_the_file(tmp_path: Path) -> None:
+    with h5py.File(write(tmp_path / "a.h5", [typical()])) as file:
+        assert file["voxel/energy"].attrs["unit"] == "MeV"
+        assert "low_energy" in file["truth_voxel/semantic"].attrs["codes"]
+        assert file.attrs["schema_version"] and file.attrs["package_version"]
+
+
+def test_files_overlay_and_a_missing_product_names_its_stage(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.h5", [typical(0)], ("event", "voxel"))
+    with open_events(image) as events, pytest.raises(ValueError, match="written by segment"):
+        events.require(["voxel", "semantic"])
+
+
+def test_other_events_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.h5", [typical(0)])
+    with pytest.raises(ValueError, match="holds other events"):
+        open_events(first, write(tmp_path / "b.h5", [typical(1)]))
+    with pytest.raises(ValueError, match="holds other events"):
+        open_events(first, write(tmp_path / "c.h5", [typical(0)], uid="s/1"))
+
+
+def test_a_file_appears_only_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with (
+        pytest.raises(RuntimeError),
+        EventWriter(path, ("voxel",), file_uid="s", box=BOX, attrs={}) as writer,
+    ):
+        writer.append(0, {"voxel": empty("voxel", 3)})
+        raise RuntimeError("cut off")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quarantined_events_keep_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(path, ("voxel",), file_uid="s", box=BOX, attrs=attrs) as writer:
+        writer.append(0, {"voxel": empty("voxel", 2)})
+        writer.quarantine(7, "energy is NaN")
+        writer.append(9, {"voxel": empty("voxel", 1)})
+    with open_events(path) as events:
+        assert events.entries.tolist() == [0, 7, 9]
+        assert events.num_voxels().tolist() == [2, 0, 1]
+        assert events.quarantined() == {7: ("ingest", "energy is NaN")}
+
+
+def test_a_product_that_breaks_the_contract_is_refused(tmp_path: Path) -> None:
+    wrong = {"voxel": {"coord": np.zeros((3, 2)), "energy": np.zeros(3)}}
+    with (
+        pytest.raises(ValueError, match=r"voxel\.coord"),
+        EventWriter(tmp_path / "a.h5", ("voxel",), file_uid="s", box=BOX, attrs={}) as writer,
+    ):
+        writer.append(0, wrong)
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with pytest.raises(ValueError, match="does not exist"):
+        open_events(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a readable HDF5 file"):
+        open_events(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=[1])
+    with pytest.raises(ValueError, match="not an event store"):
+        open_events(path)
+    whole = write(tmp_path / "b.h5", [typical()])
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match="not a readable HDF5 file"):
+        open_events(whole)
+
+
+def test_memory_is_flushed_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lartpc.store.FLUSH_ROWS", 50)
+    given = [typical(i) for i in range(3)]
+    with open_events(write(tmp_path / "a.h5", given)) as events:
+        np.testing.assert_array_equal(events[2]["voxel"]["coord"], given[2]["voxel"]["coord"])
+
+
+def test_every_column_has_a_description() -> None:
+    for name, product in PRODUCTS.items():
+        for column, spec in product.columns.items():
+            assert spec.description, f"{name}.{column}"
+
+
+def test_hand_made_truth_is_consistent() -> None:
+    event = labelled([{"coord": [[1, 1, 1], [1, 1, 2]]}], num_blips=3)
+    assert event.num_voxels == 5
+    assert (event["truth_voxel"]["particle"] >= 0).sum() == 2

@@ -1,0 +1,91 @@
+"""The DAG as Snakemake resolves it: the right jobs, and clear words for a wrong configuration."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def checkout(folder: Path) -> Path:
+    """Copy what a run needs into an empty folder."""
+    for name in ("workflow", "config", "profiles"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a folder and return what it said."""
+    return subprocess.run(
+        ["snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def jobs(folder: Path, *arguments: str) -> Counter[str]:
+    """Count the jobs of a dry run by rule."""
+    found = snakemake(folder, *arguments, "--dry-run", "--quiet", "rules")
+    assert found.returncode == 0, found.stdout + found.stderr
+    return Counter(
+        dict(
+            (name, int(num)) for name, num in re.findall(r"^(\w+) +(\d+)$", found.stdout + found.stderr, re.M)
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("workflow"))
+
+
+def test_the_default_production(folder: Path) -> None:
+    found = jobs(folder)
+    assert found["train"] == 3
+    assert found["simulate"] == found["ingest"] == 7
+    for stage in ("segment", "points", "cluster", "interact", "summarize"):
+        assert found[stage] == 2, stage
+
+
+def test_a_stage_alone_needs_only_what_is_before_it(folder: Path) -> None:
+    found = jobs(folder, "results/events/points/mpvmpr_test/0001.h5")
+    assert found["points"] == found["segment"] == 1
+    assert found["train"] == 1
+    assert not found["cluster"]
+
+
+def test_training_on_predicted_input_shows_in_the_dag(folder: Path) -> None:
+    target = "results/models/cluster/weights.pt"
+    assert not jobs(folder, target)["segment"]
+    predicted = jobs(folder, target, "--config", "cluster={upstream: predicted}")
+    assert predicted["segment"] == predicted["points"] == 5
+
+
+def test_released_weights_need_no_training(folder: Path) -> None:
+    (folder / "released.pt").touch()
+    found = jobs(
+        folder, "--config", *(f"{s}={{weights: released.pt}}" for s in ("segment", "cluster", "interact"))
+    )
+    assert found["train"] == 0
+    assert found["simulate"] == 2
+
+
+def test_a_wrong_setting_is_named(folder: Path) -> None:
+    found = snakemake(folder, "--dry-run", "--config", "points={score_treshold: 0.4}")
+    assert found.returncode != 0
+    assert "points.score_treshold: Extra inputs are not permitted" in found.stdout + found.stderr
+
+
+def test_a_wrong_sheet_is_named(folder: Path) -> None:
+    sheet = folder / "wrong.tsv"
+    sheet.write_text("sample\tsplit\tsource\tnum_events\tnum_shards\nmc\tholdout\tgeant4\t4\t2\n")
+    found = snakemake(folder, "--dry-run", "--config", "samples=[wrong.tsv]")
+    assert found.returncode != 0
+    assert "wrong.tsv, line 2: split 'holdout'" in found.stdout + found.stderr

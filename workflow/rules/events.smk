@@ -1,0 +1,62 @@
+# Settings, simulation and ingestion: what every later rule reads.
+
+
+rule settings:
+    """Write the settings that one step depends on. Keep this rule as it is: all jobs depend on it."""
+    output:
+        "results/config/{step}.{part}.json",
+    localrule: True
+    params:
+        settings=lambda wc: json.dumps(CONFIG.slice_for(wc.step, wc.part), sort_keys=True),
+    shell:
+        "printf '%s' {params.settings:q} > {output}"
+
+
+rule simulate:
+    """Simulate the events of a shard with Geant4."""
+    input:
+        settings="results/config/simulate.infer.json",
+    output:
+        "results/steps/{sample}/{shard}.h5",
+    log:
+        "results/logs/simulate/{sample}/{shard}.log",
+    benchmark:
+        "results/benchmarks/simulate/{sample}/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        num_events=lambda wc: shard_of(wc).num_events,
+        seed=lambda wc: shard_of(wc).seed,
+    shell:
+        """
+        lartpc simulate --config {input.settings} --num-events {params.num_events} --seed {params.seed} \
+            --log {log}.geant4 --out {output} 2>{log}
+        """
+
+
+rule ingest:
+    """Turn the steps of a shard into voxels, with truth labels."""
+    input:
+        source=lambda wc: (
+            f"results/steps/{wc.sample}/{wc.shard}.h5" if shard_of(wc).is_simulated else shard_of(wc).source
+        ),
+        settings="results/config/ingest.infer.json",
+    output:
+        "results/events/ingest/{sample}/{shard}.h5",
+    log:
+        "results/logs/ingest/{sample}/{shard}.log",
+    benchmark:
+        "results/benchmarks/ingest/{sample}/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        version=INGEST_VERSION,
+    shell:
+        """
+        lartpc ingest {input.source:q} --config {input.settings} --uid {wildcards.sample}/{wildcards.shard} \
+            --out {output} 2>{log}
+        """
