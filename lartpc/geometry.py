@@ -31,13 +31,13 @@ class Box:
 
     def to_voxel(self, position_cm: ArrayLike) -> NDArray[np.float64]:
         """Turn positions (..., 3) [cm] into voxel units."""
-        position: NDArray[np.float64] = np.asarray(position_cm, np.float64)
-        return np.divide(position - np.asarray(self.origin_cm), self.voxel_size_cm)
+        voxel: NDArray[np.float64] = (np.asarray(position_cm) - self.origin_cm) / self.voxel_size_cm
+        return voxel
 
     def to_cm(self, position: ArrayLike) -> NDArray[np.float64]:
         """Turn positions (..., 3) in voxel units into cm."""
-        scaled: NDArray[np.float64] = np.asarray(position, np.float64) * self.voxel_size_cm
-        return np.add(scaled, np.asarray(self.origin_cm))
+        cm: NDArray[np.float64] = np.asarray(position) * self.voxel_size_cm + np.asarray(self.origin_cm)
+        return cm
 
     def contains(self, position: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each position (..., 3) in voxel units whether it lies in the box."""

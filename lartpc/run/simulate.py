@@ -1,0 +1,116 @@
+"""`lartpc simulate`: run Geant4 for one shard, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from lartpc import config
+from lartpc.run.progress import Meter
+from lartpc.simulate import argon
+from lartpc.simulate.generators import check
+from lartpc.simulate.steps import part_of
+
+LOG_LINES = 15
+ERROR = "error: "
+
+
+def simulate(cfg: config.Simulate, *, num_events: int, seed: int, out: Path, log: Path | None = None) -> None:
+    """Simulate events with Geant4 into a file of steps.
+
+    Parameters
+    ----------
+    num_events
+        Number of events, numbered from 0. A longer run with the same seed begins with the same events.
+    seed
+        Seed of the shard.
+    out
+        HDF5 file to write (`docs/simulation.md`); it appears when it is whole.
+    log
+        File for what Geant4 prints; without it, `<out>.log`, which goes again if all is well.
+
+    Raises
+    ------
+    ValueError
+        The settings or GEANT4_DATA_DIR cannot be used.
+    RuntimeError
+        Geant4 failed; the message names the log and has its end.
+    """
+    if num_events < 1 or seed < 0:
+        raise ValueError(f"needs at least 1 event and a seed from 0, got {num_events} events and seed {seed}")
+    check(cfg)
+    env = _environment()
+    log_path = log or out.with_name(out.name + ".log")
+    for path in (out, log_path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with log_path.open("wb") as log_file, Meter("simulate", num_events, "events") as meter:
+            with _started(cfg, num_events, seed, out, log_file, env) as (process, lines):
+                for line in lines:
+                    if line.startswith(ERROR):
+                        raise ValueError(line.removeprefix(ERROR).strip())
+                    meter.advance()
+            if process.returncode:
+                raise RuntimeError(_failure(process.returncode, log_path))
+    except BaseException:
+        part_of(out).unlink(missing_ok=True)
+        raise
+    if log is None:
+        log_path.unlink()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment for Geant4, with the folder of its data.
+
+    Our tables hold only if no variable of another Geant4 installation names single data sets.
+    """
+    path, label = argon.data_dir()
+    env = {**os.environ, argon.ENVIRONMENT: str(path), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if label != argon.OFFICIAL:
+        for name in argon.DATASET_ENVIRONMENT:
+            env.pop(name, None)
+    return env
+
+
+@contextmanager
+def _started(
+    cfg: config.Simulate, num_events: int, seed: int, out: Path, log: BinaryIO, env: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[str]]]:
+    """Start the simulation; yield its process and the lines of its progress, and leave it ended."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as lines:
+        try:
+            process = subprocess.Popen(
+                (
+                    *(sys.executable, "-m", "lartpc.simulate.geant4"),
+                    *("--config", cfg.model_dump_json()),
+                    *("--num-events", str(num_events)),
+                    *("--seed", str(seed)),
+                    *("--out", str(out)),
+                    *("--progress-fd", str(writer)),
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                env=env,
+            )
+        finally:
+            os.close(writer)
+        try:
+            yield process, lines
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.wait()
+
+
+def _failure(status: int, log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    end = "\n".join(line.rstrip() for line in lines[-LOG_LINES:])
+    how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
+    return f"Geant4 {how}; see {log}, which ends with\n{end}"

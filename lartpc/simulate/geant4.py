@@ -1,0 +1,315 @@
+"""Geant4 in a box of liquid argon: `python -m lartpc.simulate.geant4`, started by `lartpc.run.simulate`.
+
+A program of its own, because Geant4 aborts its process on a fatal error and prints at will. It writes
+the steps that deposit energy, and all trajectories, to an HDF5 file (`docs/simulation.md`), and
+tells about its progress on a pipe: a line "event" per event, or "error: " and what the user must mend.
+"""
+
+# Classes of Geant4 have no types, and actions are made by deriving from them.
+# mypy: disallow-subclassing-any=False
+
+import argparse
+import os
+import sys
+from array import array
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import config
+from lartpc.simulate import argon
+from lartpc.simulate.generators import Primary, check, event_seeds, primaries
+from lartpc.simulate.steps import SEGMENTS, TRAJECTORIES, StepsWriter
+
+DATA_DIR, DATA_LABEL = argon.data_dir()
+# Importing Geant4 without this asks on the terminal whether to download its data.
+os.environ[argon.ENVIRONMENT] = str(DATA_DIR)
+
+import geant4_pybind as g4  # noqa: E402
+
+PHYSICS = (
+    g4.G4EmStandardPhysics,
+    g4.G4DecayPhysics,
+    g4.G4StoppingPhysics,
+    g4.G4HadronElasticPhysics,
+    g4.G4HadronPhysicsFTFP_BERT,
+    g4.G4IonPhysics,
+    g4.G4StepLimiterPhysics,
+)
+
+SEGMENT_FIELDS = [name for name in SEGMENTS.fields or () if name != "event_id"]
+TRAJECTORY_FIELDS = [name for name in TRAJECTORIES.fields or () if name not in ("event_id", "process")]
+
+
+XYZ = attrgetter("x", "y", "z")
+
+
+class Record:
+    """What is kept of the event in flight, in flat arrays: Python is called at every step."""
+
+    def __init__(self) -> None:
+        self.shot: list[Primary] = []
+        self.segments = array("d")
+        self.trajectories = array("d")
+        self.processes: list[str] = []
+        self.interaction: dict[int, int] = {}
+        self.track = (0, 0, False)
+        self.last = (0.0, 0.0, 0.0)
+
+    def clear(self, shot: list[Primary]) -> None:
+        """Begin an event with these primaries."""
+        self.shot = shot
+        del self.segments[:], self.trajectories[:]
+        self.processes.clear()
+        self.interaction.clear()
+
+
+class Box(g4.G4VUserDetectorConstruction):
+    """A cube of liquid argon around the origin and nothing else."""
+
+    def __init__(self, side_cm: float, max_step_mm: float) -> None:
+        super().__init__()
+        self._side_cm = side_cm
+        self._max_step_mm = max_step_mm
+
+    def Construct(self) -> Any:
+        """Build the geometry."""
+        half = self._side_cm / 2 * g4.cm
+        material = g4.G4NistManager.Instance().FindOrBuildMaterial("G4_lAr")
+        self._solid = g4.G4Box("argon", half, half, half)
+        self._volume = g4.G4LogicalVolume(self._solid, material, "argon")
+        # Unlimited, a muon loses its energy in steps of 7 cm, and the fluctuations from voxel to voxel are lost.
+        self._limits = g4.G4UserLimits(self._max_step_mm * g4.mm)
+        self._volume.SetUserLimits(self._limits)
+        return g4.G4PVPlacement(None, g4.G4ThreeVector(), self._volume, "argon", None, False, 0, False)
+
+
+class Physics(g4.G4VModularPhysicsList):
+    """FTFP_BERT with the standard electromagnetic physics, without photo-nuclear reactions."""
+
+    def __init__(self, production_cut_mm: float) -> None:
+        super().__init__()
+        self.SetVerboseLevel(0)
+        for constructor in PHYSICS:
+            self.RegisterPhysics(constructor())
+        self.SetDefaultCutValue(production_cut_mm * g4.mm)
+
+
+class Gun(g4.G4VUserPrimaryGeneratorAction):
+    """Shoot the primaries of each event; everything random in it starts from the event's own seed."""
+
+    def __init__(self, cfg: config.Simulate, seed: int, record: Record) -> None:
+        super().__init__()
+        self._cfg, self._seed, self._record = cfg, seed, record
+        self._gun = g4.G4ParticleGun(1)
+
+    def GeneratePrimaries(self, event: Any) -> None:
+        """Add one vertex per primary, so that primary i becomes track i + 1."""
+        seed, transport_seed = event_seeds(self._seed, event.GetEventID())
+        g4.G4Random.setTheSeed(transport_seed)
+        shot = primaries(self._cfg, np.random.default_rng(seed))
+        self._record.clear(shot)
+        table = g4.G4ParticleTable.GetParticleTable()
+        for primary in shot:
+            position = (x * g4.cm for x in primary.position_cm)
+            self._gun.SetParticleDefinition(table.FindParticle(primary.pdg))
+            self._gun.SetParticleEnergy(primary.kinetic_energy_mev * g4.MeV)
+            self._gun.SetParticlePosition(g4.G4ThreeVector(*position))
+            self._gun.SetParticleMomentumDirection(g4.G4ThreeVector(*primary.direction))
+            self._gun.GeneratePrimaryVertex(event)
+
+
+class Tracking(g4.G4UserTrackingAction):
+    """Record each trajectory at its birth."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self._record = record
+        # By the wrapper, which as a key stays alive, so that Geant4's object keeps coming in the same.
+        self._kinds: dict[Any, tuple[int, bool]] = {}
+        self._process_names: dict[Any, str] = {None: "primary"}
+
+    def PreUserTrackingAction(self, track: Any) -> None:
+        """Record a track and its interaction; parents always come before their children."""
+        record = self._record
+        number = track.GetTrackID()
+        definition = track.GetParticleDefinition()
+        kind = self._kinds.get(definition)
+        if kind is None:
+            kind = definition.GetPDGEncoding(), definition.GetPDGCharge() == 0
+            self._kinds[definition] = kind
+        position = x, y, z = XYZ(track.GetPosition())
+        record.track = number, *kind
+        record.last = position
+        if number in record.interaction:  # a suspended track goes on
+            return
+        parent = track.GetParentID()
+        process = track.GetCreatorProcess()
+        if process not in self._process_names:
+            self._process_names[process] = process.GetProcessName()
+        interaction = record.interaction[parent] if parent else record.shot[number - 1].interaction
+        record.interaction[number] = interaction
+        record.processes.append(self._process_names[process])
+        where = (x, y, z, *XYZ(track.GetMomentum()), track.GetGlobalTime())
+        record.trajectories.extend((number, parent, kind[0], track.GetKineticEnergy(), *where, interaction))
+
+
+class Stepping(g4.G4UserSteppingAction):
+    """Record each step that deposits energy."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self._record = record
+        self._extend = record.segments.extend
+        self._step: Any = None
+
+    def _bind(self, step: Any) -> None:
+        """Look up once what is called at every step: Geant4 has one step object and fills it anew."""
+        self._step = step
+        before, self._after = step.GetPreStepPoint(), step.GetPostStepPoint()
+        self._energy, self._length = step.GetTotalEnergyDeposit, step.GetStepLength
+        self._time_before = before.GetGlobalTime
+        self._time_after, self._position_after = self._after.GetGlobalTime, self._after.GetPosition
+
+    def UserSteppingAction(self, step: Any) -> None:
+        """Record a step; a neutral particle deposits where its step ends, not along it."""
+        if step is not self._step:
+            self._bind(step)
+        record = self._record
+        start = record.last
+        record.last = end = XYZ(self._position_after())
+        energy = self._energy()
+        if energy <= 0:
+            return
+        number, pdg, neutral = record.track
+        if neutral:
+            self._extend((number, pdg, *end, *end, energy, 0.0, self._time_after()))
+        else:
+            self._extend((number, pdg, *start, *end, energy, self._length(), self._time_before()))
+
+
+class Events(g4.G4UserEventAction):
+    """Hand each finished event to the file, and say so."""
+
+    def __init__(self, seed: int, record: Record, writer: StepsWriter, progress_fd: int) -> None:
+        super().__init__()
+        self._seed, self._record, self._writer, self._progress_fd = seed, record, writer, progress_fd
+
+    def EndOfEventAction(self, event: Any) -> None:
+        """Write the event."""
+        number, record = event.GetEventID(), self._record
+        segments = columns_of(record.segments, SEGMENTS, SEGMENT_FIELDS)
+        trajectories = columns_of(record.trajectories, TRAJECTORIES, TRAJECTORY_FIELDS)
+        trajectories["process"] = record.processes
+        self._writer.add(number, event_seeds(self._seed, number)[1], record.shot, segments, trajectories)
+        # With nobody left to read it, this raises and ends the run.
+        os.write(self._progress_fd, b"event\n")
+
+
+def columns_of(flat: "array[float]", dtype: np.dtype[Any], fields: Sequence[str]) -> NDArray[Any]:
+    """Turn flat rows of numbers into records of `dtype`, filling the given fields in order."""
+    width = sum(int(np.prod(dtype[name].shape)) for name in fields)
+    rows = np.array(flat, np.float64).reshape(-1, width)
+    out = np.zeros(len(rows), dtype)
+    column = 0
+    for name in fields:
+        shape = dtype[name].shape
+        size = int(np.prod(shape))
+        out[name] = rows[:, column : column + size].reshape(-1, *shape)
+        column += size
+    return out
+
+
+class Actions(g4.G4VUserActionInitialization):
+    """Install the actions."""
+
+    def __init__(self, *actions: Any) -> None:
+        super().__init__()
+        self._actions = actions
+
+    def Build(self) -> None:
+        """Hand the actions to the run manager."""
+        for action in self._actions:
+            self.SetUserAction(action)
+
+
+def check_particles(cfg: config.Simulate) -> None:
+    """Refuse particles that Geant4 does not know; its particle table must be filled.
+
+    Raises
+    ------
+    ValueError
+        The message names the key and the particle.
+    """
+    table = g4.G4ParticleTable.GetParticleTable()
+    for name, generator in (("vertex", cfg.vertex), ("rain", cfg.rain)):
+        for index, group in enumerate(generator.groups):
+            for pdg in group.pdg:
+                if table.FindParticle(pdg) is None:
+                    raise ValueError(
+                        f"simulate.{name}.groups.{index}.pdg: Geant4 knows no particle {pdg}; "
+                        "use the PDG's Monte-Carlo numbers"
+                    )
+
+
+def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progress_fd: int) -> None:
+    """Simulate events into a file of steps.
+
+    Raises
+    ------
+    ValueError
+        No event can be drawn from the settings.
+    RuntimeError
+        Geant4 ended the run early.
+    """
+    check(cfg)
+    g4.G4EmParameters.Instance().SetVerbose(0)
+    g4.G4HadronicParameters.Instance().SetVerboseLevel(0)
+    attrs = {
+        "seed": seed,
+        "geant4_version": f"{g4.G4VERSION_NUMBER // 100}.{g4.G4VERSION_NUMBER // 10 % 10}"
+        f".{g4.G4VERSION_NUMBER % 10}",
+        "geant4_data": DATA_LABEL,
+    }
+    record = Record()
+    with StepsWriter(out, cfg, attrs) as writer:
+        manager = g4.G4RunManagerFactory.CreateRunManager(g4.G4RunManagerType.SerialOnly)
+        manager.SetVerboseLevel(0)
+        box, physics = Box(cfg.box_cm, cfg.max_step_mm), Physics(cfg.production_cut_mm)
+        manager.SetUserInitialization(box)
+        manager.SetUserInitialization(physics)
+        # Geant4 refuses actions that exist before its physics.
+        stepping = (Gun(cfg, seed, record), Tracking(record), Stepping(record))
+        actions = Actions(*stepping, Events(seed, record, writer, progress_fd))
+        manager.SetUserInitialization(actions)
+        manager.Initialize()
+        check_particles(cfg)
+        manager.BeamOn(num_events)
+        if writer.num_events != num_events:
+            raise RuntimeError(f"Geant4 stopped after {writer.num_events} of {num_events} events")
+
+
+def main() -> int:
+    """Run the program; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lartpc.simulate.geant4", description=main.__doc__)
+    parser.add_argument("--config", required=True, help="the section 'simulate' as JSON")
+    parser.add_argument("--num-events", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the file of steps")
+    parser.add_argument("--progress-fd", type=int, default=2, help="open file to report progress on")
+    options = parser.parse_args()
+    try:
+        cfg = config.Simulate.model_validate_json(options.config)
+        simulate(cfg, options.num_events, options.seed, options.out, options.progress_fd)
+    except ValueError as error:
+        os.write(options.progress_fd, f"error: {error}\n".encode())
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

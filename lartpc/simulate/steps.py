@@ -1,0 +1,173 @@
+"""The file of steps that the simulation writes: records, units, and a writer with bounded memory."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import __version__
+from lartpc.config import Simulate
+from lartpc.simulate.generators import Primary
+
+FORMAT = "lartpc-geant4-steps"
+FORMAT_VERSION = "1.0"
+
+CHUNK_ROWS = 8192
+FLUSH_ROWS = 100_000
+
+SEGMENTS = np.dtype(
+    [
+        *((name, "i4") for name in ("event_id", "traj_id", "pdg_id")),
+        *((name, "f4") for name in ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "dE", "dx")),
+        ("t0", "f8"),
+    ]
+)
+"""A step that deposits energy, sorted by event; of a neutral particle a point with dx = 0."""
+
+TRAJECTORIES = np.dtype(
+    [
+        *((name, "i4") for name in ("event_id", "traj_id", "parent_id", "pdg_id")),
+        ("process", "S24"),
+        ("ke", "f4"),
+        ("xyz_start", "f4", (3,)),
+        ("p_start", "f4", (3,)),
+        ("t_start", "f8"),
+        ("interaction_id", "i4"),
+    ]
+)
+"""A particle at its creation; `process` is Geant4's name, "primary" for what was shot (parent 0)."""
+
+PRIMARIES = np.dtype(
+    [
+        *((name, "i4") for name in ("event_id", "interaction_id", "pdg_id")),
+        ("ke", "f4"),
+        ("xyz", "f4", (3,)),
+        ("direction", "f4", (3,)),
+    ]
+)
+"""A particle that was shot; the i-th of an event is trajectory i + 1."""
+
+EVENT = np.dtype([("event_id", "i4"), ("seed", "i8")])
+"""One row per event, with or without steps, and Geant4's seed for it."""
+
+DATASETS = {"segments": SEGMENTS, "trajectories": TRAJECTORIES, "primaries": PRIMARIES, "event": EVENT}
+
+UNITS = {
+    **dict.fromkeys(("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "dx"), "mm"),
+    **dict.fromkeys(("xyz", "xyz_start"), "mm"),
+    **dict.fromkeys(("dE", "ke"), "MeV"),
+    "p_start": "MeV/c",
+    **dict.fromkeys(("t0", "t_start"), "ns"),
+}
+"""Unit of each field that has one."""
+
+
+class StepsWriter:
+    """Write events to a file of steps, which appears under its name when whole.
+
+    Use as a context manager: an exception removes what was written.
+    """
+
+    def __init__(self, path: Path, cfg: Simulate, attrs: Mapping[str, Any]) -> None:
+        self.num_events = 0
+        self._path = path
+        self._part = part_of(path)
+        self._file = h5py.File(self._part, "w")
+        self._file.attrs.update(
+            {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "package_version": __version__,
+                "config": cfg.model_dump_json(),
+                "box_cm": cfg.box_cm,
+                "centre_cm": (0.0, 0.0, 0.0),
+                **attrs,
+            }
+        )
+        self._waiting: dict[str, list[NDArray[Any]]] = {name: [] for name in DATASETS}
+        self._num_waiting = 0
+        for name, dtype in DATASETS.items():
+            data = self._file.create_dataset(
+                name, (0,), dtype, maxshape=(None,), chunks=(CHUNK_ROWS,), compression=1, shuffle=True
+            )
+            for field in dtype.names or ():
+                data.attrs[field] = UNITS.get(field, "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+            return
+        self._flush()
+        self._file.close()
+        with self._part.open("rb") as file:
+            os.fsync(file.fileno())
+        self._part.replace(self._path)
+
+    def add(
+        self,
+        event: int,
+        seed: int,
+        shot: Sequence[Primary],
+        segments: NDArray[Any],
+        trajectories: NDArray[Any],
+    ) -> None:
+        """Append an event; `event_id` of its records is set here.
+
+        Parameters
+        ----------
+        segments, trajectories
+            Records of the dtypes `SEGMENTS` and `TRAJECTORIES`, of any number.
+        """
+        rows = {
+            "segments": segments,
+            "trajectories": trajectories,
+            "primaries": _primary_rows(shot),
+            "event": np.array([(event, seed)], EVENT),
+        }
+        for name, value in rows.items():
+            value["event_id"] = event
+            self._waiting[name].append(value)
+            self._num_waiting += len(value)
+        self.num_events += 1
+        if self._num_waiting >= FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        for name, pieces in self._waiting.items():
+            rows = np.concatenate([np.empty(0, DATASETS[name]), *pieces])
+            data = self._file[name]
+            start = len(data)
+            data.resize(start + len(rows), axis=0)
+            data[start:] = rows
+            pieces.clear()
+        self._num_waiting = 0
+
+
+def part_of(path: Path) -> Path:
+    """Return the name that a file has until it is whole."""
+    return path.with_name(path.name + ".part")
+
+
+def _primary_rows(shot: Sequence[Primary]) -> NDArray[Any]:
+    rows = np.zeros(len(shot), PRIMARIES)
+    for row, primary in zip(rows, shot, strict=True):
+        row["interaction_id"] = primary.interaction
+        row["pdg_id"] = primary.pdg
+        row["ke"] = primary.kinetic_energy_mev
+        row["xyz"] = np.multiply(primary.position_cm, 10)
+        row["direction"] = primary.direction
+    return rows
