@@ -63,6 +63,7 @@ class Simulate(Section):
     box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
     wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
     production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
+    max_step_mm: float = Field(3.0, gt=0, description="longest step of a charged particle [mm]")
     vertex: Generator = Field(
         Generator(num_particles=(2, 7), groups=VERTEX_GROUPS),
         description="particles that share one vertex (MPV)",

@@ -55,8 +55,8 @@ class Meter:
 
     def _line(self, note: str) -> None:
         seconds = time.monotonic() - self._start
-        left = seconds / self._done * (self._total - self._done) if self._done else float("nan")
-        ahead = f", {left:.0f} s left" if self._done < self._total else ""
+        left = self._total - self._done
+        ahead = f", {seconds / self._done * left:.0f} s left" if left and self._done else ""
         text = f"{self._label}: {self._done}/{self._total} {self._unit} in {seconds:.0f} s{ahead} {note}"
         sys.stderr.write(text.rstrip() + "\n")
         sys.stderr.flush()

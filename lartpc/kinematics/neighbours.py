@@ -1,0 +1,132 @@
+"""Pairs of clusters and the gaps between them, in bounded memory.
+
+Positions and lengths are in voxel units, energies in MeV. Shape suffixes: V clustered voxels, F clusters,
+E pairs of clusters, P predicted points, M samples of a cluster.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lartpc.kinematics.clusters import Clusters, Floats, Ints
+
+_NUM_SAMPLES = 16
+_NEAR = 10.0
+_PAIR_BLOCK = 8192
+_DISTANCE_BLOCK = 1 << 20
+
+
+def closest_voxels(clusters: Clusters, pair_E2: Ints) -> tuple[Ints, Ints]:
+    """Return for pairs (E, 2) of clusters the positions (of V) of their nearest voxels.
+
+    Exact for clusters up to 16 voxels. Larger ones are first seen as 16 voxels along their axis; from the
+    nearest of those the search goes to the nearest voxel of the other cluster and back. Pairs that come out
+    near are searched again from all 16 of the smaller cluster. On simulated events 99 % are exact.
+    """
+    sample_FM = _samples(clusters)
+    place_E2 = np.zeros(pair_E2.shape, np.int64)
+    for low in range(0, len(pair_E2), _PAIR_BLOCK):
+        pair_E2M = sample_FM[pair_E2[low : low + _PAIR_BLOCK]]
+        point = clusters.point_V[pair_E2M] - clusters.point_V[pair_E2M[:, :1, :1]]
+        one, two = point[:, 0], point[:, 1]
+        square = (one**2).sum(2)[:, :, None] + (two**2).sum(2)[:, None] - 2.0 * one @ two.transpose(0, 2, 1)
+        best = np.stack(np.divmod(square.reshape(len(one), -1).argmin(1), _NUM_SAMPLES), axis=1)
+        place_E2[low : low + _PAIR_BLOCK] = np.take_along_axis(pair_E2M, best[:, :, None], axis=2)[:, :, 0]
+    is_large = (clusters.size_F[pair_E2] > _NUM_SAMPLES).any(axis=1)
+    place_E2[is_large] = _approach(clusters, pair_E2[is_large], place_E2[is_large])
+    near = np.flatnonzero(is_large & (_length(clusters, place_E2) < _NEAR))
+    # The seeds of near pairs can have led to another gap than the narrowest: start from all of the smaller.
+    small = clusters.size_F[pair_E2[near]].argmin(1)
+    again_E2 = np.stack([pair_E2[near, small], pair_E2[near, 1 - small]], axis=1)
+    again_E2 = np.repeat(again_E2, _NUM_SAMPLES, axis=0)
+    start_E2 = np.stack([sample_FM[pair_E2[near, small]].ravel()] * 2, axis=1)
+    start_E2 = _approach(clusters, again_E2, start_E2)
+    length = _length(clusters, start_E2).reshape(-1, _NUM_SAMPLES)
+    best_E2 = start_E2[np.arange(len(near)) * _NUM_SAMPLES + length.argmin(1)]
+    better = length.min(1, initial=np.inf) < _length(clusters, place_E2[near])
+    place_E2[near[better], small[better]] = best_E2[better, 0]
+    place_E2[near[better], 1 - small[better]] = best_E2[better, 1]
+    return place_E2[:, 0], place_E2[:, 1]
+
+
+def _approach(clusters: Clusters, pair_E2: Ints, place_E2: Ints) -> Ints:
+    """Return places (E, 2): the second nearest to the given first, then the first nearest to it."""
+    two_E = _nearest_in(clusters, pair_E2[:, 1], clusters.point_V[place_E2[:, 0]])
+    one_E = _nearest_in(clusters, pair_E2[:, 0], clusters.point_V[two_E])
+    return np.stack([one_E, two_E], axis=1)
+
+
+def _length(clusters: Clusters, place_E2: Ints) -> Floats:
+    point_E2 = clusters.point_V[place_E2]
+    length: Floats = np.linalg.norm(point_E2[:, 0] - point_E2[:, 1], axis=1)
+    return length
+
+
+def _nearest_in(clusters: Clusters, cluster_E: Ints, point_E3: Floats) -> Ints:
+    """Return the position (of V) of the voxel of a cluster (E,) that is nearest to a point (E, 3)."""
+    out = np.zeros(len(cluster_E), np.int64)
+    size_E = clusters.size_F[cluster_E]
+    block_E = np.cumsum(size_E) // _DISTANCE_BLOCK
+    for block in np.unique(block_E):
+        edge = np.flatnonzero(block_E == block)
+        size = size_E[edge]
+        begin = np.cumsum(size) - size
+        place = np.arange(size.sum()) + np.repeat(clusters.offset_F[cluster_E[edge]] - begin, size)
+        delta = clusters.point_V[place] - np.repeat(point_E3[edge], size, axis=0)
+        square = np.einsum("vi,vi->v", delta, delta)
+        is_least = np.flatnonzero(square == np.repeat(np.minimum.reduceat(square, begin), size))
+        owner = np.searchsorted(begin, is_least, side="right") - 1
+        out[edge[owner[::-1]]] = place[is_least[::-1]]
+    return out
+
+
+def _samples(clusters: Clusters) -> Ints:
+    """Return up to 16 voxels (F, 16) of each cluster, evenly along its axis, the extremes among them."""
+    order_V = np.lexsort((clusters.along_V, clusters.label_V))
+    step = np.linspace(0.0, 1.0, _NUM_SAMPLES)
+    place_FM = np.rint(step * np.maximum(clusters.size_F - 1, 0)[:, None]).astype(np.int64)
+    sample_FM: Ints = order_V[np.minimum(clusters.offset_F[:, None] + place_FM, len(order_V) - 1)]
+    return sample_FM
+
+
+def connect(
+    clusters: Clusters, semantic_F: NDArray[Any], max_length_KK: NDArray[Any], max_edges: int
+) -> tuple[Ints, Floats, Floats]:
+    """Return the graph of an event: pairs (E, 2) of clusters, and their nearest voxels (E, 3) each.
+
+    Parameters
+    ----------
+    semantic_F
+        Class of each cluster (F,).
+    max_length_KK
+        Longest edge between two classes [voxel]; 0: none.
+    max_edges
+        The nearest so many are kept; memory is bounded by it.
+    """
+    centre_F = clusters.centre_F
+    pair_E2 = _candidates(centre_F, max_edges)
+    cap_E = max_length_KK[semantic_F[pair_E2[:, 0]], semantic_F[pair_E2[:, 1]]]
+    square_V = np.einsum("vi,vi->v", clusters.delta_V, clusters.delta_V)
+    radius_F = np.sqrt(np.maximum(clusters.maximum(square_V), 0.0))
+    gap_E = np.linalg.norm(centre_F[pair_E2[:, 0]] - centre_F[pair_E2[:, 1]], axis=1)
+    gap_E -= radius_F[pair_E2[:, 0]] + radius_F[pair_E2[:, 1]]
+    keep = np.flatnonzero((cap_E > 0) & (gap_E <= cap_E))
+    keep = keep[np.sort(np.argsort(gap_E[keep], kind="stable")[: 2 * max_edges])]
+    pair_E2, cap_E = pair_E2[keep], cap_E[keep]
+    one_E, two_E = (clusters.point_V[place] for place in closest_voxels(clusters, pair_E2))
+    length_E = np.linalg.norm(one_E - two_E, axis=1)
+    keep = np.flatnonzero(length_E <= cap_E)
+    keep = keep[np.sort(np.argsort(length_E[keep], kind="stable")[:max_edges])]
+    return pair_E2[keep], one_E[keep], two_E[keep]
+
+
+def _candidates(centre_F: Floats, max_edges: int) -> Ints:
+    """Return all pairs (E, 2), or where they are many more than `max_edges` those of near centres."""
+    num = len(centre_F)
+    if num * (num - 1) // 2 <= 4 * max_edges:
+        return np.stack(np.triu_indices(num, 1), axis=1)
+    _, near = cKDTree(centre_F).query(centre_F, k=min(num, 4 * max_edges // num + 2))
+    pair = np.stack([np.repeat(np.arange(num), near.shape[1]), near.ravel()], axis=1)
+    return np.unique(np.sort(pair[pair[:, 0] != pair[:, 1]], axis=1), axis=0)

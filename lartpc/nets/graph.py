@@ -1,0 +1,206 @@
+"""Graph network over the clusters of events, after GrapPA (arXiv:2007.01335), and what goes around it.
+
+Shape suffixes: F nodes (fragments or particles), E edges (each pair once), D directed edges (2E),
+C channels, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
+
+from lartpc.config import GraphNet
+
+NUM_EDGE_FEATURES = 20
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The graph of one event, or of several side by side: features, and pairs of nodes (2, E)."""
+
+    node_FC: Tensor
+    pair_2E: Tensor
+    edge_EC: Tensor
+
+
+def edge_features(one: NDArray[np.float64], two: NDArray[np.float64], num_voxels: int) -> NDArray[np.float32]:
+    """Return the features (E, 20) of edges between nearest voxels (E, 3) of two clusters.
+
+    They are those of GrapPA (both points, unit displacement, length, outer product of the displacement)
+    and the logarithm of the length, which resolves the short ones. Positions are from the centre of
+    the box of side `num_voxels`, over half of it.
+    """
+    half = 0.5 * num_voxels
+    delta = two - one
+    length = np.linalg.norm(delta, axis=1, keepdims=True)
+    delta = np.divide(delta, length, out=np.zeros_like(delta), where=length > 0)
+    outer = (delta[:, :, None] * delta[:, None, :]).reshape(-1, 9)
+    columns = [one / half - 1, two / half - 1, delta, outer, length / half, np.log1p(length) / 5]
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def make_graph(
+    node_features: NDArray[np.float32],
+    pairs: NDArray[np.int64],
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+    num_voxels: int,
+) -> Graph:
+    """Build a graph from node features (F, C), pairs (E, 2) and their nearest voxels (E, 3)."""
+    return Graph(
+        torch.from_numpy(node_features),
+        torch.from_numpy(np.ascontiguousarray(pairs.T)),
+        torch.from_numpy(edge_features(one, two, num_voxels)),
+    )
+
+
+def side_by_side(graphs: Sequence[Graph], device: torch.device) -> Graph:
+    """Join the graphs of several events into one without edges between them."""
+    first = np.cumsum([0, *(len(graph.node_FC) for graph in graphs)])
+    pairs = [graph.pair_2E + int(offset) for graph, offset in zip(graphs, first[:-1], strict=True)]
+    return Graph(
+        torch.cat([graph.node_FC for graph in graphs]).to(device),
+        torch.cat(pairs, dim=1).to(device),
+        torch.cat([graph.edge_EC for graph in graphs]).to(device),
+    )
+
+
+def _mlp(num_in: int, cfg: GraphNet) -> nn.Sequential:
+    width = cfg.num_hidden
+    return nn.Sequential(
+        nn.Linear(num_in, width),
+        nn.LeakyReLU(cfg.leakiness),
+        nn.Linear(width, width),
+        nn.LeakyReLU(cfg.leakiness),
+        nn.LayerNorm(width),
+    )
+
+
+class _Layer(nn.Module):
+    """One step of message passing: edges from their nodes, then nodes from their edges."""
+
+    def __init__(self, cfg: GraphNet) -> None:
+        super().__init__()
+        self.edge = _mlp(3 * cfg.num_hidden, cfg)
+        self.message = _mlp(2 * cfg.num_hidden, cfg)
+        self.node = _mlp(3 * cfg.num_hidden, cfg)
+
+    def forward(self, node_FC: Tensor, pair_2D: Tensor, edge_DC: Tensor) -> tuple[Tensor, Tensor]:
+        source_D, target_D = pair_2D
+        source_DC = node_FC[source_D]
+        edge_DC = edge_DC + self.edge(torch.cat([source_DC, node_FC[target_D], edge_DC], dim=1))
+        message_DC = self.message(torch.cat([source_DC, edge_DC], dim=1))
+        largest_FC = torch.zeros_like(node_FC).scatter_reduce(
+            0, target_D[:, None].expand_as(message_DC), message_DC, "amax", include_self=False
+        )
+        total_FC = torch.zeros_like(node_FC).index_add(0, target_D, message_DC)
+        degree_F = torch.bincount(target_D, minlength=len(node_FC)).clamp(min=1)
+        pooled = [node_FC, total_FC / degree_F[:, None], largest_FC]
+        return node_FC + self.node(torch.cat(pooled, dim=1)), edge_DC
+
+
+class GraphNetwork(nn.Module):
+    """Message passing with node and edge updates, and linear heads on both.
+
+    Norms are per row (LayerNorm), so that an event's scores do not depend on its batch.
+    """
+
+    def __init__(self, num_node_features: int, cfg: GraphNet, node_heads: Mapping[str, int]) -> None:
+        super().__init__()
+        self.node_encoder = _mlp(num_node_features, cfg)
+        self.edge_encoder = _mlp(NUM_EDGE_FEATURES, cfg)
+        self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.num_message_passing))
+        self.edge_head = nn.Linear(cfg.num_hidden, 2)
+        self.node_heads = nn.ModuleDict(
+            {name: nn.Linear(cfg.num_hidden, classes) for name, classes in node_heads.items()}
+        )
+
+    def forward(self, graph: Graph) -> dict[str, Tensor]:
+        """Return the logits of the edges (E, 2) as `edge` and of each node head (F, K) by its name."""
+        node_FC = self.node_encoder(graph.node_FC)
+        pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
+        edge_DC = self.edge_encoder(torch.cat([graph.edge_EC, _reversed(graph.edge_EC)]))
+        for layer in self.layers:
+            node_FC, edge_DC = layer(node_FC, pair_2D, edge_DC)
+        num_edges = graph.pair_2E.shape[1]
+        logits = {name: head(node_FC) for name, head in self.node_heads.items()}
+        # Both directions of a pair give one decision.
+        return {"edge": self.edge_head(edge_DC[:num_edges] + edge_DC[num_edges:]), **logits}
+
+
+def _reversed(edge_EC: Tensor) -> Tensor:
+    """Return the edge features as seen from the other end."""
+    return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], edge_EC[:, 9:]], dim=1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed cross entropy of logits (N, K) and the number of targets (N,) that are not -1."""
+    total = nn.functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
+    return total, (target >= 0).sum()
+
+
+def spanning_forest(
+    num_nodes: int, pairs: NDArray[np.int64], score: NDArray[np.floating], threshold: float
+) -> NDArray[np.int64]:
+    """Group nodes by the greedy spanning forest of GrapPA (arXiv:2007.01335, sec. III F).
+
+    Edges are taken in order of falling score down to the threshold. One joins the groups of its two nodes
+    only if that lowers the log-loss of the adjacency: the sum over all edges of -log(score) within
+    groups and of -log(1 - score) between groups. Joining two groups changes it by the sum of the logits
+    of the edges between them, so those sums are kept for each pair of groups and added up on a join.
+
+    Parameters
+    ----------
+    pairs
+        Nodes of each edge (E, 2), every pair once.
+    score
+        Score (E,) that the nodes of an edge belong together.
+
+    Returns
+    -------
+    numpy.ndarray
+        Group of each node (F,), numbered in order of the first node.
+    """
+    linked = score >= threshold
+    ones = np.ones(int(linked.sum()))
+    adjacency = coo_array((ones, (pairs[linked, 0], pairs[linked, 1])), shape=(num_nodes, num_nodes))
+    _, component = connected_components(adjacency, directed=False)
+    # Edges between components never count: no join can bridge them.
+    inside = np.flatnonzero(component[pairs[:, 0]] == component[pairs[:, 1]])
+    clipped = np.clip(score[inside].astype(np.float64), 1e-7, 1 - 1e-7)
+    logit = np.log(clipped / (1 - clipped))
+    gain: list[dict[int, float]] = [{} for _ in range(num_nodes)]
+    for (one, two), value in zip(pairs[inside].tolist(), logit.tolist(), strict=True):
+        gain[one][two] = gain[two][one] = value
+    group = list(range(num_nodes))
+
+    def root(node: int) -> int:
+        while group[node] != node:
+            group[node] = group[group[node]]
+            node = group[node]
+        return node
+
+    order = np.argsort(-score[linked], kind="stable")
+    for one, two in pairs[linked][order].tolist():
+        keep, drop = root(one), root(two)
+        if keep == drop or gain[keep][drop] <= 0:
+            continue
+        if len(gain[keep]) < len(gain[drop]):
+            keep, drop = drop, keep
+        del gain[keep][drop]
+        for other, value in gain[drop].items():
+            if other != keep:
+                del gain[other][drop]
+                gain[keep][other] = gain[other][keep] = gain[keep].get(other, 0.0) + value
+        gain[drop] = {}
+        group[drop] = keep
+    roots = np.array([root(node) for node in range(num_nodes)], np.int64)
+    _, first, label = np.unique(roots, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[label]

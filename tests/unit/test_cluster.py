@@ -1,0 +1,250 @@
+import numpy as np
+import pytest
+import torch
+from conftest import ODD_EVENTS, image, labelled, line, typical
+
+from lartpc import config
+from lartpc.event import conform, num_rows
+from lartpc.metrics import clustering
+from lartpc.nets.graph import GraphNetwork, edge_features, make_graph, side_by_side, spanning_forest
+from lartpc.stages import cluster
+from lartpc.truth import upstream_from_truth
+from lartpc.vocab import Semantic
+
+CFG = config.Cluster()
+SMALL = config.Cluster.model_validate({"graph": {"num_hidden": 32}})
+
+
+def on_truth(event):
+    return upstream_from_truth(event, ["semantic", "point"])
+
+
+def fit(stage, cfg, events, steps, rate=3e-3):
+    """Train on the same events until they are known by heart."""
+    torch.manual_seed(0)
+    net = stage.network(cfg)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
+    for _ in range(steps):
+        terms = stage.loss(net, events, cfg)
+        loss = sum(total / count.clamp(min=1) for total, count in terms.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return net.eval(), float(loss.detach())
+
+
+# -- fragments ---------------------------------------------------------------------------------
+
+
+def crossing():
+    """Two tracks that cross at (100, 100, 50), given as four that leave this place."""
+    arms = [line((100, 100, 50), step, 40) for step in ((1, 1, 0), (1, -1, 0), (-1, -1, 0), (-1, 1, 0))]
+    return labelled([{"coord": arm} for arm in arms])
+
+
+def test_crossing_tracks_are_cut_at_the_point():
+    event = on_truth(crossing())
+    label, semantic = cluster.find_fragments(event, CFG.fragments)
+    assert semantic.tolist() == [Semantic.TRACK] * 4
+    # Every voxel but the shared one belongs to its own arm.
+    assert clustering(event["truth_voxel"]["particle"], label).efficiency > 0.97
+    uncut = CFG.fragments.model_copy(update={"break_radius": 0.0})
+    assert len(cluster.find_fragments(event, uncut)[1]) == 1
+
+
+def test_short_track_inside_the_cut_is_a_fragment():
+    event = on_truth(labelled([{"coord": line((10, 10, 10), (1, 0, 0), 4)}]))
+    label, semantic = cluster.find_fragments(event, CFG.fragments)
+    assert label.tolist() == [0, 0, 0, 0]
+    assert semantic.tolist() == [Semantic.TRACK]
+
+
+def test_small_fragments_and_low_energy_are_left_over():
+    event = on_truth(
+        labelled(
+            [{"coord": line((10, 10, 10), (1, 0, 0), 2)}, {"coord": line((50, 50, 50), (1, 1, 1), 9)}],
+            num_blips=9,
+        )
+    )
+    label, _ = cluster.find_fragments(event, CFG.fragments)
+    np.testing.assert_array_equal(label == 0, event["truth_voxel"]["particle"] == 1)
+    np.testing.assert_array_equal(label == -1, event["truth_voxel"]["particle"] != 1)
+
+
+def test_classes_do_not_link():
+    event = on_truth(
+        labelled(
+            [
+                {"coord": line((10, 10, 10), (1, 0, 0), 20)},
+                {"coord": line((30, 10, 10), (0, 1, 0), 10), "semantic": Semantic.MICHEL},
+            ]
+        )
+    )
+    label, semantic = cluster.find_fragments(event, CFG.fragments)
+    assert semantic.tolist() == [Semantic.TRACK, Semantic.MICHEL]
+    np.testing.assert_array_equal(label, event["truth_voxel"]["particle"])
+
+
+def test_fragments_are_numbered_by_first_voxel():
+    label, _ = cluster.find_fragments(on_truth(typical()), CFG.fragments)
+    known = label[label >= 0]
+    _, first = np.unique(known, return_index=True)
+    assert (np.diff(first) > 0).all()
+
+
+# -- grouping ----------------------------------------------------------------------------------
+
+
+def forest(num, edges, threshold=0.5):
+    pairs = np.array([edge[:2] for edge in edges], np.int64).reshape(-1, 2)
+    return spanning_forest(num, pairs, np.array([edge[2] for edge in edges]), threshold).tolist()
+
+
+def test_forest_joins_what_scores_high():
+    assert forest(0, []) == []
+    assert forest(3, []) == [0, 1, 2]
+    assert forest(4, [(0, 3, 0.9), (1, 2, 0.4)]) == [0, 1, 2, 0]
+    assert forest(4, [(2, 3, 0.9), (0, 1, 0.8), (1, 2, 0.1)]) == [0, 0, 1, 1]
+
+
+def test_forest_weighs_a_bad_edge_of_a_triangle():
+    # Joining 2 costs log(0.99 / 0.01) for the bad edge and wins log(0.6 / 0.4) for the good one.
+    assert forest(3, [(0, 1, 0.9), (1, 2, 0.6), (0, 2, 0.01)]) == [0, 0, 1]
+    # Here the good edge outweighs the bad one.
+    assert forest(3, [(0, 1, 0.9), (1, 2, 0.95), (0, 2, 0.4)]) == [0, 0, 0]
+
+
+def test_forest_counts_all_edges_between_two_groups():
+    # One edge of 0.7 between two pairs against three of 0.3.
+    edges = [(0, 1, 0.99), (2, 3, 0.99), (1, 2, 0.7), (0, 2, 0.3), (0, 3, 0.3), (1, 3, 0.3)]
+    assert forest(4, edges) == [0, 0, 1, 1]
+    assert forest(4, edges[:3]) == [0, 0, 0, 0]
+
+
+def test_forest_never_lowers_the_log_loss_by_splitting_off_a_join():
+    rng = np.random.default_rng(0)
+    pairs = np.stack(np.triu_indices(12, 1), axis=1)
+    score = rng.uniform(0.02, 0.98, len(pairs))
+    group = spanning_forest(12, pairs, score, 0.5)
+
+    def log_loss(group):
+        same = group[pairs[:, 0]] == group[pairs[:, 1]]
+        return -np.log(np.where(same, score, 1 - score)).sum()
+
+    assert log_loss(group) < log_loss(np.arange(12))
+    # No two groups with an edge above the threshold would be better off as one.
+    for one, two in pairs[score >= 0.5]:
+        if group[one] != group[two]:
+            assert log_loss(np.where(group == group[two], group[one], group)) >= log_loss(group)
+
+
+# -- network -----------------------------------------------------------------------------------
+
+
+def test_network_does_not_mix_events_nor_care_for_the_order_of_a_pair():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    net = GraphNetwork(6, config.GraphNet(num_hidden=16), {"primary": 2}).eval()
+    nodes = rng.normal(size=(4, 6)).astype(np.float32)
+    pairs = np.stack(np.triu_indices(4, 1), axis=1)
+    one, two = rng.uniform(0, 768, (2, 6, 3))
+    graph = make_graph(nodes, pairs, one, two, 768)
+    swapped = make_graph(nodes, pairs[:, ::-1], two, one, 768)
+    alone = net(graph)
+    for name, logits in net(swapped).items():
+        torch.testing.assert_close(logits, alone[name], rtol=1e-4, atol=1e-5)
+    both = net(side_by_side([swapped, graph], torch.device("cpu")))
+    for name, logits in both.items():
+        torch.testing.assert_close(logits[len(alone[name]) :], alone[name], rtol=1e-4, atol=1e-5)
+
+
+def test_edge_features_of_touching_voxels_are_finite():
+    place = np.full((1, 3), 384.0)
+    np.testing.assert_array_equal(edge_features(place, place, 768), 0)
+
+
+def test_loss_does_not_depend_on_the_batching():
+    events = [on_truth(typical(i)) for i in range(3)]
+    net = cluster.network(SMALL)
+    together = cluster.loss(net, events, SMALL)
+    apart = [cluster.loss(net, [event], SMALL) for event in events]
+    for name, (total, count) in together.items():
+        torch.testing.assert_close(total, sum(terms[name][0] for terms in apart), rtol=1e-4, atol=1e-4)
+        assert int(count) == sum(int(terms[name][1]) for terms in apart)
+
+
+def test_every_parameter_gets_a_gradient_even_without_nodes():
+    net = cluster.network(SMALL)
+    terms = cluster.loss(net, [on_truth(ODD_EVENTS["empty"](0))], SMALL)
+    sum(total for total, _ in terms.values()).backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert all(int(count) == 0 for _, count in terms.values())
+
+
+def showers(entry):
+    """Two showers in three pieces each, a muon with its Michel, and a delta."""
+    rng = np.random.default_rng(entry)
+    particles = []
+    for x, sign in ((200, 1), (420, -1)):
+        direction = np.array([sign, rng.choice([-1, 1]), 2])
+        origin = np.array([x, 300, 200]) + rng.integers(-5, 6, 3)
+        pieces = [
+            origin + gap * direction + line((0, 0, 0), tuple(direction // [1, 1, 2]), 12)
+            for gap in (0, 20, 45)
+        ]
+        particles.append({"coord": np.concatenate(pieces), "semantic": Semantic.SHOWER})
+    particles += [
+        {"coord": line((400, 400, 400), (1, 0, 0), 60)},
+        {"coord": line((460, 400, 400), (0, 1, 0), 12), "semantic": Semantic.MICHEL, "is_primary": 0},
+        {"coord": line((430, 400, 401), (0, 1, 1), 8), "semantic": Semantic.DELTA, "is_primary": 0},
+    ]
+    return on_truth(labelled(particles, entry, num_blips=5))
+
+
+def test_learns_to_group_showers_by_heart():
+    events = [showers(entry) for entry in range(2)]
+    net, _ = fit(cluster, SMALL, events, 60)
+    for event, products in zip(events, cluster.infer(net, events, SMALL), strict=True):
+        assert num_rows(products["fragment"]) == 9
+        assert num_rows(products["particle"]) == 5
+        found = clustering(event["truth_voxel"]["particle"], products["group"]["particle"])
+        assert found.ari == pytest.approx(1)
+        assert cluster.metrics(event.with_products(products), event)["ari"] == (pytest.approx(1), 1.0)
+        # The primary fragment gives the start, and the Michel stays a particle of its own.
+        order = [
+            int(products["group"]["particle"][event["truth_voxel"]["particle"] == i][0]) for i in range(5)
+        ]
+        truth = event["truth_particle"]
+        np.testing.assert_array_equal(products["particle"]["semantic"][order], truth["semantic"])
+        np.testing.assert_allclose(
+            products["particle"]["start_point"][order], truth["start_point"], atol=1e-4
+        )
+        assert products["particle"]["num_fragments"][order].tolist() == [3, 3, 1, 1, 1]
+        first = products["fragment"]["primary_score"] > 0.5
+        assert first.sum() == 5
+
+
+@pytest.mark.parametrize("kind", ODD_EVENTS)
+def test_odd_events(kind):
+    event = on_truth(ODD_EVENTS[kind](0))
+    (products,) = cluster.infer(cluster.network(SMALL), [event], SMALL)
+    for name, columns in products.items():
+        conform(name, columns)
+    assert num_rows(products["particle"]) == 0
+    assert (products["group"]["particle"] == -1).all()
+
+
+def test_one_voxel_can_be_a_fragment():
+    cfg = config.Cluster.model_validate({"graph": {"num_hidden": 8}, "fragments": {"min_voxels": 1}})
+    (products,) = cluster.infer(cluster.network(cfg), [on_truth(ODD_EVENTS["one_voxel"](0))], cfg)
+    assert products["particle"]["num_voxels"].tolist() == [1]
+    np.testing.assert_array_equal(products["particle"]["start_direction"], 0)
+
+
+def test_without_any_points():
+    event = image(line((10, 10, 10), (1, 0, 0), 20))
+    bare = on_truth(labelled([{"coord": line((10, 10, 10), (1, 0, 0), 20)}]))
+    none = {name: values[:0] for name, values in bare["point"].items()}
+    event = event.with_products({"semantic": bare["semantic"], "point": none})
+    (products,) = cluster.infer(cluster.network(SMALL), [event], SMALL)
+    assert products["particle"]["num_voxels"].tolist() == [20]

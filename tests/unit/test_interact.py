@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+import torch
+from conftest import ODD_EVENTS, labelled, line, typical
+
+from lartpc import config
+from lartpc.event import conform
+from lartpc.stages import interact
+from lartpc.truth import upstream_from_truth
+from lartpc.vocab import Semantic, Species
+
+SMALL = config.Interact.model_validate({"graph": {"num_hidden": 32}})
+
+
+def on_truth(event):
+    return upstream_from_truth(event, ["group", "particle"])
+
+
+# -- vertex ------------------------------------------------------------------------------------
+
+
+def particles(*rows):
+    """Rows of class, start, end; the direction leads from start to end."""
+    start, end = (np.array([row[i] for row in rows], np.float64) for i in (1, 2))
+    length = np.linalg.norm(end - start, axis=1, keepdims=True)
+    return {
+        "semantic": np.array([row[0] for row in rows], np.int8),
+        "start_point": start.astype(np.float32),
+        "end_point": end.astype(np.float32),
+        "start_direction": ((end - start) / length).astype(np.float32),
+        "energy": length[:, 0].astype(np.float32),
+    }
+
+
+def vertex(*rows, score=None, radius=7.0):
+    score = np.full(len(rows), 0.9) if score is None else np.asarray(score)
+    return interact.find_vertex(particles(*rows), score, radius)
+
+
+TRACK, SHOWER = Semantic.TRACK, Semantic.SHOWER
+
+
+def test_three_tracks_from_one_point():
+    place = np.array([100.0, 200.0, 300.0])
+    rows = [(TRACK, place + offset, place + 50 * np.eye(3)[i]) for i, offset in enumerate(np.eye(3))]
+    np.testing.assert_allclose(vertex(*rows), place + 1 / 3, atol=1e-4)
+
+
+def test_a_track_the_wrong_way_round_still_meets():
+    rows = [
+        (TRACK, (0, 0, 0), (50, 0, 0)),
+        (TRACK, (50, 60, 0), (50, 1, 0)),
+        (TRACK, (50, 0, 1), (50, 0, 80)),
+    ]
+    np.testing.assert_allclose(vertex(*rows), [50, 1 / 3, 1 / 3], atol=1e-4)
+
+
+def test_the_meeting_of_most_wins():
+    rows = [
+        (TRACK, (0, 0, 0), (50, 0, 0)),
+        (TRACK, (0, 0, 0), (0, 50, 0)),
+        (TRACK, (0, 0, 0), (0, 0, 50)),
+        (TRACK, (50, 1, 0), (90, 50, 0)),
+    ]
+    np.testing.assert_allclose(vertex(*rows), 0, atol=1e-4)
+
+
+def test_secondaries_do_not_count():
+    rows = [(TRACK, (0, 0, 0), (50, 0, 0)), (TRACK, (50, 0, 0), (90, 5, 0)), (TRACK, (50, 0, 0), (90, -5, 0))]
+    np.testing.assert_allclose(vertex(*rows, score=[0.9, 0.1, 0.2]), 0, atol=1e-4)
+
+
+def test_one_particle_starts_at_its_vertex():
+    np.testing.assert_allclose(vertex((SHOWER, (5, 6, 7), (9, 9, 9))), [5, 6, 7])
+    michel = Semantic.MICHEL
+    np.testing.assert_allclose(vertex((michel, (5, 6, 7), (9, 9, 9)), score=[0.0]), [5, 6, 7])
+
+
+def test_showers_point_back_to_the_vertex():
+    place = np.array([100.0, 100.0, 100.0])
+    rows = [(SHOWER, place + 30 * u, place + 60 * u) for u in (np.eye(3)[0], np.array([0, 0.6, 0.8]))]
+    np.testing.assert_allclose(vertex(*rows), place, atol=1e-2)
+
+
+def test_parallel_showers_have_no_crossing():
+    rows = [(SHOWER, (0, 0, 0), (0, 0, 30)), (SHOWER, (40, 0, 0), (40, 0, 60))]
+    np.testing.assert_allclose(vertex(*rows), [40, 0, 0])
+
+
+def test_a_shower_chooses_the_end_of_the_track():
+    track = (TRACK, (0, 0, 0), (60, 0, 0))
+    np.testing.assert_allclose(vertex(track, (SHOWER, (60, 30, 0), (60, 60, 0))), [60, 0, 0])
+    np.testing.assert_allclose(vertex(track, (SHOWER, (0, 30, 0), (0, 60, 0))), [0, 0, 0])
+
+
+def test_tracks_that_do_not_meet():
+    rows = [(TRACK, (0, 0, 0), (60, 0, 0)), (TRACK, (0, 100, 0), (0, 120, 0))]
+    np.testing.assert_allclose(vertex(*rows), 0)
+
+
+# -- network -----------------------------------------------------------------------------------
+
+
+def two_interactions(entry):
+    rng = np.random.default_rng(entry)
+    shift = rng.integers(-20, 21, (2, 3))
+    a, b = (tuple(int(v) for v in place) for place in np.array([[200, 200, 200], [500, 500, 400]]) + shift)
+    return on_truth(
+        labelled(
+            [
+                {"coord": line(a, (1, 0, 0), 80), "species": Species.MUON},
+                {"coord": line(a, (0, 1, 1), 15), "species": Species.PROTON},
+                {
+                    "coord": line((a[0] + 80, a[1], a[2]), (0, 1, 0), 14),
+                    "semantic": Semantic.MICHEL,
+                    "species": Species.ELECTRON,
+                    "is_primary": 0,
+                },
+                {"coord": line(b, (0, -1, 1), 40), "species": Species.PION, "interaction": 1},
+                {
+                    "coord": line((b[0] + 25, b[1], b[2]), (1, 0, 0), 30),
+                    "semantic": Semantic.SHOWER,
+                    "species": Species.PHOTON,
+                    "interaction": 1,
+                },
+            ],
+            entry,
+            num_blips=5,
+        )
+    )
+
+
+def test_learns_an_event_by_heart():
+    events = [two_interactions(entry) for entry in range(2)]
+    torch.manual_seed(0)
+    net = interact.network(SMALL)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(60):
+        terms = interact.loss(net, events, SMALL)
+        optimizer.zero_grad()
+        sum(total / count for total, count in terms.values()).backward()
+        optimizer.step()
+    for event, products in zip(events, interact.infer(net.eval(), events, SMALL), strict=True):
+        identity, interaction, truth = products["identity"], products["interaction"], event["truth_particle"]
+        np.testing.assert_array_equal(identity["interaction"], truth["interaction"])
+        np.testing.assert_array_equal(identity["species"], truth["species"])
+        np.testing.assert_array_equal(identity["is_primary"], truth["is_primary"])
+        np.testing.assert_allclose(interaction["vertex"], event["truth_interaction"]["vertex"], atol=1.0)
+        np.testing.assert_array_equal(interaction["num_particles"], [3, 2])
+        np.testing.assert_array_equal(interaction["num_primaries"], [2, 2])
+        np.testing.assert_allclose(interaction["energy"], event["truth_interaction"]["energy"], rtol=1e-5)
+        for name, (part, whole) in interact.metrics(event.with_products(products), event).items():
+            assert part == pytest.approx(whole), name
+
+
+def test_species_and_primaries_obey_the_class():
+    torch.manual_seed(1)
+    net = interact.network(SMALL)
+    with torch.no_grad():
+        net.node_heads["primary"].bias[:] = torch.tensor([-9.0, 9.0])
+    for seed in range(3):
+        with torch.no_grad():
+            net.node_heads["species"].bias.normal_(0, 5)
+        event = on_truth(typical(seed))
+        identity = interact.infer(net, [event], SMALL)[0]["identity"]
+        semantic = event["particle"]["semantic"]
+        assert interact.ALLOWED[semantic, identity["species"]].all()
+        np.testing.assert_array_equal(identity["is_primary"], np.isin(semantic, [SHOWER, TRACK]))
+        np.testing.assert_allclose(identity["species_score"].sum(1), 1, rtol=1e-5)
+
+
+def test_low_energy_particles_are_in_no_interaction():
+    event = labelled(
+        [
+            {"coord": line((5, 5, 5), (1, 0, 0), 20)},
+            {"coord": [[300, 300, 300]], "semantic": Semantic.LOW_ENERGY},
+        ]
+    )
+    products = interact.infer(interact.network(SMALL), [on_truth(event)], SMALL)[0]
+    assert products["identity"]["interaction"].tolist() == [0, -1]
+    assert products["identity"]["species"][1] == -1
+
+
+def test_loss_does_not_depend_on_the_batching():
+    events = [on_truth(typical(i)) for i in range(3)]
+    net = interact.network(SMALL)
+    together = interact.loss(net, events, SMALL)
+    apart = [interact.loss(net, [event], SMALL) for event in events]
+    for name, (total, count) in together.items():
+        torch.testing.assert_close(total, sum(terms[name][0] for terms in apart), rtol=1e-4, atol=1e-4)
+        assert int(count) == sum(int(terms[name][1]) for terms in apart)
+
+
+@pytest.mark.parametrize("kind", ODD_EVENTS)
+def test_odd_events(kind):
+    event, net = on_truth(ODD_EVENTS[kind](0)), interact.network(SMALL)
+    (products,) = interact.infer(net, [event], SMALL)
+    for name, columns in products.items():
+        conform(name, columns)
+    sum(total for total, _ in interact.loss(net, [event], SMALL).values()).backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
