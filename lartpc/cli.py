@@ -186,7 +186,7 @@ def collect(
         list[str], typer.Option(help="Event files of 'lartpc ingest', to count by; repeatable, or @FILE.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset.")],
-    num_workers: Annotated[int, typer.Option(min=1, help="Processes (dask).")] = 1,
+    num_workers: Annotated[int, typer.Option(min=1, help="Threads (dask).")] = 1,
 ) -> None:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
     from lartpc.run.collect import collect as run

@@ -1,12 +1,10 @@
 """The verb `ingest`: a file of simulated steps → the events that every stage reads."""
 
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from lartpc import config
 from lartpc.event import IMAGE, TRUTH, Columns, empty
@@ -15,6 +13,7 @@ from lartpc.ingest import open_source
 from lartpc.ingest.labels import label
 from lartpc.ingest.steps import Reader, Steps
 from lartpc.ingest.voxelize import Image, voxelize
+from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
 from lartpc.store import EventWriter, digest, provenance
 
@@ -60,20 +59,15 @@ def _convert(reader: Reader, cfg: config.Ingest, out: Path, file_uid: str | None
     attrs["has_truth"] = reader.has_truth
     summary = Summary(num_events=reader.num_events, has_truth=reader.has_truth)
     with EventWriter(out, products, file_uid=file_uid or digest(reader.path), box=box, attrs=attrs) as writer:
-        entries = track(
-            range(reader.num_events),
-            description=f"ingest {reader.path.name}",
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        for entry in entries:
+        start = time.perf_counter()
+        for entry in follow(range(reader.num_events), f"ingest {reader.path.name}", reader.num_events):
             try:
                 steps = reader.read(entry)
                 image = _image(steps, box, cfg)
                 columns = _columns(steps, image)
                 if reader.has_truth:
                     columns |= label(steps, image, box, cfg)
-            except ValueError as error:
+            except Exception as error:
                 run, subrun, event = reader.identity(entry)
                 kept = {name: empty(name) for name in products}
                 kept["event"] = empty("event", 1) | {
@@ -81,7 +75,8 @@ def _convert(reader: Reader, cfg: config.Ingest, out: Path, file_uid: str | None
                     "subrun": np.array([subrun]),
                     "event": np.array([event]),
                 }
-                writer.quarantine(entry, str(error), kept)
+                reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                writer.quarantine(entry, reason, kept)
                 summary.num_quarantined += 1
                 continue
             writer.append(entry, columns)
@@ -89,6 +84,9 @@ def _convert(reader: Reader, cfg: config.Ingest, out: Path, file_uid: str | None
             summary.energy_mev += image.energy_mev
             summary.energy_outside_mev += image.energy_outside_mev
             summary.energy_below_mev += image.energy_below_mev
+        writer.set_attribute("seconds", time.perf_counter() - start)
+        writer.set_attribute("num_events", summary.num_events)
+        writer.set_attribute("num_voxels", summary.num_voxels)
     return summary
 
 

@@ -1,0 +1,260 @@
+"""Definitions of the quality figures, each stated once; docs/metrics.md explains them to readers.
+
+Shape suffixes: V voxels, K classes, T true objects, R reconstructed objects, P points, M pairs of a true
+and a reconstructed object that share voxels. A label below zero means "none".
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MATCH_IOU = 0.5
+"""Least IoU of a match that counts; at most one object can share more than that with another."""
+
+
+# -- classification ----------------------------------------------------------------------------
+
+
+def confusion_matrix(true_V: NDArray[Any], predicted_V: NDArray[Any], num_classes: int) -> Ints:
+    """Count (K, K) how often true class (row) was called predicted class (column).
+
+    Items whose true or predicted class is negative are left out.
+    """
+    known = (true_V >= 0) & (predicted_V >= 0)
+    cell_V = true_V[known].astype(np.int64) * num_classes + predicted_V[known]
+    counts: Ints = np.bincount(cell_V, minlength=num_classes**2).astype(np.int64)
+    return counts.reshape(num_classes, num_classes)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Figures of a confusion matrix, pooled over all that it counts; nan where undefined.
+
+    `accuracy` is the share of items called right; `recall_K`, `precision_K` and `f1_K` are per class, and
+    the means are unweighted over the classes for which they are defined.
+    """
+
+    accuracy: float
+    recall_K: Floats
+    precision_K: Floats
+    f1_K: Floats
+
+    @property
+    def mean_recall(self) -> float:
+        """Mean recall over the classes that truly occur (macro accuracy)."""
+        return mean(self.recall_K)
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean F1 over the classes that occur, truly or as predicted (mF1)."""
+        return mean(self.f1_K)
+
+
+def class_scores(confusion_KK: NDArray[Any]) -> ClassScores:
+    """Turn a confusion matrix (K, K), rows true, into accuracy, recall, precision and F1."""
+    right_K = np.diag(confusion_KK).astype(np.float64)
+    true_K, predicted_K = confusion_KK.sum(axis=1), confusion_KK.sum(axis=0)
+    return ClassScores(
+        accuracy=float(_ratio(right_K.sum(), confusion_KK.sum())),
+        recall_K=_ratio(right_K, true_K),
+        precision_K=_ratio(right_K, predicted_K),
+        f1_K=_ratio(2 * right_K, true_K + predicted_K),
+    )
+
+
+# -- clustering --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Agreement of two clusterings of one event; nan where undefined.
+
+    `purity` averages over the predicted clusters the largest share that one true cluster has in them,
+    `efficiency` over the true clusters the largest share that one predicted cluster has in them, each
+    cluster counting the same; `ari` is the adjusted Rand index, `best_dice` the symmetric best Dice,
+    `assigned` the share of voxels that are in any predicted cluster.
+    """
+
+    purity: float
+    efficiency: float
+    ari: float
+    best_dice: float
+    assigned: float
+    num_true: int
+    num_predicted: int
+
+
+def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
+    """Compare cluster labels (V,) with the true ones (V,).
+
+    Only voxels with a true cluster count. Of these, a voxel without a predicted cluster is no cluster for
+    purity and best Dice (or left-over voxels would be counted as pure clusters), is missing from the
+    overlap for efficiency, and is a cluster of its own for the adjusted Rand index. Without any true
+    cluster all is nan; without any predicted one, purity is nan and efficiency and best Dice are 0.
+
+    References
+    ----------
+    Purity and efficiency as in GrapPA (arXiv:2007.01335) and SPICE (arXiv:2007.03083); adjusted Rand
+    index: Hubert and Arabie, J. Classif. 2 (1985) 193; best Dice: arXiv:1708.02551.
+    """
+    counted = true_V >= 0
+    true_V, predicted_V = true_V[counted], predicted_V[counted]
+    nan = float("nan")
+    if not len(true_V):
+        return Clustering(nan, nan, nan, nan, nan, 0, 0)
+    _, row_V = np.unique(true_V, return_inverse=True)
+    size_T = np.bincount(row_V)
+    is_in = predicted_V >= 0
+    assigned = float(is_in.mean())
+    num_alone = int((~is_in).sum())
+    if not is_in.any():
+        ari = _adjusted_rand(size_T, np.zeros(0, np.int64), np.zeros(0, np.int64), num_alone)
+        return Clustering(nan, 0.0, ari, 0.0, assigned, len(size_T), 0)
+    _, column_V = np.unique(predicted_V[is_in], return_inverse=True)
+    table_TR = _contingency(row_V[is_in], column_V, (len(size_T), int(column_V.max()) + 1))
+    size_R = np.bincount(column_V)
+    dice_TR = table_TR.tocoo()
+    dice_TR.data = 2.0 * dice_TR.data / (size_T[dice_TR.row] + size_R[dice_TR.col])
+    best_dice = min(float(_largest(dice_TR, 1).mean()), float(_largest(dice_TR, 0).mean()))
+    return Clustering(
+        purity=float((_largest(table_TR, 0) / size_R).mean()),
+        efficiency=float((_largest(table_TR, 1) / size_T).mean()),
+        ari=_adjusted_rand(size_T, size_R, table_TR.data, num_alone),
+        best_dice=best_dice,
+        assigned=assigned,
+        num_true=len(size_T),
+        num_predicted=len(size_R),
+    )
+
+
+def _adjusted_rand(size_T: Ints, size_R: Ints, shared_M: Ints, num_alone: int) -> float:
+    """Return the index from cluster sizes and overlaps; `num_alone` more items are alone in R.
+
+    Python integers: the products reach the fourth power of the number of voxels.
+    """
+    num = int(size_T.sum())
+    if num < 2:
+        return float("nan")
+    same_both = int((shared_M.astype(np.int64) ** 2).sum()) + num_alone
+    same_true = int((size_T.astype(np.int64) ** 2).sum())
+    same_predicted = int((size_R.astype(np.int64) ** 2).sum()) + num_alone
+    together, split, joined = same_both - num, same_true - same_both, same_predicted - same_both
+    apart = num * num - same_both - split - joined
+    if not split and not joined:
+        return 1.0
+    return (
+        2.0
+        * (together * apart - split * joined)
+        / ((together + split) * (split + apart) + (together + joined) * (joined + apart))
+    )
+
+
+# -- matching ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """All pairs (M) of a true and a reconstructed object that share voxels, sorted by true, then reco."""
+
+    true_M: Ints
+    reco_M: Ints
+    num_voxels_M: Ints
+    energy_M: Floats
+    iou_M: Floats
+    num_true: int
+    num_reco: int
+
+    def best_reco(self) -> tuple[Ints, Floats]:
+        """Return for each true object (T,) the object with the largest IoU (-1: none), and the IoU."""
+        return self._best(self.true_M, self.reco_M, self.num_true)
+
+    def best_true(self) -> tuple[Ints, Floats]:
+        """Return for each reconstructed object (R,) the one with the largest IoU (-1: none), and the IoU."""
+        return self._best(self.reco_M, self.true_M, self.num_reco)
+
+    def _best(self, of_M: Ints, with_M: Ints, num: int) -> tuple[Ints, Floats]:
+        """Pick the pair with the largest IoU; of equal ones, that with the lowest row."""
+        order = np.lexsort((-with_M, self.iou_M, of_M))
+        index, iou = np.full(num, -1, np.int64), np.zeros(num)
+        index[of_M[order]] = with_M[order]
+        iou[of_M[order]] = self.iou_M[order]
+        return index, iou
+
+
+def overlaps(
+    true_V: NDArray[Any], reco_V: NDArray[Any], energy_V: NDArray[Any], num_true: int, num_reco: int
+) -> Overlaps:
+    """Find the pairs of objects that share voxels, their shared voxels and energy [MeV], and their IoU.
+
+    Labels (V,) are rows of the objects. The IoU counts all voxels of both objects, also those that are in
+    no object on the other side.
+    """
+    size_T = np.bincount(true_V[true_V >= 0], minlength=num_true)
+    size_R = np.bincount(reco_V[reco_V >= 0], minlength=num_reco)
+    both = (true_V >= 0) & (reco_V >= 0)
+    key_V = true_V[both].astype(np.int64) * max(num_reco, 1) + reco_V[both]
+    key_M, pair_V = np.unique(key_V, return_inverse=True)
+    true_M, reco_M = np.divmod(key_M, max(num_reco, 1))
+    num_voxels_M = np.bincount(pair_V, minlength=len(key_M)).astype(np.int64)
+    return Overlaps(
+        true_M,
+        reco_M,
+        num_voxels_M,
+        np.bincount(pair_V, weights=energy_V[both], minlength=len(key_M)).astype(np.float64),
+        num_voxels_M / (size_T[true_M] + size_R[reco_M] - num_voxels_M),
+        num_true,
+        num_reco,
+    )
+
+
+# -- points ------------------------------------------------------------------------------------
+
+
+def nearest(from_P3: NDArray[Any], to_P3: NDArray[Any]) -> tuple[Floats, Ints]:
+    """Return for each point (P, 3) the distance to the nearest other one, and its row.
+
+    Where there is none to go to, the distance is infinite and the row -1: a missing point counts.
+    """
+    if not len(from_P3) or not len(to_P3):
+        return np.full(len(from_P3), np.inf), np.full(len(from_P3), -1, np.int64)
+    distance, row = cKDTree(to_P3).query(from_P3)
+    return np.asarray(distance, np.float64), np.asarray(row, np.int64)
+
+
+def within(distance: NDArray[Any], limit: float) -> float:
+    """Return the share of distances up to a limit; nan without any."""
+    return float((distance <= limit).mean()) if len(distance) else float("nan")
+
+
+def median(values: NDArray[Any]) -> float:
+    """Return the median of the values that are not nan; nan without any."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def mean(values: NDArray[Any]) -> float:
+    """Return the mean of the values that are not nan; nan without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _contingency(row_V: Ints, column_V: Ints, shape: tuple[int, int]) -> Any:
+    """Count how often each pair of row and column occurs (T, R), sparse."""
+    return sparse.coo_array((np.ones(len(row_V), np.int64), (row_V, column_V)), shape=shape).tocsr()
+
+
+def _largest(table_TR: Any, axis: int) -> Floats:
+    """Return the largest entry along an axis of a sparse table."""
+    return np.asarray(table_TR.max(axis=axis).todense(), np.float64).ravel()

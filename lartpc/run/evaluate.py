@@ -1,0 +1,253 @@
+"""`lartpc evaluate`: compare one shard with its truth, event by event, and pool such comparisons."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lartpc import metrics
+from lartpc.event import TRUTH, Event
+from lartpc.stages import CHAIN, Stage
+from lartpc.store import open_events
+from lartpc.tables import TABLES, Rows, TableWriter
+from lartpc.tables.rows import interaction_of_voxels, match_objects, sample_of, take
+from lartpc.tables.schema import INPUT, LEVELS, names_of
+from lartpc.truth import upstream_from_truth
+from lartpc.vocab import Semantic, Species
+
+Input = Literal["predicted", "truth"]
+Figures = dict[str, Any]
+
+POINT_LIMITS = (3, 10)
+"""Distances up to which a point counts as found, as in the PPN paper, arXiv:2006.14745 [voxel]."""
+VERTEX_LIMITS = (3, 20)
+"""Distances up to which a vertex counts as found [voxel]."""
+MIN_PRIMARIES = 2
+"""Fewest primaries of an interaction whose vertex is looked for: one track alone does not show it."""
+DELTA_SCORE = 0.5
+"""Predicted points with at least this score of being a delta are left out, as true deltas are."""
+
+
+def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "predicted") -> int:
+    """Write a row of figures per event of a shard and return their number.
+
+    Events that were set aside have no row. Without truth the table is empty.
+
+    Parameters
+    ----------
+    event_files
+        The shard's files: `ingest` and the stages to judge. Figures of a stage whose file is missing stay
+        empty.
+    input_label
+        What the stages were run on. With "truth", `interact` is judged on the particles that it was
+        given, which are made from the truth again.
+    """
+    with open_events(*event_files) as events, TableWriter(out, "metrics") as writer:
+        if set(TRUTH) <= set(events.products):
+            present = [row for row in CHAIN if set(_judged(row)) <= set(events.products)]
+            set_aside = events.quarantined()
+            products = ["voxel", *TRUTH, *(name for row in present for name in _judged(row))]
+            for event in events.stream(products):
+                if event.entry not in set_aside:
+                    writer.append(_event_figures(event, present, input_label))
+    return writer.num_rows
+
+
+def _judged(row: Stage) -> tuple[str, ...]:
+    return tuple(name for name in row.writes if name != "proposal")
+
+
+def _event_figures(event: Event, present: Sequence[Stage], input_label: Input) -> Rows:
+    figures: Figures = {name: _unknown(field.type) for name, field in TABLES["metrics"].fields.items()}
+    figures |= {
+        "file_uid": event.file_uid,
+        "sample": sample_of(event.file_uid),
+        "entry": event.entry,
+        "input": INPUT.index(input_label),
+        "stages": ",".join(row.name for row in present),
+        "num_voxels": event.num_voxels,
+        "voxel_size_cm": event.box.voxel_size_cm,
+        "num_matchable_particles": -1,
+    }
+    for row in present:
+        seen = event
+        if row.name == "interact" and input_label == "truth":
+            seen = upstream_from_truth(event, ["group", "particle"])
+        figures |= _JUDGES[row.name](seen)
+    return {name: [value] for name, value in figures.items()}
+
+
+def _unknown(kind: pa.DataType) -> float | None:
+    return float("nan") if pa.types.is_floating(kind) else None
+
+
+def _segment(event: Event) -> Figures:
+    confusion = metrics.confusion_matrix(
+        event["truth_voxel"]["semantic"], event["semantic"]["label"], len(Semantic)
+    )
+    return {"semantic_confusion": confusion.ravel()}
+
+
+def _points(event: Event) -> Figures:
+    true, found = event["truth_point"], event["point"]
+    is_true = true["semantic"] != Semantic.DELTA
+    is_found = found["class_score"][:, Semantic.DELTA] < DELTA_SCORE
+    true_position, position = true["position"][is_true], found["position"][is_found]
+    return {
+        "truth_point_distance": metrics.nearest(true_position, position)[0],
+        "truth_point_semantic": true["semantic"][is_true],
+        "point_distance": metrics.nearest(position, true_position)[0],
+        "point_semantic": found["semantic"][is_found],
+    }
+
+
+def _cluster(event: Event) -> Figures:
+    group = event["group"]
+    return {
+        **_agreement(event, "fragment", group["fragment"]),
+        **_agreement(event, "particle", group["particle"]),
+    }
+
+
+def _agreement(event: Event, level: str, predicted_V: NDArray[Any]) -> Figures:
+    """Compare clusters on the voxels that truly are in one and are no low-energy deposits."""
+    truth = event["truth_voxel"]
+    true_V = np.where(truth["semantic"] == Semantic.LOW_ENERGY, -1, truth[level])
+    found = metrics.clustering(true_V, predicted_V)
+    return {
+        f"{level}_{name}": getattr(found, name)
+        for name in ("purity", "efficiency", "ari", "best_dice", "assigned")
+    }
+
+
+def _interact(event: Event) -> Figures:
+    true, identity = event["truth_particle"], event["identity"]
+    particles, interactions = match_objects(event)
+    matchable = (true["species"] >= 0) & (true["semantic"] != Semantic.LOW_ENERGY) & (true["num_voxels"] > 0)
+    best, iou = particles.best_reco()
+    matched = matchable & (iou >= metrics.MATCH_IOU)
+    partner = best[matched]
+
+    truth = event["truth_interaction"]
+    wanted = (truth["num_primaries"] >= MIN_PRIMARIES) & event.box.contains(truth["vertex"])
+    best_interaction, _ = interactions.best_reco()
+    vertex = np.concatenate([event["interaction"]["vertex"], np.full((1, 3), np.inf)])
+    away = np.linalg.norm(vertex[best_interaction] - truth["vertex"], axis=1)[wanted]
+    return {
+        **_agreement(event, "interaction", interaction_of_voxels(event)),
+        "num_matchable_particles": np.count_nonzero(matchable),
+        "species_confusion": metrics.confusion_matrix(
+            true["species"][matched], take(identity["species"], partner), len(Species)
+        ).ravel(),
+        "primary_confusion": metrics.confusion_matrix(
+            true["is_primary"][matched], take(identity["is_primary"], partner), 2
+        ).ravel(),
+        "vertex_distance_cm": away * event.box.voxel_size_cm,
+    }
+
+
+_JUDGES: Mapping[str, Callable[[Event], Figures]] = {
+    "segment": _segment,
+    "points": _points,
+    "cluster": _cluster,
+    "interact": _interact,
+}
+
+
+# -- pooling -----------------------------------------------------------------------------------
+
+
+def pool(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Pool a table of figures per event into one figure each, for each kind of input.
+
+    Returns
+    -------
+    For each input ("predicted", "truth") that occurs, names to numbers, as docs/metrics.md defines
+    them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion` and
+    `primary_confusion` hold matrices as lists of rows.
+    """
+    pooled = {}
+    inputs = table["input"].cast(pa.string()).to_numpy(zero_copy_only=False)
+    for label in INPUT:
+        part = table.filter(pa.array(inputs == label))
+        if part.num_rows:
+            pooled[label] = _pool(part)
+    return pooled
+
+
+def _pool(table: pa.Table) -> dict[str, Any]:
+    num_events = table.select(["file_uid", "entry"]).group_by(["file_uid", "entry"]).aggregate([]).num_rows
+    figures: dict[str, Any] = {"num_events": num_events}
+    figures |= _pool_confusion(table, "semantic", names_of(Semantic))
+    for side in ("truth_point", "point"):
+        distance, code = _flat(table, f"{side}_distance"), _flat(table, f"{side}_semantic")
+        figures |= _pool_distances(distance, side)
+        for word, semantic in zip(names_of(Semantic), Semantic, strict=True):
+            figures[f"{side}_within_{POINT_LIMITS[0]}_{word}"] = metrics.within(
+                distance[code == semantic], POINT_LIMITS[0]
+            )
+    for level in LEVELS:
+        for name in ("purity", "efficiency", "ari", "best_dice", "assigned"):
+            values = _flat(table, f"{level}_{name}")
+            figures[f"{level}_{name}"] = metrics.mean(values)
+        figures[f"{level}_num_events"] = int(np.count_nonzero(~np.isnan(_flat(table, f"{level}_efficiency"))))
+    figures |= _pool_confusion(table, "species", names_of(Species))
+    figures |= _pool_confusion(table, "primary", ("secondary", "primary"))
+    matchable = _flat(table, "num_matchable_particles")
+    figures["num_matchable_particles"] = int(matchable[matchable >= 0].sum())
+    figures["matched_share"] = (
+        figures["species_num"] / figures["num_matchable_particles"]
+        if figures["num_matchable_particles"]
+        else float("nan")
+    )
+    lengths = _lengths(table, "vertex_distance_cm")
+    vertex = _flat(table, "vertex_distance_cm") / np.repeat(_flat(table, "voxel_size_cm"), lengths)
+    figures["vertex_num"] = len(vertex)
+    for limit in VERTEX_LIMITS:
+        figures[f"vertex_within_{limit}"] = metrics.within(vertex, limit)
+    figures["vertex_median_voxel"] = metrics.median(vertex)
+    figures["vertex_found_share"] = float(np.isfinite(vertex).mean()) if len(vertex) else float("nan")
+    return figures
+
+
+def _pool_distances(distance: NDArray[Any], side: str) -> dict[str, Any]:
+    near = distance[distance <= POINT_LIMITS[0]]
+    return {
+        f"{side}_num": len(distance),
+        **{f"{side}_within_{limit}": metrics.within(distance, limit) for limit in POINT_LIMITS},
+        f"{side}_median_voxel": metrics.median(distance),
+        f"{side}_median_within_{POINT_LIMITS[0]}_voxel": metrics.median(near),
+    }
+
+
+def _pool_confusion(table: pa.Table, what: str, words: Sequence[str]) -> dict[str, Any]:
+    num = len(words)
+    flat = _flat(table, f"{what}_confusion").reshape(-1, num, num)
+    confusion = flat.sum(axis=0, dtype=np.int64)
+    scores = metrics.class_scores(confusion)
+    return {
+        f"{what}_num": int(confusion.sum()),
+        f"{what}_accuracy": scores.accuracy,
+        f"{what}_mean_recall": scores.mean_recall,
+        f"{what}_mean_f1": scores.mean_f1,
+        **{f"{what}_recall_{word}": float(scores.recall_K[i]) for i, word in enumerate(words)},
+        **{f"{what}_precision_{word}": float(scores.precision_K[i]) for i, word in enumerate(words)},
+        f"{what}_confusion": confusion.tolist(),
+    }
+
+
+def _flat(table: pa.Table, column: str) -> NDArray[Any]:
+    """Return the values of a column, those of lists joined end to end, without nulls."""
+    values = table[column].combine_chunks()
+    if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+        values = values.drop_null().flatten()
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _lengths(table: pa.Table, column: str) -> NDArray[np.int64]:
+    offsets = [0 if value is None else len(value) for value in table[column].to_numpy()]
+    return np.asarray(offsets, np.int64)

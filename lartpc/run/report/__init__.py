@@ -1,0 +1,85 @@
+"""`lartpc report` and `lartpc show`: the figures and pictures of a production.
+
+The page is one HTML file with all data and scripts in it; it needs no network.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+
+from lartpc import config
+from lartpc.run.collect import read_summary
+from lartpc.run.report.charts import distributions, training_charts
+from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
+from lartpc.run.report.figures import confusions, figures_table, sections
+from lartpc.store import complete
+from lartpc.tables.schema import names_of
+from lartpc.vocab import PointKind, Semantic
+
+__all__ = ["figures_table", "report", "show"]
+
+
+def report(
+    dataset: Path,
+    event_files: Sequence[Path],
+    curves: Sequence[Path],
+    out: Path,
+    section: config.Report,
+) -> None:
+    """Write the page of figures, distributions, training curves and event displays.
+
+    Parameters
+    ----------
+    dataset
+        Folder that `collect` wrote.
+    event_files
+        Event files of the shards to draw events from, in the order of the chain; those of a shard are
+        overlaid. Samples without truth are drawn without it.
+    curves
+        Training curves (JSON lines), each in the folder of its stage.
+
+    Raises
+    ------
+    ValueError
+        The dataset has no summary, or an event file cannot be read.
+    """
+    summary = read_summary(dataset)
+    drawn = displays(event_files, section)
+    data: dict[str, Any] = {
+        "charts": [*distributions(dataset), *training_charts(curves)],
+        "displays": drawn,
+        "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
+        "kinds": names_of(PointKind),
+    }
+    folder = Path(str(files(__name__)))
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    page = environment.get_template("page.html").render(
+        summary=summary,
+        sections=sections(summary),
+        confusions=confusions(summary),
+        data=data,
+        groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
+        style=Markup((folder / "page.css").read_text()),
+        script=Markup((folder / "page.js").read_text()),
+        plotly=Markup(get_plotlyjs()),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    part.write_text(page)
+    complete(part, out)
+
+
+def show(results: Path) -> None:
+    """Print the figures of a production, and where its tables and its page are."""
+    summary = read_summary(results / "dataset")
+    console = Console()
+    console.print(figures_table(summary))
+    console.print(f"tables  {results / 'dataset'}", highlight=False, soft_wrap=True)
+    if (results / "report.html").is_file():
+        console.print(f"page    {results / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,216 @@
+"""Distributions and training curves as data for the page's charts, read with bounded memory."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from lartpc.tables.schema import INPUT, names_of
+from lartpc.vocab import Species
+
+Chart = dict[str, Any]
+
+TRUTH, RECO, ALONE = "truth", "prediction", "prediction, samples without truth"
+_BOOKKEEPING = (
+    *("step", "num_voxels", "num_skipped", "voxels_per_s", "read_share"),
+    *("learning_rate", "gradient_norm", "validation"),
+)
+
+
+def distributions(dataset: Path) -> list[Chart]:
+    """Return histograms of the dataset's columns, reconstructed and true side by side."""
+    pairs = [
+        ("Particle energy", "deposited energy [MeV]", "particles", "energy_mev", np.geomspace(0.1, 3000, 61)),
+        ("Particle length", "start to end [cm]", "particles", "length_cm", np.geomspace(0.3, 500, 61)),
+        ("Voxels per particle", "voxels", "particles", "num_voxels", np.geomspace(1, 1e5, 61)),
+        ("Particles per interaction", "particles", "interactions", "num_particles", np.arange(-0.5, 21)),
+    ]
+    charts = [_voxels_per_event(dataset)]
+    has_truth = ds.field("truth_iou").is_valid()
+    for title, label, table, column, edges in pairs:
+        counts = {
+            RECO: _histogram(dataset, table, column, edges, has_truth),
+            TRUTH: _histogram(dataset, f"truth_{table}", column, edges),
+            ALONE: _histogram(dataset, table, column, edges, ~has_truth),
+        }
+        charts.append(_steps(title, label, f"{table} per bin", edges, counts))
+    charts += [_species(dataset), _point_distance(dataset)]
+    shares = np.linspace(0, 1, 26)
+    of_chain, on_truth = (ds.field("input") == label for label in INPUT)
+    counts = {
+        name: _histogram(dataset, "metrics", f"particle_{name}", shares, of_chain)
+        for name in ("purity", "efficiency", "ari")
+    }
+    title = "Clustering of particles, event by event"
+    charts.append(_steps(title, "figure of the event", "events per bin", shares, counts))
+    counts = {RECO: _histogram(dataset, "particles", "truth_iou", shares)}
+    charts.append(_steps("Best match of each particle", "IoU", "particles per bin", shares, counts))
+    edges = np.geomspace(0.03, 300, 41)
+    counts = {
+        name: _histogram(dataset, "metrics", "vertex_distance_cm", edges, where)
+        for name, where in (("chain", of_chain), ("on true input", on_truth))
+    }
+    label = "distance to the true vertex [cm]"
+    charts.append(_steps("Distance of the vertex", label, "vertices per bin", edges, counts))
+    return [chart for chart in charts if chart["series"]]
+
+
+def training_charts(curves: Sequence[Path]) -> list[Chart]:
+    """Return the loss and the validation figures of each training curve, one JSON object a line.
+
+    A line may stop in the middle, where a training was cut off; what can be read is drawn.
+    """
+    charts = []
+    for path in curves:
+        lines = list(_lines(path))
+        stage = path.parent.name
+        losses = {key for line in lines for key in line if key not in _BOOKKEEPING and _is_number(line[key])}
+        checks = {key for line in lines for key in line.get("validation", {})}
+        charts.append(
+            _curves(f"{stage}: loss", "loss", sorted(losses, key=lambda k: (k != "loss", k)), lines)
+        )
+        charts[-1]["log_y"] = True
+        held_out = [{"step": line["step"], **line.get("validation", {})} for line in lines]
+        charts.append(_curves(f"{stage}: on held-out events", "figure", sorted(checks), held_out))
+    return [chart for chart in charts if chart["series"]]
+
+
+def _curves(title: str, label: str, keys: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Chart:
+    series = []
+    for key in keys:
+        known = [(line["step"], line[key]) for line in lines if _is_number(line.get(key))]
+        if known:
+            x, y = zip(*known, strict=True)
+            series.append({"name": key.replace("_", " "), "x": x, "y": [_short(v) for v in y]})
+    return {"group": "Training", "title": title, "x": "step", "y": label, "series": series}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for text in path.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            yield line
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _batches(
+    dataset: Path, table: str, columns: Sequence[str], where: Any = None
+) -> Iterator[pa.RecordBatch]:
+    yield from ds.dataset(dataset / table).to_batches(columns=list(columns), filter=where)
+
+
+def _values(batch: pa.RecordBatch, column: str) -> NDArray[Any]:
+    values = batch[column]
+    if pa.types.is_list(values.type):
+        values = values.drop_null().flatten()
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _histogram(
+    dataset: Path, table: str, column: str, edges: NDArray[Any], where: Any = None
+) -> NDArray[np.int64]:
+    """Count the values of a column in bins; what lies beyond the ends counts in the outermost bins."""
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for batch in _batches(dataset, table, [column], where):
+        values = _values(batch, column).astype(np.float64)
+        values = np.clip(values[~np.isnan(values)], edges[0], edges[-1])
+        counts += np.histogram(values, edges)[0]
+    return counts
+
+
+def _steps(title: str, x: str, y: str, edges: NDArray[Any], counts: Mapping[str, NDArray[Any]]) -> Chart:
+    is_log = bool(edges[0] > 0 and edges[-1] / edges[0] > 50)
+    return {
+        "group": "Distributions",
+        "title": title,
+        "x": x,
+        "y": y,
+        "log_x": is_log,
+        "series": [
+            {
+                "name": name,
+                "x": [_short(edge) for edge in edges],
+                "y": [*count.tolist(), int(count[-1])],
+                "shape": "hv",
+            }
+            for name, count in counts.items()
+            if count.any()
+        ],
+    }
+
+
+def _voxels_per_event(dataset: Path) -> Chart:
+    edges = np.geomspace(1, 1e6, 61)
+    samples: dict[str, NDArray[np.int64]] = {}
+    for batch in _batches(dataset, "events", ["sample", "num_voxels"]):
+        names = _values(batch, "sample")
+        for name in dict.fromkeys(names.tolist()):
+            count = np.histogram(_values(batch, "num_voxels")[names == name], edges)[0]
+            samples[name] = samples.get(name, np.zeros(len(edges) - 1, np.int64)) + count
+    return _steps("Voxels per event", "voxels", "events per bin", edges, samples)
+
+
+def _species(dataset: Path) -> Chart:
+    words = names_of(Species)
+    series = []
+    has_truth = ds.field("truth_iou").is_valid()
+    for name, table, where in (
+        (RECO, "particles", ds.field("is_primary") & has_truth),
+        (TRUTH, "truth_particles", ds.field("is_primary")),
+        (ALONE, "particles", ds.field("is_primary") & ~has_truth),
+    ):
+        counts = dict.fromkeys(words, 0)
+        for batch in _batches(dataset, table, ["species"], where):
+            for word in batch["species"].value_counts():
+                if word["values"].as_py():
+                    counts[word["values"].as_py()] += word["counts"].as_py()
+        if any(counts.values()):
+            series.append({"name": name, "x": words, "y": list(counts.values()), "bar": True})
+    return {
+        "group": "Distributions",
+        "title": "Species of primaries",
+        "x": "",
+        "y": "primary particles",
+        "series": series,
+    }
+
+
+def _point_distance(dataset: Path) -> Chart:
+    """Return the share of points up to each distance, from either side; lost ones never count as found."""
+    edges = np.linspace(0, 20, 81)
+    series = []
+    for name, column in (
+        ("true to nearest predicted", "truth_point_distance"),
+        ("predicted to nearest true", "point_distance"),
+    ):
+        found, total = np.zeros(len(edges) - 1, np.int64), 0
+        for batch in _batches(dataset, "metrics", [column], ds.field("input") == INPUT[0]):
+            values = _values(batch, column)
+            found += np.histogram(values[np.isfinite(values)], edges)[0]
+            total += len(values)
+        if total:
+            share = [_short(v) for v in np.cumsum(found) / total]
+            series.append({"name": name, "x": [_short(e) for e in edges[1:]], "y": share})
+    return {
+        "group": "Distributions",
+        "title": "Points found up to a distance",
+        "x": "distance [voxel]",
+        "y": "share of points",
+        "series": series,
+    }

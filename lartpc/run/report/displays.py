@@ -1,0 +1,168 @@
+"""Events to draw, as compact data for the page: typed arrays in base64, thinned and rounded."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import config
+from lartpc.event import TRUTH, Columns, Event, num_rows
+from lartpc.stages import CHAIN
+from lartpc.store import Events, open_events
+from lartpc.tables.rows import interaction_of_voxels, match_objects
+from lartpc.tables.schema import names_of
+from lartpc.vocab import Semantic, Species
+
+SEMANTIC_COLOURS = ("#3A96DB", "#E69F00", "#00A07A", "#CC79A7", "#8C8C8C")
+"""Shower, track, Michel, delta, low energy: after Okabe and Ito, told apart by the colour-blind and on
+light and dark ground."""
+_KEV_PER_MEV = 1000.0
+
+
+def displays(event_files: Sequence[Path], section: config.Report) -> list[dict[str, Any]]:
+    """Choose events and return what is drawn of them.
+
+    The events are the first ones with voxels that went through the chain, taken from the shards in turn.
+    """
+    shards = _open_shards(event_files)
+    try:
+        chosen = _choose(shards, section.num_events)
+        return [_display(shards[number][row], section.max_voxels) for number, row in chosen]
+    finally:
+        for shard in shards:
+            shard.close()
+
+
+def _open_shards(event_files: Sequence[Path]) -> list[Events]:
+    files: dict[str, list[Path]] = {}
+    for path in event_files:
+        with open_events(path) as events:
+            files.setdefault(events.file_uid, []).append(path)
+    shards = [open_events(*paths) for paths in files.values()]
+    for shard in shards:
+        shard.require(["voxel", *(name for stage in CHAIN for name in stage.writes if name != "proposal")])
+    return shards
+
+
+def _choose(shards: Sequence[Events], num: int) -> list[tuple[int, int]]:
+    """Return (shard, row) of the events to draw."""
+    queues = []
+    for number, shard in enumerate(shards):
+        usable = (shard.num_voxels() > 0) & ~np.isin(shard.entries, list(shard.quarantined()))
+        queues.append([(place, number, int(row)) for place, row in enumerate(np.flatnonzero(usable)[:num])])
+    ordered = sorted(item for queue in queues for item in queue)
+    return [(number, row) for _, number, row in ordered[:num]]
+
+
+def _display(event: Event, max_voxels: int) -> dict[str, Any]:
+    has_truth = set(TRUTH) <= set(event)
+    kept = np.arange(event.num_voxels)
+    if event.num_voxels > max_voxels:
+        rng = np.random.default_rng(event.entry)
+        kept = np.sort(rng.choice(event.num_voxels, max_voxels, replace=False))
+    energy_kev = np.clip(event["voxel"]["energy"][kept] * _KEV_PER_MEV, 0, np.iinfo(np.uint16).max)
+    sides = {"prediction": _prediction(event, kept, has_truth)}
+    if has_truth:
+        sides = {"truth": _truth(event, kept), **sides}
+    return {
+        "title": f"{event.file_uid}, entry {event.entry}",
+        "num_voxels": event.num_voxels,
+        "num_drawn": len(kept),
+        "energy_mev": round(float(event["voxel"]["energy"].sum(dtype=np.float64)), 1),
+        "origin_cm": event.box.origin_cm,
+        "voxel_size_cm": event.box.voxel_size_cm,
+        "coord": _pack(event["voxel"]["coord"][kept].T, np.int16),
+        "energy_kev": _pack(np.round(energy_kev), np.uint16),
+        "sides": sides,
+    }
+
+
+def _truth(event: Event, kept: NDArray[np.int64]) -> dict[str, Any]:
+    voxel, particle = event["truth_voxel"], event["truth_particle"]
+    num_interactions = num_rows(event["truth_interaction"])
+    return {
+        **_labels(voxel["semantic"], voxel["particle"], voxel["interaction"], kept),
+        "particles": _particles(event["truth_particle"], event["truth_particle"], range(num_rows(particle))),
+        "interactions": _interactions(num_interactions, particle, range(num_interactions)),
+        "points": _points(event, "truth_point"),
+        "vertices": _positions(event, event["truth_interaction"]["vertex"]),
+    }
+
+
+def _prediction(event: Event, kept: NDArray[np.int64], has_truth: bool) -> dict[str, Any]:
+    identity = event["identity"]
+    num_particles, num_interactions = num_rows(event["particle"]), num_rows(event["interaction"])
+    particle_colours: Sequence[int] = range(num_particles)
+    interaction_colours: Sequence[int] = range(num_interactions)
+    if has_truth:
+        particles, interactions = match_objects(event)
+        particle_colours = _like_truth(particles.best_true()[0], particles.best_reco()[0])
+        interaction_colours = _like_truth(interactions.best_true()[0], interactions.best_reco()[0])
+    return {
+        **_labels(event["semantic"]["label"], event["group"]["particle"], interaction_of_voxels(event), kept),
+        "particles": _particles(event["particle"], identity, particle_colours),
+        "interactions": _interactions(num_interactions, identity, interaction_colours),
+        "points": _points(event, "point"),
+        "vertices": _positions(event, event["interaction"]["vertex"]),
+    }
+
+
+def _like_truth(truth_R: NDArray[np.int64], reco_T: NDArray[np.int64]) -> list[int]:
+    """Give the best match of a true object that one's number, and so its colour; others get new numbers."""
+    num_true = len(reco_T)
+    return [
+        int(true) if true >= 0 and reco_T[true] == reco else num_true + reco
+        for reco, true in enumerate(truth_R)
+    ]
+
+
+def _labels(
+    semantic: NDArray[Any], particle: NDArray[Any], interaction: NDArray[Any], kept: NDArray[np.int64]
+) -> dict[str, Any]:
+    return {
+        "semantic": _pack(semantic[kept], np.int8),
+        "particle": _pack(particle[kept], np.int16),
+        "interaction": _pack(interaction[kept], np.int16),
+    }
+
+
+def _particles(shape: Columns, identity: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+    """Name each particle: its number, species or else class, and whether it is primary."""
+    found = []
+    for row, colour in enumerate(colours):
+        species, semantic = int(identity["species"][row]), int(shape["semantic"][row])
+        word = names_of(Species)[species] if species >= 0 else names_of(Semantic)[semantic].replace("_", " ")
+        primary = ", primary" if identity["is_primary"][row] > 0 else ""
+        found.append({"name": f"{row} {word}{primary}, {shape['energy'][row]:.0f} MeV", "colour": colour})
+    return found
+
+
+def _interactions(num: int, particle: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+    count = np.bincount(particle["interaction"][particle["interaction"] >= 0], minlength=num)
+    return [
+        {"name": f"{row} with {count[row]} particle{'s' if count[row] != 1 else ''}", "colour": colour}
+        for row, colour in enumerate(colours)
+    ]
+
+
+def _points(event: Event, product: str) -> Mapping[str, Any]:
+    points = event[product]
+    return {
+        "position": _positions(event, points["position"]),
+        "semantic": points["semantic"].tolist(),
+        "kind": points["kind"].tolist(),
+    }
+
+
+def _positions(event: Event, position: NDArray[Any]) -> list[list[float]]:
+    """Return x, y and z of points [cm]."""
+    found: list[list[float]] = np.round(event.box.to_cm(position), 2).T.tolist()
+    return found
+
+
+def _pack(values: NDArray[Any], dtype: Any) -> str:
+    little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode()

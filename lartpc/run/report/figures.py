@@ -1,0 +1,181 @@
+"""The figures that a reader looks at first, beside the published ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from lartpc.stages import CHAIN
+from lartpc.tables.schema import names_of
+from lartpc.vocab import Semantic, Species
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its stage, its name in `evaluate.pool`, what it is called, and a published value.
+
+    `source` says where the published value is from and on what input it was measured.
+    """
+
+    stage: str
+    key: str
+    label: str
+    published: float | None = None
+    source: str = ""
+    unit: str = "%"
+
+
+_SPINE = "SPINE U-ResNet, its validation log at 22,000 steps"
+_PPN = "PPN paper, arXiv:2006.14745; it does not say from which side"
+_BREAK = "PPN paper, arXiv:2006.14745: tracks broken at points"
+_ICARUS = "whole chain on simulated ICARUS data, 2022 (DeepLearnPhysics tutorials)"
+_SHOWERS = "GrapPA, arXiv:2007.01335: showers only, from true fragments"
+_INTERACTIONS = "GrapPA, arXiv:2007.01335: from true particles"
+
+FIGURES = (
+    Figure("segment", "semantic_accuracy", "voxels of the right class", 0.989, _SPINE),
+    Figure("segment", "semantic_recall_shower", "— of shower voxels", 0.992, _SPINE),
+    Figure("segment", "semantic_recall_track", "— of track voxels", 0.998, _SPINE),
+    Figure("segment", "semantic_recall_michel", "— of Michel voxels", 0.959, _SPINE),
+    Figure("segment", "semantic_recall_delta", "— of delta voxels", 0.901, _SPINE),
+    Figure("segment", "semantic_recall_low_energy", "— of low-energy voxels", 0.954, _SPINE),
+    Figure(
+        "segment",
+        "semantic_mean_f1",
+        "mean F1 of the classes",
+        0.934,
+        "Panda, arXiv:2512.01324: linear head on frozen features, official notebook",
+    ),
+    Figure("points", "truth_point_within_3", "true points found within 3 voxels", 0.968, _PPN),
+    Figure("points", "truth_point_within_10", "— within 10 voxels", 0.978, _PPN),
+    Figure("points", "point_within_3", "predicted points true within 3 voxels"),
+    Figure("points", "point_within_10", "— within 10 voxels", 0.880, _ICARUS),
+    Figure(
+        "points",
+        "truth_point_median_within_3_voxel",
+        "median distance below 3 voxels",
+        0.25,
+        _PPN,
+        "voxel",
+    ),
+    Figure("cluster", "fragment_purity", "purity of fragments", 0.93, _BREAK),
+    Figure("cluster", "fragment_efficiency", "efficiency of fragments", 0.96, _BREAK),
+    Figure("cluster", "fragment_ari", "Rand index of fragments", 0.91, _BREAK),
+    Figure("cluster", "particle_purity", "purity of particles", 0.994, _SHOWERS),
+    Figure("cluster", "particle_efficiency", "efficiency of particles", 0.996, _SHOWERS),
+    Figure("cluster", "particle_ari", "Rand index of particles", 0.978, _SHOWERS),
+    Figure("interact", "interaction_purity", "purity of interactions", 0.998, _INTERACTIONS),
+    Figure("interact", "interaction_efficiency", "efficiency of interactions", 0.995, _INTERACTIONS),
+    Figure("interact", "interaction_ari", "Rand index of interactions", 0.992, _INTERACTIONS),
+    Figure("interact", "matched_share", "true particles matched (IoU ≥ 0.5)"),
+    Figure("interact", "species_mean_recall", "their species right, mean of species", 0.883, _ICARUS),
+    Figure("interact", "primary_accuracy", "their being primary right"),
+    Figure("interact", "vertex_within_3", "vertices within 3 voxels"),
+    Figure(
+        "interact",
+        "vertex_within_20",
+        "— within 20 voxels",
+        0.827,
+        f"{_ICARUS}, from 2.5 % without vertex and 14.8 % farther away",
+    ),
+)
+"""In the order of the chain. Published values are measured on other simulations: a scale, not a contest."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a section: what it is, the chain's value, the value on true input, the published one."""
+
+    label: str
+    chain: str
+    on_truth: str = ""
+    published: str = ""
+    source: str = ""
+
+
+def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Return the figures as lines by section: the events, the speed of each step, the quality of each."""
+    found = {"Events": _events(summary), "Voxels per second": _speed(summary)}
+    pooled = summary["figures"]
+    for stage in CHAIN:
+        lines = [
+            Row(
+                figure.label,
+                _text(pooled.get("predicted", {}).get(figure.key), figure.unit),
+                _text(pooled.get("truth", {}).get(figure.key), figure.unit),
+                _text(figure.published, figure.unit),
+                figure.source,
+            )
+            for figure in FIGURES
+            if figure.stage == stage.name
+        ]
+        if any(line.chain or line.on_truth for line in lines):
+            found[stage.name] = lines
+    return {title: lines for title, lines in found.items() if lines}
+
+
+def figures_table(summary: Mapping[str, Any]) -> Table:
+    """Return the figures as a table for the terminal."""
+    table = Table(title="Figures", title_justify="left", show_edge=False)
+    for name, style in (("", ""), ("chain", "bold"), ("on true input", ""), ("published", "dim")):
+        table.add_column(name, style=style, justify="left" if not name else "right")
+    for title, lines in sections(summary).items():
+        table.add_row(f"[bold]{title}[/bold]")
+        for line in lines:
+            table.add_row(f"  {line.label}", line.chain, line.on_truth, line.published)
+        table.add_section()
+    return table
+
+
+def confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the confusion matrices: title, class names, counts and the share of each true class."""
+    words: dict[str, tuple[str, Sequence[str]]] = {
+        "semantic": ("Voxel classes", names_of(Semantic)),
+        "species": ("Species of matched particles", names_of(Species)),
+        "primary": ("Primaries among matched particles", ("secondary", "primary")),
+    }
+    matrices = []
+    for what, (title, names) in words.items():
+        for label, source in (("predicted", "chain"), ("truth", "on true input")):
+            counts = summary["figures"].get(label, {}).get(f"{what}_confusion")
+            if counts and any(map(any, counts)):
+                shares = [[n / sum(row) if sum(row) else None for n in row] for row in counts]
+                names_shown = [name.replace("_", " ") for name in names]
+                matrices.append(
+                    {
+                        "title": f"{title}, {source}",
+                        "names": names_shown,
+                        "rows": [
+                            {"name": name, "cells": list(zip(row, share, strict=True))}
+                            for name, row, share in zip(names_shown, counts, shares, strict=True)
+                        ],
+                    }
+                )
+    return matrices
+
+
+def _events(summary: Mapping[str, Any]) -> list[Row]:
+    lines = [
+        Row("events", f"{summary['num_events']:,}"),
+        Row("— of them quarantined", f"{summary['num_quarantined']:,}"),
+        Row("voxels", f"{summary['num_voxels']:,}"),
+        Row("particles", f"{summary['rows']['particles']:,}"),
+        Row("interactions", f"{summary['rows']['interactions']:,}"),
+    ]
+    measured = summary["figures"].get("predicted", {}).get("num_events")
+    return [*lines, Row("events compared with truth", f"{measured:,}")] if measured else lines
+
+
+def _speed(summary: Mapping[str, Any]) -> list[Row]:
+    return [
+        Row(step, f"{values['voxels_per_s']:,.0f}")
+        for step, values in summary["throughput"].items()
+        if values["voxels_per_s"]
+    ]
+
+
+def _text(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}"

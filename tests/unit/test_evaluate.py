@@ -1,0 +1,105 @@
+"""Figures of events drawn by hand, per event and pooled."""
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from handmade import QUARANTINED, good_event, quiet_event, write_shard
+
+from lartpc.run.evaluate import evaluate, pool
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_shard(tmp_path_factory.mktemp("evaluate"), "beam/0000")
+
+
+@pytest.fixture(scope="module")
+def table(files, tmp_path_factory):
+    out = tmp_path_factory.mktemp("metrics") / "metrics.parquet"
+    assert evaluate(files, out) == 4
+    return pq.read_table(out)
+
+
+def test_figures_of_the_good_event(table):
+    row = table.to_pandas().iloc[0]
+    confusion = np.reshape(row["semantic_confusion"], (5, 5))
+    assert confusion[1].tolist() == [0, 28, 0, 2, 0] and confusion.sum() == 47
+    assert row["particle_purity"] == 1.0
+    assert row["particle_efficiency"] == pytest.approx((0.9 + 1 + 0 + 1) / 4)
+    assert row["particle_assigned"] == pytest.approx(40 / 45)
+    assert row["interaction_efficiency"] == pytest.approx((30 / 35 + 1) / 2)
+    assert row["num_matchable_particles"] == 4
+    species = np.reshape(row["species_confusion"], (5, 5))
+    assert species[2, 2] == 1 and species[1, 1] == 1 and species[4, 3] == 1 and species.sum() == 3
+    assert row["primary_confusion"].tolist() == [0, 0, 0, 3]
+    assert row["vertex_distance_cm"].tolist() == pytest.approx([0.6], rel=1e-4)
+    assert row["input"] == "predicted"
+
+
+def test_deltas_are_left_out_of_the_points(table):
+    row = table.to_pandas().iloc[0]
+    assert row["point_distance"].tolist() == pytest.approx([1.0, 1.0, 4.0])
+    assert len(row["truth_point_distance"]) == 6
+    assert row["truth_point_distance"][2] == pytest.approx(4.0)
+
+
+def test_set_aside_and_empty_events(table):
+    frame = table.to_pandas()
+    assert QUARANTINED not in set(frame["entry"]) and frame["entry"].tolist() == [0, 1, 3, 4]
+    quiet = frame[frame["entry"] != 0]
+    assert quiet[["particle_purity", "particle_ari", "interaction_efficiency"]].isna().all(axis=None)
+    assert frame["semantic_confusion"].map(np.sum).tolist() == [47, 0, 2, 1]
+
+
+def test_pooled_figures(table):
+    figures = pool(table)["predicted"]
+    assert figures["num_events"] == 4
+    assert figures["semantic_accuracy"] == pytest.approx(48 / 50)
+    assert figures["semantic_recall_track"] == pytest.approx(29 / 31)
+    assert figures["semantic_recall_low_energy"] == 1.0
+    assert figures["particle_efficiency"] == pytest.approx(0.725) and figures["particle_num_events"] == 1
+    assert figures["point_within_3"] == pytest.approx(2 / 3)
+    assert figures["truth_point_within_10"] == pytest.approx(4 / 6)
+    assert figures["species_accuracy"] == pytest.approx(2 / 3)
+    assert figures["species_mean_recall"] == pytest.approx(2 / 3)
+    assert figures["matched_share"] == 0.75
+    assert figures["vertex_within_3"] == 1.0 and figures["vertex_found_share"] == 1.0
+
+
+def test_on_truth_interact_is_judged_on_what_it_was_given(files, tmp_path):
+    events = [good_event()]
+    events[0]["identity"] = {
+        **events[0]["identity"],
+        "interaction": np.array([0, 0, 0, 1]),
+        "species": np.array([2, 1, 1, 4]),
+        "is_primary": np.array([1, 1, 0, 1]),
+    }
+    paths = write_shard(tmp_path, "beam/0000", events)
+    evaluate([paths[0], paths[3], paths[4]], tmp_path / "m.parquet", input_label="truth")
+    found = pool(pq.read_table(tmp_path / "m.parquet"))
+    assert set(found) == {"truth"}
+    figures = found["truth"]
+    assert figures["species_accuracy"] == 1.0 and figures["matched_share"] == 1.0
+    assert figures["primary_accuracy"] == 1.0 and figures["interaction_ari"] == 1.0
+    assert figures["particle_efficiency"] == pytest.approx(0.725), "cluster is judged on its own output"
+    assert np.isnan(figures["semantic_accuracy"]) and figures["point_num"] == 0
+
+
+def test_lost_vertices_and_points_count(tmp_path):
+    truth, nothing = good_event(), quiet_event([])
+    for name in ("point", "fragment", "particle", "identity", "interaction"):
+        truth[name] = nothing[name]
+    truth["group"] = {name: np.full(47, -1) for name in ("fragment", "particle")}
+    evaluate(write_shard(tmp_path, "beam/0000", [truth]), tmp_path / "m.parquet")
+    figures = pool(pq.read_table(tmp_path / "m.parquet"))["predicted"]
+    assert figures["truth_point_within_10"] == 0.0 and np.isnan(figures["point_within_10"])
+    assert figures["vertex_within_20"] == 0.0 and figures["vertex_found_share"] == 0.0
+    assert figures["particle_efficiency"] == 0.0 and np.isnan(figures["particle_purity"])
+
+
+def test_without_truth_there_is_an_empty_table(tmp_path):
+    paths = write_shard(tmp_path, "real/a", [good_event()], truth=False)
+    assert evaluate(paths, tmp_path / "m.parquet") == 0
+    assert pd.read_parquet(tmp_path / "m.parquet").empty
+    assert pool(pq.read_table(tmp_path / "m.parquet")) == {}
