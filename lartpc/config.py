@@ -158,7 +158,7 @@ class Segment(Section):
     """Voxel classes and raw point proposals."""
 
     backend: Literal["auto", "spconv", "torch"] = Field(
-        "auto", description="sparse convolution; auto: spconv"
+        "auto", description="sparse convolution; auto: torch on CPUs, spconv on GPUs"
     )
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()

@@ -8,7 +8,6 @@ from typing import Any
 from lartpc import config
 from lartpc.event import PRODUCTS, Columns, Event, empty, num_rows
 from lartpc.run.progress import Meter
-from lartpc.run.weights import load_weights
 from lartpc.stages import Stage
 from lartpc.store import Events, EventWriter, open_events, provenance
 from lartpc.truth import upstream_from_truth
@@ -42,7 +41,12 @@ def infer(
         need = "needs --weights" if stage.learned else "has no weights; leave --weights out"
         raise ValueError(f"stage '{stage.name}' {need}")
     module = stage.module()
-    net = load_weights(weights, stage, section) if weights else None
+    net = None
+    if weights:
+        # Only now: a stage without weights runs without waiting seconds for torch.
+        from lartpc.run.weights import load_weights
+
+        net = load_weights(weights, stage, section)
 
     def run(batch: list[Event]) -> list[dict[str, Columns]]:
         found: list[dict[str, Columns]] = module.infer(net, batch, section)

@@ -1,0 +1,137 @@
+"""Sparse U-ResNet (arXiv:1903.05663): residual blocks at several resolutions, joined by skips.
+
+Tensor suffixes: V voxels (rows of a lattice), C channels.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lartpc.config import UResNet as Settings
+from lartpc.sparse import Backend, BatchNorm, Downsample, Lattice, SubmanifoldConv, Upsample
+
+NORM_EPS = 1e-4
+NORM_MOMENTUM = 0.05
+"""SPINE's U-ResNet takes 0.01 for its tens of thousands of steps; ours are hundreds."""
+
+
+class NormActivation(nn.Module):
+    """Batch normalisation and LeakyReLU of features (V, C)."""
+
+    def __init__(self, num_channels: int, leakiness: float) -> None:
+        super().__init__()
+        self.norm = BatchNorm(num_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+        self.leakiness = leakiness
+
+    def forward(self, feat_VC: Tensor) -> Tensor:
+        """Normalise and activate."""
+        # In place is safe: the gradient of the norm needs its input only.
+        return functional.leaky_relu(self.norm(feat_VC), self.leakiness, inplace=True)
+
+
+class ResidualBlock(nn.Module):
+    """Two pre-activated submanifold convolutions beside a shortcut (arXiv:1603.05027)."""
+
+    def __init__(
+        self, num_in: int, num_out: int, *, kernel: int, leakiness: float, dimension: int, backend: Backend
+    ) -> None:
+        super().__init__()
+        self.shortcut = nn.Identity() if num_in == num_out else nn.Linear(num_in, num_out, bias=False)
+        self.first_act = NormActivation(num_in, leakiness)
+        self.first_conv = SubmanifoldConv(num_in, num_out, kernel, dimension, backend)
+        self.second_act = NormActivation(num_out, leakiness)
+        self.second_conv = SubmanifoldConv(num_out, num_out, kernel, dimension, backend)
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
+        """Map features (V, C_in) to (V, C_out) on the same voxels."""
+        out: Tensor = self.first_conv(self.first_act(feat_VC), lattice)
+        out = self.second_conv(self.second_act(out), lattice)
+        shortcut: Tensor = self.shortcut(feat_VC)
+        return shortcut + out
+
+
+class Blocks(nn.ModuleList):
+    """Residual blocks one after another; the first may change the number of channels."""
+
+    def __init__(self, num_in: int, num_out: int, cfg: Settings, dimension: int, backend: Backend) -> None:
+        super().__init__(
+            ResidualBlock(
+                num_in if step == 0 else num_out,
+                num_out,
+                kernel=cfg.kernel,
+                leakiness=cfg.leakiness,
+                dimension=dimension,
+                backend=backend,
+            )
+            for step in range(cfg.repetitions)
+        )
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
+        """Map features (V, C_in) to (V, C_out) on the same voxels."""
+        for block in self:
+            feat_VC = block(feat_VC, lattice)
+        return feat_VC
+
+
+def planes(cfg: Settings) -> list[int]:
+    """Return the number of channels of each level, finest first: m, 2m, 3m, ..."""
+    return [cfg.filters * (level + 1) for level in range(cfg.depth)]
+
+
+def levels(lattice: Lattice, depth: int) -> list[Lattice]:
+    """Return the lattices of each level, finest first."""
+    found = [lattice]
+    while len(found) < depth:
+        found.append(found[-1].coarser.lattice)
+    return found
+
+
+class UResNet(nn.Module):
+    """Encoder and decoder of residual blocks.
+
+    Parameters
+    ----------
+    cfg
+        Sizes.
+    num_in
+        Features per input voxel.
+    dimension
+        2 or 3.
+    backend
+        Backend of the convolutions.
+    """
+
+    def __init__(self, cfg: Settings, num_in: int = 1, dimension: int = 3, backend: Backend = "auto") -> None:
+        super().__init__()
+        self.depth = cfg.depth
+        widths = planes(cfg)
+        self.stem = SubmanifoldConv(num_in, widths[0], cfg.kernel, dimension, backend)
+        self.encoder = nn.ModuleList(Blocks(width, width, cfg, dimension, backend) for width in widths)
+        self.down_act = nn.ModuleList(NormActivation(fine, cfg.leakiness) for fine in widths[:-1])
+        self.down = nn.ModuleList(
+            Downsample(fine, coarse, dimension, backend) for fine, coarse in pairwise(widths)
+        )
+        self.up_act = nn.ModuleList(NormActivation(coarse, cfg.leakiness) for coarse in widths[1:])
+        self.up = nn.ModuleList(
+            Upsample(coarse, fine, dimension, backend) for fine, coarse in pairwise(widths)
+        )
+        self.decoder = nn.ModuleList(Blocks(2 * fine, fine, cfg, dimension, backend) for fine in widths[:-1])
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> list[Tensor]:
+        """Return the decoder's features (V_l, C_l) of each level l, finest first."""
+        lattices = levels(lattice, self.depth)
+        feat = self.stem(feat_VC, lattice)
+        skips = []
+        for level, blocks in enumerate(self.encoder):
+            if level:
+                feat = self.down[level - 1](self.down_act[level - 1](feat), lattices[level - 1])
+            feat = blocks(feat, lattices[level])
+            skips.append(feat)
+        decoded = [feat]
+        for level in reversed(range(self.depth - 1)):
+            feat = self.up[level](self.up_act[level](feat), lattices[level])
+            feat = self.decoder[level](torch.cat([skips[level], feat], 1), lattices[level])
+            decoded.append(feat)
+        return decoded[::-1]

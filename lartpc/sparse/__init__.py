@@ -1,0 +1,32 @@
+"""Sparse convolution: kernel maps of our own, and two backends that do arithmetic on them.
+
+The only importer of spconv, and only when that backend is asked for. spconv's own maps are not used
+(on CPUs its int32 hash keys wrap), and its CPU operations run on one thread (its scatter races on
+more). `docs/segmentation.md` compares the backends.
+"""
+
+from lartpc.sparse.convolution import (
+    Backend,
+    BatchNorm,
+    Downsample,
+    SubmanifoldConv,
+    Upsample,
+    convolve,
+    resolve,
+    self_test,
+)
+from lartpc.sparse.lattice import Coarsening, KernelMap, Lattice
+
+__all__ = [
+    "Backend",
+    "BatchNorm",
+    "Coarsening",
+    "Downsample",
+    "KernelMap",
+    "Lattice",
+    "SubmanifoldConv",
+    "Upsample",
+    "convolve",
+    "resolve",
+    "self_test",
+]

@@ -1,0 +1,281 @@
+"""Convolutions over kernel maps, by torch or by spconv, with the same weights.
+
+Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lartpc.sparse.lattice import KernelMap, Lattice
+
+Backend = Literal["auto", "spconv", "torch"]
+
+
+class _TorchConvolution(torch.autograd.Function):
+    """Gather and multiply per offset, then sum the products of each output row in the order of the offsets."""
+
+    @staticmethod
+    def forward(ctx: Any, feat: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+        ctx.save_for_backward(feat, weight)
+        ctx.kernel_map = kernel_map
+        return _gather_multiply_sum(feat, weight, kernel_map)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None]:
+        feat, weight = ctx.saved_tensors
+        grad, kernel_map, turned = grads[0].contiguous(), ctx.kernel_map, weight.transpose(1, 2)
+        grad_weight = torch.zeros_like(weight)
+        if kernel_map.symmetric:
+            # Turned round, the map is itself with its offsets in reverse.
+            grad_feat = _gather_multiply_sum(grad, turned.flip(0), kernel_map, feat, grad_weight)
+            return grad_feat, grad_weight.flip(0), None
+        grad_feat = _gather_multiply_sum(grad, turned, kernel_map.transposed, feat, grad_weight)
+        return grad_feat, grad_weight, None
+
+
+def _gather_multiply_sum(
+    feat: Tensor,
+    weight: Tensor,
+    kernel_map: KernelMap,
+    other: Tensor | None = None,
+    grad_weight: Tensor | None = None,
+) -> Tensor:
+    """Convolve; given the `other` side's rows as well, add the gradient of the weights on the way.
+
+    In the backward pass `feat` is the gradient of the output, the map is turned round, and `other` is the
+    input: both results need the same gathered rows.
+    """
+    num_channels = weight.shape[2]
+    matrices = weight.unbind(0)
+    grads = grad_weight.unbind(0) if grad_weight is not None else ()
+    out = feat.new_empty(kernel_map.num_target, num_channels)
+    buffer = feat.new_empty(max((b.num_pairs for b in kernel_map.blocks), default=0), num_channels)
+    for block in kernel_map.blocks:
+        products = torch.split(buffer[: block.num_pairs], block.sizes)
+        for (offset, source, target), product in zip(block.chunks, products, strict=True):
+            gathered = _rows(feat, source)
+            torch.mm(gathered, matrices[offset], out=product)
+            if other is not None:
+                grads[offset].addmm_(_rows(other, target).t(), gathered)
+        out[block.rows] = functional.embedding_bag(
+            block.order_P, buffer, block.bags, mode="sum", include_last_offset=True
+        )
+    return out
+
+
+def _rows(feat: Tensor, index: Tensor | slice) -> Tensor:
+    return feat[index] if isinstance(index, slice) else feat.index_select(0, index)
+
+
+class _SpconvConvolution(torch.autograd.Function):
+    """spconv's gather-GEMM-scatter on our maps; weights are brought into its layout (C, K, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, feat: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+        filters = weight.permute(2, 0, 1).contiguous()
+        ctx.save_for_backward(feat, filters)
+        ctx.kernel_map = kernel_map
+        pairs, counts = kernel_map.indice_pairs
+        ops, native = _load_spconv()
+        with _single_thread(feat.device):
+            return cast(
+                Tensor,
+                ops.indice_conv(
+                    feat, filters, pairs, counts, kernel_map.num_target, False, kernel_map.symmetric, native
+                ),
+            )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None]:
+        feat, filters = ctx.saved_tensors
+        pairs, counts = ctx.kernel_map.indice_pairs
+        ops, native = _load_spconv()
+        with _single_thread(feat.device):
+            grad_feat, grad_filters = ops.indice_conv_backward(
+                feat, filters, grads[0], pairs, counts, False, ctx.kernel_map.symmetric, native
+            )
+        return grad_feat, grad_filters.view(filters.shape).permute(1, 2, 0).contiguous(), None
+
+
+@contextmanager
+def _single_thread(device: torch.device) -> Iterator[None]:
+    """Keep spconv's CPU scatter on one thread: on more it silently loses sums (spconv 2.3.8, #679)."""
+    num_threads = torch.get_num_threads()
+    if device.type != "cpu" or num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+@cache
+def _load_spconv() -> tuple[Any, Any]:
+    """Import spconv's operations and its native algorithm. torch comes first: its OpenMP then serves both."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its imports use locale calls on their way out
+        from spconv.core import ConvAlgo
+        from spconv.pytorch import ops
+
+    if not torch.cuda.is_available():
+        # The CPU backward asks for a CUDA stream, which it then does not use.
+        ops.get_current_stream = lambda: 0
+    return ops, ConvAlgo.Native
+
+
+@cache
+def resolve(backend: Backend, device_type: str = "cpu") -> Literal["spconv", "torch"]:
+    """Return the backend that a choice means on a kind of device ("cpu", "cuda").
+
+    `auto` is torch on CPUs, where it is the faster one (benchmarks/sparse.py), and spconv on GPUs.
+    Where spconv cannot be used, the answer is torch, with a warning that says why.
+    """
+    if backend == "torch" or (backend == "auto" and device_type == "cpu"):
+        return "torch"
+    fault = self_test("spconv", torch.device(device_type))
+    if fault is None:
+        return "spconv"
+    warnings.warn(
+        f"sparse convolution falls back from spconv to torch: {fault}", RuntimeWarning, stacklevel=2
+    )
+    return "torch"
+
+
+def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend: Backend = "auto") -> Tensor:
+    """Convolve features along a map: out[target] += feat[source] @ weight[offset] over all pairs.
+
+    Raises
+    ------
+    ValueError
+        The features do not have one row per input voxel.
+    """
+    if len(feat_VC) != kernel_map.num_source:
+        raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
+    return _apply(resolve(backend, feat_VC.device.type), feat_VC.contiguous(), weight_KCC, kernel_map)
+
+
+def _apply(backend: Backend, feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap) -> Tensor:
+    # spconv refuses maps without pairs, so these go to torch.
+    spconv = backend == "spconv" and len(kernel_map.source_P)
+    function: Any = _SpconvConvolution if spconv else _TorchConvolution
+    return cast(Tensor, function.apply(feat_VC, weight_KCC, kernel_map))
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def self_test(backend: Backend = "auto", device: torch.device | None = None) -> str | None:
+    """Compare a backend with plain loops on 20,000 voxels and return what is wrong with it, or None.
+
+    Small inputs do not show the race that spconv has on several threads; 20,000 voxels do.
+    """
+    device = device or torch.device("cpu")
+    # GPU kernels of spconv exist for float32 and lower only.
+    dtype, tolerance = (torch.float64, 1e-12) if device.type == "cpu" else (torch.float32, 1e-4)
+    random = torch.Generator().manual_seed(1)
+    cells = torch.randperm(2 * 32**3, generator=random)[:20_000]
+    coord = torch.stack([cells // 32**3, cells // 32**2 % 32, cells // 32 % 32, cells % 32], 1)
+    lattice = Lattice(coord.to(device), 2, (32, 32, 32))
+    try:
+        if backend == "auto":
+            backend = resolve(backend, device.type)
+        if backend == "spconv":
+            _load_spconv()
+        for kernel_map in (lattice.neighbours(3), lattice.coarser.down, lattice.coarser.up):
+            num_offsets = len(kernel_map.counts)
+            feat = torch.randn(kernel_map.num_source, 8, generator=random, dtype=dtype).to(device)
+            weight = torch.randn(num_offsets, 8, 4, generator=random, dtype=dtype).to(device)
+            grad = torch.randn(kernel_map.num_target, 4, generator=random, dtype=dtype).to(device)
+            feat.requires_grad_()
+            weight.requires_grad_()
+            out = _apply(backend, feat, weight, kernel_map)
+            wanted = torch.zeros_like(out)
+            for k, source, target in kernel_map.pairs:
+                wanted = wanted.index_add(0, target, feat[source] @ weight[k])
+            found = (out, *torch.autograd.grad(out, (feat, weight), grad))
+            expected = (wanted, *torch.autograd.grad(wanted, (feat, weight), grad))
+            for name, ours, theirs in zip(("output", "input", "weights"), found, expected, strict=True):
+                error = float((ours - theirs).detach().abs().max() / theirs.detach().abs().max())
+                if not error <= tolerance:
+                    what = "output" if name == "output" else f"gradient of the {name}"
+                    return f"{what} of a {num_offsets}-offset convolution is wrong by {error:.1e} (relative)"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+# -- modules -----------------------------------------------------------------------------------
+
+
+class _Convolution(nn.Module):
+    """Weights (K, C_in, C_out) of a convolution without bias."""
+
+    def __init__(
+        self, num_in: int, num_out: int, num_offsets: int, num_active: float, backend: Backend
+    ) -> None:
+        super().__init__()
+        self.backend = backend
+        self.weight = nn.Parameter(torch.empty(num_offsets, num_in, num_out))
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (num_active * num_in)))
+
+    def extra_repr(self) -> str:
+        num_offsets, num_in, num_out = self.weight.shape
+        return f"{num_in}, {num_out}, offsets={num_offsets}, backend={self.backend!r}"
+
+
+class SubmanifoldConv(_Convolution):
+    """Convolution (V, C_in) -> (V, C_out) whose output voxels are its input voxels (arXiv:1706.01307)."""
+
+    def __init__(
+        self, num_in: int, num_out: int, kernel: int, dimension: int = 3, backend: Backend = "auto"
+    ) -> None:
+        # Of the cells around a voxel of a track or shower, about a third are occupied.
+        super().__init__(num_in, num_out, kernel**dimension, max(1.0, kernel**dimension / 3), backend)
+        self.kernel = kernel
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
+        """Convolve features (V, C_in) of the lattice."""
+        return convolve(feat_VC, self.weight, lattice.neighbours(self.kernel), self.backend)
+
+
+class Downsample(_Convolution):
+    """Strided convolution from a lattice to its coarser one, over cubes of 2^D voxels."""
+
+    def __init__(self, num_in: int, num_out: int, dimension: int = 3, backend: Backend = "auto") -> None:
+        super().__init__(num_in, num_out, 2**dimension, 2**dimension / 3, backend)
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
+        """Bring features of the lattice to its coarser one."""
+        return convolve(feat_VC, self.weight, lattice.coarser.down, self.backend)
+
+
+class Upsample(_Convolution):
+    """Transposed convolution from the coarser lattice of `lattice` back to its voxels."""
+
+    def __init__(self, num_in: int, num_out: int, dimension: int = 3, backend: Backend = "auto") -> None:
+        super().__init__(num_in, num_out, 2**dimension, 1.0, backend)
+
+    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
+        """Bring features of the coarser lattice to this one."""
+        return convolve(feat_VC, self.weight, lattice.coarser.up, self.backend)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over voxels (V, C); fewer than two rows use the running statistics."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise features (V, C)."""
+        if self.training and len(input) < 2:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)

@@ -1,0 +1,302 @@
+"""Lattices of occupied voxels, and the kernel maps between them.
+
+Maps are found by searching sorted 64-bit keys. Tensor suffixes: V voxels (rows of a lattice),
+D dimensions, P pairs, K kernel offsets.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MAX_RADIUS = 2
+"""Largest radius of a kernel; empty cells of this width guard each axis, so no neighbour wraps around."""
+
+ROWS_PER_BLOCK = 16_384
+"""Output rows computed at a time: the products before their sum then stay in the cache."""
+
+
+class KernelMap:
+    """Which input row contributes to which output row through which kernel offset.
+
+    Pairs are sorted by offset: offset `k` owns the next `counts[k]` rows of `source_P` (input) and
+    `target_P` (output). `symmetric`: offsets `k` and `K - 1 - k` hold the same pairs, swapped.
+    """
+
+    def __init__(
+        self,
+        source_P: Tensor,
+        target_P: Tensor,
+        counts: Sequence[int],
+        num_source: int,
+        num_target: int,
+        *,
+        symmetric: bool = False,
+    ) -> None:
+        self.source_P = source_P
+        self.target_P = target_P
+        self.counts = list(counts)
+        self.num_source = num_source
+        self.num_target = num_target
+        self.symmetric = symmetric
+
+    @cached_property
+    def transposed(self) -> "KernelMap":
+        """The map with input and output exchanged."""
+        return KernelMap(self.target_P, self.source_P, self.counts, self.num_target, self.num_source)
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, Tensor, Tensor]]:
+        """Offset, input rows and output rows, for each offset that has pairs."""
+        split = zip(
+            torch.split(self.source_P, self.counts), torch.split(self.target_P, self.counts), strict=True
+        )
+        return [(k, source, target) for k, (source, target) in enumerate(split) if len(source)]
+
+    @cached_property
+    def blocks(self) -> list["Block"]:
+        """The pairs in blocks of at most `ROWS_PER_BLOCK` output rows."""
+        num_offsets = len(self.counts)
+        identity = num_offsets // 2 if self.symmetric else None
+        bounds = [*range(0, self.num_target, ROWS_PER_BLOCK), self.num_target]
+        rows = [slice(first, last) for first, last in pairwise(bounds)]
+        if len(rows) <= 1:
+            return [Block.build(self.source_P, self.target_P, self.counts, row, identity) for row in rows]
+        offset_P = torch.repeat_interleave(torch.tensor(self.counts, device=self.source_P.device))
+        cell_P = (self.target_P // ROWS_PER_BLOCK) * num_offsets + offset_P
+        order_P = torch.sort(cell_P, stable=True).indices
+        counts = torch.bincount(cell_P, minlength=len(rows) * num_offsets).view(len(rows), -1).tolist()
+        sizes = [sum(row) for row in counts]
+        sources = torch.split(self.source_P[order_P], sizes)
+        targets = torch.split(self.target_P[order_P], sizes)
+        return [Block.build(*block, identity) for block in zip(sources, targets, counts, rows, strict=True)]
+
+    @cached_property
+    def indice_pairs(self) -> tuple[Tensor, Tensor]:
+        """The map as spconv wants it: pairs (2, K, most pairs of an offset) and counts (K,), int32."""
+        pairs = self.source_P.new_full((2, len(self.counts), max(self.counts)), -1, dtype=torch.int32)
+        for k, source, target in self.pairs:
+            pairs[0, k, : len(source)] = source
+            pairs[1, k, : len(target)] = target
+        return pairs, torch.tensor(self.counts, dtype=torch.int32, device=pairs.device)
+
+
+class Chunk(NamedTuple):
+    """The pairs of one offset in a block: rows to gather, or slices where the rows follow one another."""
+
+    offset: int
+    source: Tensor | slice
+    target: Tensor | slice
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pairs of the output rows `rows`, chunk by chunk.
+
+    `order_P` brings the pairs of each row together, `bags` says where those of a row begin.
+    """
+
+    rows: slice
+    chunks: list[Chunk]
+    sizes: list[int]
+    order_P: Tensor
+    bags: Tensor
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.order_P)
+
+    @classmethod
+    def build(
+        cls, source_P: Tensor, target_P: Tensor, counts: list[int], rows: slice, identity: int | None
+    ) -> "Block":
+        """Prepare pairs sorted by offset; offset `identity` has the pair (row, row) for each row."""
+        split = zip(torch.split(source_P, counts), torch.split(target_P, counts), strict=True)
+        chunks = [
+            Chunk(offset, rows, rows) if offset == identity else Chunk(offset, source, target)
+            for offset, (source, target) in enumerate(split)
+            if len(source)
+        ]
+        local_P = target_P - rows.start
+        bags = torch.bincount(local_P, minlength=rows.stop - rows.start).cumsum(0)
+        # int16 halves the time of the sort; rows within a block fit.
+        order_P = torch.sort(local_P.to(torch.int16), stable=True).indices
+        sizes = [count for count in counts if count]
+        return cls(rows, chunks, sizes, order_P, functional.pad(bags, (1, 0)))
+
+
+class Coarsening(NamedTuple):
+    """A lattice at half the resolution, the row of each voxel's parent in it, and the maps."""
+
+    lattice: "Lattice"
+    parent_V: Tensor
+    down: KernelMap
+
+    @property
+    def up(self) -> KernelMap:
+        """The map from the parents back to the voxels."""
+        return self.down.transposed
+
+
+class Lattice:
+    """Occupied voxels of a batch of grids, with the kernel maps between them, each built once.
+
+    Attributes
+    ----------
+    coord_VD1
+        Batch index and voxel indices (V, 1 + D), int64.
+    batch_size
+        Number of grids.
+    shape
+        Voxels per axis, the same for all grids.
+    """
+
+    def __init__(self, coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
+        _check_form(coord_VD1, batch_size, shape)
+        coord_VD1 = coord_VD1.to(torch.int64)
+        _check_range(coord_VD1, batch_size, shape)
+        keys_V = _keys(coord_VD1, shape)
+        rows_V: Tensor | None = None
+        if len(keys_V) > 1 and bool((keys_V[1:] <= keys_V[:-1]).any()):
+            keys_V, rows_V = torch.sort(keys_V)
+            same = (keys_V[1:] == keys_V[:-1]).nonzero()
+            if len(same):
+                first, second = rows_V[same[0, 0]], rows_V[same[0, 0] + 1]
+                raise ValueError(
+                    f"rows {int(first)} and {int(second)} are the same voxel {coord_VD1[first].tolist()}; "
+                    "merge voxels before"
+                )
+        self._set(coord_VD1, batch_size, shape, keys_V, rows_V)
+
+    def _set(
+        self,
+        coord_VD1: Tensor,
+        batch_size: int,
+        shape: tuple[int, ...],
+        keys_V: Tensor,
+        rows_V: Tensor | None,
+    ) -> None:
+        self.coord_VD1 = coord_VD1
+        self.batch_size = batch_size
+        self.shape = shape
+        self._keys_V = keys_V
+        self._rows_V = rows_V
+        self._neighbours: dict[int, KernelMap] = {}
+
+    def __len__(self) -> int:
+        return len(self.coord_VD1)
+
+    @property
+    def dimension(self) -> int:
+        """Number of spatial dimensions D."""
+        return len(self.shape)
+
+    def neighbours(self, kernel: int) -> KernelMap:
+        """Return the submanifold map of a kernel of odd side: to each voxel from its neighbours.
+
+        Offsets are row-major, the last axis fastest, as in a cross-correlation: the input of
+        offset `d` at voxel `v` is voxel `v + d`.
+        """
+        if kernel not in self._neighbours:
+            self._neighbours[kernel] = self._find_neighbours(kernel)
+        return self._neighbours[kernel]
+
+    def _find_neighbours(self, kernel: int) -> KernelMap:
+        radius = kernel // 2
+        assert kernel == 2 * radius + 1 and radius <= MAX_RADIUS
+        num_voxels = len(self)
+        keys_V = self._keys_V
+        rows_V = torch.arange(num_voxels, device=keys_V.device)
+        guarded = functional.pad(keys_V, (0, 1), value=torch.iinfo(torch.int64).max)
+        strides = _strides(self.shape)
+        num_offsets = kernel**self.dimension
+        centre = num_offsets // 2
+        empty = rows_V[:0]
+        pairs = [(empty, empty)] * num_offsets
+        # The map is symmetric, so half of it is enough. Voxels along the last axis have consecutive
+        # keys: one search finds the first of a run of `kernel` neighbours, the rest follow it.
+        for lead in range(centre // kernel, kernel ** (self.dimension - 1)):
+            steps = [lead // kernel**axis % kernel - radius for axis in reversed(range(self.dimension - 1))]
+            shift = sum(step * stride for step, stride in zip(steps, strides, strict=False))
+            own_line = shift == 0
+            first = 1 if own_line else -radius
+            place_V = rows_V + 1 if own_line else torch.searchsorted(keys_V, keys_V + (shift - radius))
+            for last in range(first, radius + 1):
+                found_V = guarded[place_V] == keys_V + (shift + last)
+                target = found_V.nonzero()[:, 0]
+                source = place_V[target]
+                offset = lead * kernel + last + radius
+                pairs[offset] = (source, target)
+                pairs[num_offsets - 1 - offset] = (target, source)
+                place_V = place_V + found_V
+        if self._rows_V is not None:
+            pairs = [(self._rows_V[source], self._rows_V[target]) for source, target in pairs]
+        pairs[centre] = (rows_V, rows_V)
+        source_P = torch.cat([source for source, _ in pairs])
+        target_P = torch.cat([target for _, target in pairs])
+        counts = [len(source) for source, _ in pairs]
+        return KernelMap(source_P, target_P, counts, num_voxels, num_voxels, symmetric=True)
+
+    @cached_property
+    def coarser(self) -> Coarsening:
+        """The lattice of 2^D-cubes of voxels, and the maps to it: offset 0 is the lowest corner."""
+        num_voxels, shape = len(self), tuple((side + 1) // 2 for side in self.shape)
+        spatial_VD = self.coord_VD1[:, 1:]
+        coord_VD1 = torch.cat([self.coord_VD1[:, :1], spatial_VD // 2], 1)
+        weights = torch.tensor([2**axis for axis in reversed(range(self.dimension))]).to(coord_VD1.device)
+        offset_V = ((spatial_VD % 2) * weights).sum(1)
+        keys, parent_V = torch.unique(_keys(coord_VD1, shape), return_inverse=True)
+        coarse = Lattice.__new__(Lattice)
+        coord = coord_VD1.new_empty((len(keys), coord_VD1.shape[1]))
+        coord[parent_V] = coord_VD1
+        coarse._set(coord, self.batch_size, shape, keys, None)
+        order_V = torch.sort(offset_V, stable=True).indices
+        counts = torch.bincount(offset_V, minlength=2**self.dimension).tolist()
+        return Coarsening(
+            coarse, parent_V, KernelMap(order_V, parent_V[order_V], counts, num_voxels, len(keys))
+        )
+
+
+def _check_form(coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3) or coord_VD1.ndim != 2 or coord_VD1.shape[1] != 1 + len(shape):
+        raise ValueError(
+            f"coordinates must have the shape (V, 1 + D) with D = {len(shape)} of 2 or 3, "
+            f"got {tuple(coord_VD1.shape)}"
+        )
+    if coord_VD1.dtype not in (torch.int16, torch.int32, torch.int64):
+        raise ValueError(f"coordinates must be signed integers, got {coord_VD1.dtype}")
+    num_cells = batch_size * math.prod(side + 2 * MAX_RADIUS for side in shape)
+    if batch_size < 0 or min(shape) < 1 or num_cells >= 2**62:
+        raise ValueError(f"a batch of {batch_size} grids of {shape} voxels cannot be numbered")
+
+
+def _check_range(coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
+    limit = torch.tensor((batch_size, *shape), device=coord_VD1.device)
+    bad_V = ((coord_VD1 < 0) | (coord_VD1 >= limit)).any(1)
+    if bool(bad_V.any()):
+        row = int(bad_V.nonzero()[0, 0])
+        batch, *voxel = coord_VD1[row].tolist()
+        raise ValueError(
+            f"row {row}: voxel {voxel} of event {batch} lies outside {batch_size} grids of {shape} voxels"
+        )
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    """Return the step in the key per step along each axis."""
+    padded = [side + 2 * MAX_RADIUS for side in shape]
+    return [math.prod(padded[axis + 1 :]) for axis in range(len(padded))]
+
+
+def _keys(coord_VD1: Tensor, shape: tuple[int, ...]) -> Tensor:
+    strides = _strides(shape)
+    keys_V = coord_VD1[:, 0] * (strides[0] * (shape[0] + 2 * MAX_RADIUS))
+    for axis, stride in enumerate(strides):
+        keys_V = keys_V + (coord_VD1[:, 1 + axis] + MAX_RADIUS) * stride
+    return keys_V

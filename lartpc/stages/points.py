@@ -1,0 +1,110 @@
+"""Raw proposals to points, as the PPN paper does it (arXiv:2006.14745): threshold, agreement, merging.
+
+Array suffixes: P proposals, K classes, V voxels, F points.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from lartpc import config
+from lartpc.event import Columns, Event, conform, empty
+from lartpc.vocab import PointKind, Semantic
+
+METRIC_DISTANCES = (3.0, 10.0)
+"""Distances at which found points are counted during training, as in the PPN paper [voxel]."""
+
+
+def infer(net: None, batch: list[Event], cfg: config.Points) -> list[dict[str, Columns]]:
+    """Return the product `point` of each event."""
+    return [{"point": decode(event["proposal"], event["voxel"], event["semantic"], cfg)} for event in batch]
+
+
+def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Points) -> Columns:
+    """Turn the proposals of one event into points.
+
+    A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
+    with that label lies (with its centre) nearer than `class_distance`. Kept proposals of one class that
+    are linked by steps of at most `merge_distance` become one point: at their mean position, with the
+    largest score and the mean of the other scores.
+    """
+    class_P = proposal["class_score"].argmax(1)
+    keep_P = proposal["score"] >= cfg.score_threshold
+    keep_P &= proposal["class_score"].max(1) >= cfg.class_threshold
+    keep_P &= class_P != Semantic.LOW_ENERGY
+    for kind in np.unique(class_P[keep_P]):
+        of_kind = np.flatnonzero(keep_P & (class_P == kind))
+        centres = voxel["coord"][semantic["label"] == kind] + 0.5
+        keep_P[of_kind] = _has_near(proposal["position"][of_kind], centres, cfg.class_distance)
+    kept = {name: value[keep_P] for name, value in proposal.items()}
+    class_P = class_P[keep_P]
+    if not len(class_P):
+        return empty("point")
+    point_P = _merge(kept["position"], class_P, cfg.merge_distance)
+    num_points = int(point_P.max()) + 1
+    score_F = np.zeros(num_points)
+    np.maximum.at(score_F, point_P, kept["score"])
+    class_F = np.zeros(num_points, np.int64)
+    class_F[point_P] = class_P
+    end_F = _mean(kept["end_score"], point_P)
+    return conform(
+        "point",
+        {
+            "position": _mean(kept["position"], point_P),
+            "score": score_F,
+            "class_score": _mean(kept["class_score"], point_P),
+            "semantic": class_F,
+            "end_score": end_F,
+            # Only tracks have an end.
+            "kind": np.where((end_F > 0.5) & (class_F == Semantic.TRACK), PointKind.END, PointKind.START),
+        },
+    )
+
+
+def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+    """Return figures of one event as numerator and denominator, to be summed over events.
+
+    `found_<d>` is the share of true points with a predicted one within `d` voxels, `right_<d>` the share
+    of predicted points with a true one; deltas count on neither side, as in the PPN paper.
+    """
+    point, true = pred["point"], truth["truth_point"]
+    predicted = point["position"][point["semantic"] != Semantic.DELTA]
+    is_counted = ~np.isin(true["semantic"], (Semantic.DELTA, Semantic.LOW_ENERGY))
+    wanted = true["position"][is_counted]
+    found: dict[str, tuple[float, float]] = {}
+    for distance in METRIC_DISTANCES:
+        hits, right = _has_near(wanted, predicted, distance), _has_near(predicted, wanted, distance)
+        found[f"found_{distance:g}"] = (float(hits.sum()), float(len(wanted)))
+        found[f"right_{distance:g}"] = (float(right.sum()), float(len(predicted)))
+    return found
+
+
+def _has_near(of: NDArray[Any], to: NDArray[Any], distance: float) -> NDArray[np.bool_]:
+    """Tell which positions (N, 3) have one of the others nearer than a distance."""
+    if not len(of) or not len(to):
+        return np.zeros(len(of), bool)
+    near: NDArray[np.bool_] = cKDTree(to).query(of, distance_upper_bound=distance)[0] < distance
+    return near
+
+
+def _merge(position_P: NDArray[Any], class_P: NDArray[Any], distance: float) -> NDArray[np.int64]:
+    """Group proposals (P,) of one class that are linked by steps of at most `distance`; return the groups."""
+    # Setting the classes apart on a fourth axis keeps them from being linked.
+    apart_P = class_P[:, None] * (2 * distance)
+    pairs = cKDTree(np.hstack([position_P, apart_P])).query_pairs(distance, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(class_P),) * 2)
+    group_P: NDArray[np.int64] = connected_components(links, directed=False)[1]
+    return group_P
+
+
+def _mean(value_P: NDArray[Any], group_P: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average rows (P, ...) over groups."""
+    count_F = np.bincount(group_P)
+    sum_F = np.zeros((len(count_F), *value_P.shape[1:]))
+    np.add.at(sum_F, group_P, value_P)
+    mean_F: NDArray[np.float64] = sum_F / count_F.reshape(-1, *[1] * (value_P.ndim - 1))
+    return mean_F

@@ -1,0 +1,196 @@
+"""Voxel classes and raw point proposals: a sparse U-ResNet with a PPN on its decoder.
+
+Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions, B events.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lartpc import config
+from lartpc.event import Columns, Event, conform
+from lartpc.nets import ppn
+from lartpc.nets.unet import UResNet
+from lartpc.sparse import Lattice
+from lartpc.vocab import Semantic
+
+ENERGY_SCALE_MEV = 0.1
+"""Energies well above it enter logarithmically, below it linearly."""
+
+ENERGY_FULL_MEV = 10.0
+"""Energy of a voxel that enters as 1; a minimum-ionising track leaves some 0.6 MeV in 3 mm."""
+
+METRIC_DISTANCE = 3.0
+"""Distance within which a proposal and a true point count as the same during training [voxel]."""
+
+METRIC_SCORE = 0.5
+"""Score from which a proposal counts during training."""
+
+
+class Segmenter(nn.Module):
+    """U-ResNet with a class per voxel, and the PPN."""
+
+    def __init__(self, cfg: config.Segment) -> None:
+        super().__init__()
+        self.unet = UResNet(cfg.unet, num_in=2, backend=cfg.backend)
+        self.classes = nn.Linear(cfg.unet.filters, len(Semantic))
+        self.ppn = ppn.Ppn(cfg.unet, backend=cfg.backend)
+
+    def forward(
+        self, coord_VD1: Tensor, energy_V: Tensor, batch_size: int, num_cells: int
+    ) -> tuple[Tensor, ppn.Proposals, Lattice]:
+        """Return class logits (V, K), proposals, and the lattice of the batch.
+
+        Parameters
+        ----------
+        coord_VD1
+            Event in the batch and voxel indices (V, 4).
+        energy_V
+            Energy [MeV].
+        batch_size
+            Number of events.
+        num_cells
+            Voxels per side of the box.
+        """
+        lattice = Lattice(coord_VD1, batch_size, (num_cells,) * (coord_VD1.shape[1] - 1))
+        scaled_V = torch.log1p(energy_V.clamp(min=0) / ENERGY_SCALE_MEV)
+        scaled_V = scaled_V / math.log1p(ENERGY_FULL_MEV / ENERGY_SCALE_MEV)
+        # The constant tells an occupied voxel of little energy from an empty one.
+        feat_VC = torch.stack([scaled_V, torch.ones_like(scaled_V)], 1)
+        decoded = self.unet(feat_VC, lattice)
+        return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice
+
+
+def network(cfg: config.Segment) -> nn.Module:
+    """Build the network with fresh weights."""
+    return Segmenter(cfg)
+
+
+def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each term of the loss as its sum and the count that it is to be divided by.
+
+    `semantic` is the cross entropy per voxel; the `point_...` terms are per event, see
+    `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums.
+    """
+    device = next(net.parameters()).device
+    logit_VK, proposals, lattice = net(*_inputs(batch, device))
+    label_V = _tensor([event["truth_voxel"]["semantic"] for event in batch], device).long()
+    known_V = label_V >= 0
+    terms = {
+        "semantic": (
+            functional.cross_entropy(logit_VK[known_V], label_V[known_V], reduction="sum"),
+            known_V.sum().to(logit_VK.dtype),
+        )
+    }
+    targets = ppn.stack([_targets(event, cfg.ppn.radius) for event in batch], device)
+    for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
+        terms[name] = (total * cfg.ppn.loss_weight, count)
+    return terms
+
+
+@torch.inference_mode()
+def infer(net: nn.Module, batch: list[Event], cfg: config.Segment) -> list[dict[str, Columns]]:
+    """Return the products `semantic` and `proposal` of each event."""
+    device = next(net.parameters()).device
+    logit_VK, proposals, lattice = net(*_inputs(batch, device))
+    score_V = torch.sigmoid(proposals.masks[0])
+    keep_V = (score_V >= cfg.infer.proposal_floor) & ppn.passes_masks(
+        proposals, lattice, cfg.ppn.mask_threshold
+    )
+    coord_VD1 = lattice.coord_VD1[keep_V]
+    position_PD = coord_VD1[:, 1:] + 0.5 + proposals.offset_VD[keep_V]
+    semantic = {"score": torch.softmax(logit_VK, 1), "label": logit_VK.argmax(1)}
+    proposal = {
+        "position": position_PD.clamp(0, lattice.shape[0]),
+        "score": score_V[keep_V],
+        "class_score": torch.softmax(proposals.class_VK[keep_V], 1),
+        "end_score": torch.sigmoid(proposals.end_V[keep_V]),
+    }
+    num_proposals = torch.bincount(coord_VD1[:, 0], minlength=len(batch)).tolist()
+    semantics = _split("semantic", semantic, [event.num_voxels for event in batch])
+    return [
+        {"semantic": ours, "proposal": theirs}
+        for ours, theirs in zip(semantics, _split("proposal", proposal, num_proposals), strict=True)
+    ]
+
+
+def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+    """Return figures of one event as numerator and denominator, to be summed over events.
+
+    `accuracy` and `recall_<class>` are over voxels; `points_found` is the share of true points with a
+    proposal of score 0.5 within 3 voxels, `proposals_right` the reverse share.
+    """
+    label, wanted = pred["semantic"]["label"], truth["truth_voxel"]["semantic"]
+    right = (label == wanted) & (wanted >= 0)
+    found = {"accuracy": (float(right.sum()), float((wanted >= 0).sum()))}
+    for kind in Semantic:
+        of_kind = wanted == kind
+        found[f"recall_{kind.name.lower()}"] = (float(right[of_kind].sum()), float(of_kind.sum()))
+    points = truth["truth_point"]["position"][_is_target(truth)]
+    proposals = pred["proposal"]["position"][pred["proposal"]["score"] >= METRIC_SCORE]
+    found["points_found"] = (_num_near(points, proposals), float(len(points)))
+    found["proposals_right"] = (_num_near(proposals, points), float(len(proposals)))
+    return found
+
+
+def _num_near(of: NDArray[Any], to: NDArray[Any]) -> float:
+    """Count the points (N, 3) that have one of the others within METRIC_DISTANCE."""
+    if not len(of) or not len(to):
+        return 0.0
+    return float((cKDTree(to).query(of)[0] < METRIC_DISTANCE).sum())
+
+
+def _tensor(columns: list[NDArray[Any]], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.concatenate(columns)).to(device)
+
+
+def _inputs(batch: list[Event], device: torch.device) -> tuple[Tensor, Tensor, int, int]:
+    """Put the voxels of a batch one after another, with the number of their event in front."""
+    sizes = {event.box.num_voxels for event in batch}
+    if len(sizes) != 1:
+        raise ValueError(f"the events of a batch must have one box size, got {sorted(sizes)} voxels per side")
+    coord_VD = np.concatenate([event["voxel"]["coord"] for event in batch])
+    event_V = np.repeat(np.arange(len(batch)), [event.num_voxels for event in batch])
+    coord_VD1 = np.concatenate([event_V[:, None], coord_VD], 1)
+    energy_V = _tensor([event["voxel"]["energy"] for event in batch], device)
+    return torch.from_numpy(coord_VD1).to(device), energy_V, len(batch), sizes.pop()
+
+
+def _is_target(event: Event) -> NDArray[np.bool_]:
+    """Tell which true points (P,) the network should find: none of small or low-energy particles."""
+    point = event["truth_point"]
+    target: NDArray[np.bool_] = (point["semantic"] >= 0) & (point["semantic"] != Semantic.LOW_ENERGY)
+    if "truth_particle" in event:
+        size = np.append(event["truth_particle"]["num_voxels"], ppn.MIN_VOXELS)
+        target &= size[point["particle"]] >= ppn.MIN_VOXELS
+    return target
+
+
+def _targets(event: Event, radius: float) -> ppn.Targets:
+    target = _is_target(event)
+    point = {name: value[target] for name, value in event["truth_point"].items()}
+    return ppn.assign(
+        event["voxel"]["coord"],
+        event["truth_voxel"]["particle"],
+        point["position"],
+        point["semantic"],
+        point["kind"],
+        point["particle"],
+        radius,
+    )
+
+
+def _split(product: str, columns: dict[str, Tensor], sizes: list[int]) -> list[Columns]:
+    """Cut the columns of a batch into those of its events."""
+    bounds = np.cumsum(sizes)[:-1]
+    pieces = {name: np.split(value.cpu().numpy(), bounds) for name, value in columns.items()}
+    return [
+        conform(product, {name: piece[index] for name, piece in pieces.items()})
+        for index in range(len(sizes))
+    ]
