@@ -7,7 +7,6 @@ beside its final name and renamed when whole, so what exists is complete.
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import __version__
+from lartpc.atomic import complete, part_of
 from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, Event, conform, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.stages import writer_of
@@ -87,9 +87,8 @@ class EventWriter:
         box: Box,
         attrs: Mapping[str, Any],
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._part = path.with_name(path.name + ".part")
+        self._part = part_of(path)
         self._file = h5py.File(self._part, "w")
         self._file.attrs.update(dict(attrs))
         self._file.attrs["file_uid"] = file_uid
@@ -186,13 +185,6 @@ class EventWriter:
                 data[start:] = rows
             pieces.clear()
         self._buffered = 0
-
-
-def complete(part: Path, path: Path) -> None:
-    """Make a file that was written under a temporary name durable, and give it its final name."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 @dataclass(frozen=True)

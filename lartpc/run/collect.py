@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lartpc import __version__
+from lartpc.atomic import replacing
 from lartpc.run.evaluate import pool
 from lartpc.run.summarize import EVENT_TABLES
-from lartpc.store import complete, open_events
+from lartpc.store import open_events
 from lartpc.tables import SCHEMA_VERSION, TABLES, schema
 from lartpc.tables.schema import INPUT
 from lartpc.tables.write import ROW_GROUP
@@ -87,9 +88,8 @@ def collect(
         ]
         dask.compute(joins)
     summary = _summary(part_dir, checked)
-    text = part_dir / "summary.json.part"
-    text.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    complete(text, part_dir / "summary.json")
+    with replacing(part_dir / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     _put_in_place(part_dir, out_dir)
     return summary
 
@@ -238,10 +238,8 @@ def _pack(paths: Sequence[Path], rows_per_file: int) -> list[list[Path]]:
 
 def _join(table: str, paths: Sequence[Path], out: Path) -> None:
     """Copy the row groups of several files into one, small ones gathered to larger ones."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
     target = schema(table)
-    with pq.ParquetWriter(part, target, compression="zstd") as writer:
+    with replacing(out) as part, pq.ParquetWriter(part, target, compression="zstd") as writer:
         waiting: list[pa.Table] = []
         for path in paths:
             with pq.ParquetFile(path) as file:
@@ -252,7 +250,6 @@ def _join(table: str, paths: Sequence[Path], out: Path) -> None:
                         waiting = []
         if waiting:
             writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
-    complete(part, out)
 
 
 def _put_in_place(part_dir: Path, out_dir: Path) -> None:

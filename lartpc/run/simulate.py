@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from lartpc import config
+from lartpc import atomic, config
 from lartpc.run.progress import Meter
 from lartpc.simulate import argon
 from lartpc.simulate.generators import check
-from lartpc.simulate.steps import part_of
 
 LOG_LINES = 15
 ERROR = "error: "
@@ -56,7 +55,7 @@ def simulate(cfg: config.Simulate, *, num_events: int, seed: int, out: Path, log
             if process.returncode:
                 raise RuntimeError(_failure(process.returncode, log_path))
     except BaseException:
-        part_of(out).unlink(missing_ok=True)
+        atomic.clear(out)
         raise
     if log is None:
         log_path.unlink()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lartpc import config, dist
+from lartpc.atomic import replacing
 from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
 from lartpc.run.progress import Meter
 from lartpc.run.weights import save_weights
 from lartpc.stages import Stage
-from lartpc.store import Events, complete, open_events, provenance
+from lartpc.store import Events, open_events, provenance
 from lartpc.truth import upstream_from_truth
 
 Terms = dict[str, tuple[Tensor, Tensor]]
@@ -82,7 +84,8 @@ def train(
                 inputs=files,
                 seed=settings.seed,
             )
-            _write_text(log, "".join(json.dumps(line) + "\n" for line in run.curve))
+            with replacing(log) as part:
+                part.write_text("".join(json.dumps(line) + "\n" for line in run.curve))
             save_weights(
                 out, stage, section, run.net, {**origin, "num_ranks": ranks.size, "final": run.curve[-1]}
             )
@@ -245,27 +248,21 @@ class _Run:
     def checkpoint(self) -> None:
         """Save the state from which the training can go on."""
         if self.ranks.is_main:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_name("state.pt.part")
-            torch.save(
-                {
-                    "key": self._key,
-                    "step": self.step,
-                    "curve": json.dumps(self.curve),
-                    "net": self.net.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "rng": torch.get_rng_state(),
-                },
-                part,
-            )
-            complete(part, self._file)
+            state = {
+                "key": self._key,
+                "step": self.step,
+                "curve": json.dumps(self.curve),
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+            }
+            with replacing(self._file) as part:
+                torch.save(state, part)
         self.ranks.barrier()
 
     def forget(self) -> None:
         """Remove the checkpoint of a training that is complete."""
-        self._file.unlink(missing_ok=True)
-        if self._file.parent.is_dir():
-            self._file.parent.rmdir()
+        shutil.rmtree(self._file.parent, ignore_errors=True)
 
     def _restore(self) -> None:
         if not self._file.is_file():
@@ -297,10 +294,3 @@ def _overlay(files: Sequence[Path]) -> Iterator[Events]:
             shards.setdefault(events.file_uid, []).append(path)
     for paths in shards.values():
         yield open_events(*paths)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    complete(part, path)

@@ -7,28 +7,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from lartpc.atomic import replacing
 from lartpc.config import shared_slice
 from lartpc.event import SCHEMA_VERSION
 from lartpc.stages import Stage
-from lartpc.store import complete
 
 
 def save_weights(path: Path, stage: Stage, section: Any, net: nn.Module, provenance: dict[str, Any]) -> None:
     """Write a network's state, its settings and its origin; the file appears when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(
-        {
-            "stage": stage.name,
-            "stage_version": stage.version,
-            "schema_version": SCHEMA_VERSION,
-            "settings": json.dumps(shared_slice(section), sort_keys=True),
-            "provenance": json.dumps(provenance, sort_keys=True),
-            "state": {name: tensor.cpu() for name, tensor in net.state_dict().items()},
-        },
-        part,
-    )
-    complete(part, path)
+    content = {
+        "stage": stage.name,
+        "stage_version": stage.version,
+        "schema_version": SCHEMA_VERSION,
+        "settings": json.dumps(shared_slice(section), sort_keys=True),
+        "provenance": json.dumps(provenance, sort_keys=True),
+        "state": {name: tensor.cpu() for name, tensor in net.state_dict().items()},
+    }
+    with replacing(path) as part:
+        torch.save(content, part)
 
 
 def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:

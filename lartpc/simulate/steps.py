@@ -1,6 +1,5 @@
 """The file of steps that the simulation writes: records, units, and a writer with bounded memory."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import __version__
+from lartpc.atomic import complete, part_of
 from lartpc.config import Simulate
 from lartpc.simulate.generators import Primary
 
@@ -113,9 +113,7 @@ class StepsWriter:
             return
         self._flush()
         self._file.close()
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
-        self._part.replace(self._path)
+        complete(self._part, self._path)
 
     def add(
         self,
@@ -155,11 +153,6 @@ class StepsWriter:
             data[start:] = rows
             pieces.clear()
         self._num_waiting = 0
-
-
-def part_of(path: Path) -> Path:
-    """Return the name that a file has until it is whole."""
-    return path.with_name(path.name + ".part")
 
 
 def _primary_rows(shot: Sequence[Primary]) -> NDArray[Any]:

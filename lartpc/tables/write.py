@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lartpc.store import complete
+from lartpc.atomic import complete, part_of
 from lartpc.tables.schema import TABLES, Rows, schema
 
 ROW_GROUP = 65_536
@@ -50,9 +50,8 @@ class TableWriter:
     """Write one table to one file; leaving it normally completes the file, an exception removes it."""
 
     def __init__(self, path: Path, table: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.table, self.num_rows = path, table, 0
-        self._part = path.with_name(path.name + ".part")
+        self._part = part_of(path)
         self._file = pq.ParquetWriter(self._part, schema(table), compression="zstd")
         self._rows: list[Rows] = []
         self._waiting = 0

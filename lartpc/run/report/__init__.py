@@ -14,11 +14,11 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from lartpc import config
+from lartpc.atomic import replacing
 from lartpc.run.collect import read_summary
 from lartpc.run.report.charts import distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
 from lartpc.run.report.figures import confusions, figures_table, sections
-from lartpc.store import complete
 from lartpc.tables.schema import names_of
 from lartpc.vocab import PointKind, Semantic
 
@@ -69,10 +69,8 @@ def report(
         script=Markup((folder / "page.js").read_text()),
         plotly=Markup(get_plotlyjs()),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(page)
-    complete(part, out)
+    with replacing(out) as part:
+        part.write_text(page)
 
 
 def show(results: Path) -> None:
