@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from lartpc.store import Events, open_events, provenance
 from lartpc.truth import upstream_from_truth
 
 Terms = dict[str, tuple[Tensor, Tensor]]
+
+BLOCK = 16
+"""Events read at once."""
+
+WINDOW = 16
+"""Blocks whose events are shuffled among each other and kept in memory."""
 
 
 def train(
@@ -95,31 +102,43 @@ def train(
 
 
 class Sample:
-    """The usable events of some shards: not quarantined, not empty, with truth. Random access."""
+    """The usable events of some shards: not quarantined, not empty, with truth.
+
+    They are read in blocks of neighbours, since a compressed file gives a block almost as fast as one
+    event. An epoch shuffles the blocks, and the events among those of `WINDOW` blocks; that many blocks
+    are kept in memory.
+    """
 
     def __init__(self, stage: Stage, files: Sequence[Path], section: Any) -> None:
         self._stage = stage
         self._on_truth = getattr(section, "upstream", "predicted") == "truth"
+        self._products = ["voxel" if self._on_truth else name for name in stage.reads]
+        self._products = [*dict.fromkeys(self._products), *TRUTH]
         self._shards = list(_overlay(files))
+        blocks: list[tuple[int, int, int]] = []
         index: list[NDArray[np.int64]] = []
         sizes: list[NDArray[np.int64]] = []
         for number, shard in enumerate(self._shards):
-            shard.require([*TRUTH, *([] if self._on_truth else stage.reads)])
+            shard.require(self._products)
             usable = (shard.num_voxels() > 0) & ~np.isin(shard.entries, list(shard.quarantined()))
-            rows = np.flatnonzero(usable)
-            index.append(np.column_stack([np.full(len(rows), number), rows]))
-            sizes.append(shard.num_voxels()[rows])
-        self._index = np.concatenate(index) if index else np.empty((0, 2), np.int64)
-        self._sizes = np.concatenate(sizes) if sizes else np.empty(0, np.int64)
+            for start in range(0, len(shard), BLOCK):
+                rows = np.flatnonzero(usable[start : start + BLOCK])
+                index.append(np.column_stack([np.full(len(rows), len(blocks)), rows]))
+                sizes.append(shard.num_voxels()[start + rows])
+                blocks.append((number, start, min(start + BLOCK, len(shard))))
+        self._blocks = blocks
+        self._index = np.concatenate([np.empty((0, 2), np.int64), *index])
+        self._sizes = np.concatenate([np.empty(0, np.int64), *sizes])
+        self._block = lru_cache(maxsize=2 * WINDOW)(self._read)
+        self._order = lru_cache(maxsize=2)(self._shuffle)
 
     def __len__(self) -> int:
         return len(self._index)
 
     def event(self, number: int) -> Event:
         """Read one event with what the stage reads and the truth."""
-        shard, row = self._index[number].tolist()
-        products = ["voxel"] if self._on_truth else self._stage.reads
-        event: Event = self._shards[shard].block(row, row + 1, [*products, *TRUTH])[0]
+        block, row = self._index[number].tolist()
+        event: Event = self._block(block)[row]
         if not self._on_truth:
             return event
         return upstream_from_truth(event, [name for name in self._stage.reads if name != "voxel"])
@@ -130,8 +149,11 @@ class Sample:
         Epochs are permutations without repeats, joined end to end. The events of a batch are dealt to
         the ranks largest first, each to the rank with the fewest voxels, so that none waits long.
         """
-        first = step * settings.batch_size
-        numbers = [self._permuted(first + i, settings.seed) for i in range(settings.batch_size)]
+        positions = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+        numbers = [
+            int(self._order(settings.seed, epoch)[place])
+            for epoch, place in (divmod(position, len(self)) for position in positions)
+        ]
         mine: list[int] = []
         load = np.zeros(ranks.size)
         for place in np.argsort(-self._sizes[numbers], kind="stable"):
@@ -152,12 +174,16 @@ class Sample:
         for number in range(ranks.rank, min(limit, len(self)), ranks.size):
             yield self.event(number)
 
-    def _permuted(self, position: int, seed: int) -> int:
-        epoch, place = divmod(position, len(self))
-        if getattr(self, "_epoch", None) != (epoch, seed):
-            self._epoch = (epoch, seed)
-            self._order = np.random.default_rng((seed, epoch)).permutation(len(self))
-        return int(self._order[place])
+    def _read(self, block: int) -> list[Event]:
+        shard, start, stop = self._blocks[block]
+        return self._shards[shard].block(start, stop, self._products)
+
+    def _shuffle(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the order of the events (events,) in one epoch."""
+        rng = np.random.default_rng((seed, epoch))
+        place = rng.permutation(len(self._blocks))
+        window = place[self._index[:, 0]] // WINDOW
+        return np.lexsort((rng.random(len(self)), window))
 
 
 class _Run:

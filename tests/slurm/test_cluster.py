@@ -1,0 +1,157 @@
+"""A SLURM of our own: nodes, MPI over two of them, and what the profile makes of jobs that fail."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm.checkout import PROFILE, REPOSITORY, edit, environment, run
+from slurm.cluster import GPU_NODES, NODES, Cluster
+
+pytestmark = pytest.mark.slurm
+
+SNAKEMAKE = ("snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks", "8")
+"""The command of the manual; small jobs need not be asked only every half minute whether they ended."""
+
+JOIN = """
+import os
+import torch
+from lartpc import dist
+
+with dist.join(2) as ranks:
+    total = ranks.sum(torch.tensor([float(ranks.rank)])).item()
+    node, gpu = os.environ["SLURMD_NODENAME"], os.environ.get("CUDA_VISIBLE_DEVICES")
+    print(f"{node} rank {ranks.rank} of {ranks.size}: sum {total:g}, GPU {gpu}")
+"""
+
+SHOW = "echo node=$SLURMD_NODENAME gpu=${{CUDA_VISIBLE_DEVICES:-none}} > {output}"
+
+TOY = f"""
+rule all:
+    input: "simulate", "segment", "train"
+
+rule simulate:
+    output: "simulate"
+    resources: mem_mb=1500
+    shell:
+        # More than the first attempt may have, and long enough to be seen.
+        "python -c 'import time; held = bytearray(b\\"x\\") * 2_500_000_000; time.sleep(4)'; " "{SHOW}"
+
+rule segment:
+    output: "segment"
+    shell: "{SHOW}"
+
+rule train:
+    output: "train"
+    threads: 2
+    resources: tasks=2, mpi="mpiexec"
+    shell: "{{resources.mpi}} -n {{resources.tasks}} python join.py > {{output}}"
+"""
+
+SLEEPER = """
+rule all:
+    input: "slept"
+
+rule sleep:
+    output: "slept"
+    shell: "echo began >> attempts; sleep 15; echo done > {output}"
+"""
+
+
+@pytest.fixture
+def toy(checkout: Path) -> Path:
+    """Give the checkout rules with the names of ours, which do nothing but show where they run."""
+    (checkout / "join.py").write_text(JOIN)
+    (checkout / "Snakefile").write_text(TOY)
+    return checkout
+
+
+def test_all_nodes_are_up(cluster: Cluster) -> None:
+    assert cluster.nodes("idle") == sorted(NODES)
+    hostname = subprocess.run(["srun", "-N2", "-n2", "hostname"], capture_output=True, text=True, timeout=30)
+    assert hostname.returncode == 0, hostname.stderr
+    assert len(hostname.stdout.split()) == 2
+
+
+def test_ranks_join_over_two_nodes(cluster: Cluster) -> None:
+    joined = subprocess.run(
+        ["srun", "--mpi=pmi2", "-N2", "-n2", sys.executable, "-c", JOIN],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert joined.returncode == 0, joined.stderr
+    ranks = dict(re.findall(r"(\w+) rank (\d) of 2: sum 1", joined.stdout))
+    assert len(ranks) == 2 and set(ranks) <= set(NODES)
+    assert set(ranks.values()) == {"0", "1"}
+
+
+def test_wrong_pmi_is_an_error_and_not_two_worlds(cluster: Cluster) -> None:
+    alone = subprocess.run(
+        ["srun", "--mpi=none", "-N2", "-n2", sys.executable, "-c", JOIN],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert alone.returncode != 0
+    assert "MPI found 1" in alone.stderr
+
+
+def test_profile_places_jobs(cluster: Cluster, toy: Path) -> None:
+    said = run(toy, *SNAKEMAKE, seconds=300)
+
+    assert (toy / "simulate").read_text().split()[1] == "gpu=none"
+    assert (toy / "segment").read_text().split()[1] == "gpu=0"
+    ranks = sorted((toy / "train").read_text().splitlines())
+    assert ranks == [f"{GPU_NODES[i]} rank {i} of 2: sum 1, GPU 0" for i in range(2)]
+
+    # Too little memory the first time, twice as much the second.
+    jobs = cluster.jobs_of(said)["simulate"]
+    assert [(job["JobState"], job["MinMemoryNode"]) for job in jobs] == [
+        ("FAILED", "1800M"),
+        ("COMPLETED", "3600M"),
+    ]
+    assert all(job["Requeue"] == "0" for job in jobs)
+
+
+def test_partitions_are_set_in_one_place(cluster: Cluster, toy: Path) -> None:
+    edit(toy / PROFILE, account="physics", partition="main", gpu_partition="accelerated")
+    (toy / "Snakefile").write_text(TOY.replace("2_500_000_000", "1_000"))
+
+    said = run(toy, *SNAKEMAKE, seconds=300)
+    partitions = {rule: job["Partition"] for rule, jobs in cluster.jobs_of(said).items() for job in jobs}
+    assert partitions == {"simulate": "main", "segment": "accelerated", "train": "accelerated"}
+
+
+def test_a_run_whose_controller_was_killed_goes_on(cluster: Cluster, checkout: Path) -> None:
+    """Recover as docs/slurm.md tells: cancel what is left, unlock, and give the same command again."""
+    (checkout / "Snakefile").write_text(SLEEPER)
+    killed = subprocess.Popen(
+        SNAKEMAKE, cwd=checkout, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: (checkout / "attempts").exists())
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+
+    manual = (REPOSITORY / "docs/slurm.md").read_text()
+    (lines,) = re.findall(r"## After a crash.*?```bash\n(.*?)```", manual, re.S)
+    cancel, unlock, again = lines.splitlines()
+    run(checkout, "bash", "-c", cancel)
+    wait_for(lambda: not subprocess.check_output(["squeue", "-h"]))
+    run(checkout, "bash", "-c", unlock)
+    run(checkout, *SNAKEMAKE, *again.split()[3:], seconds=180)
+    assert (checkout / "slept").read_text() == "done\n"
+    assert (checkout / "attempts").read_text() == "began\n" * 2
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.3)

@@ -1,0 +1,83 @@
+"""The recipes in envs/ pin what pyproject.toml pins."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][\w.]*)")
+CUDA = "-cu126"
+"""Ending of the names of packages that have a build of their own for CUDA."""
+
+
+def pins(text: str) -> dict[str, str]:
+    return dict(PIN.findall(re.sub(r"\[\w+\]", "", text)))
+
+
+@pytest.fixture(scope="module")
+def pinned() -> dict[str, str]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        dependencies = tomllib.load(file)["project"]["dependencies"]
+    found = pins("\n".join(dependencies))
+    assert len(found) == len(dependencies), "a dependency without a pin"
+    return found
+
+
+def conda(name: str) -> dict[str, str]:
+    with (ROOT / "envs" / name).open() as file:
+        dependencies = yaml.safe_load(file)["dependencies"]
+    assert dependencies[0] == "python=3.11"
+    return pins("\n".join(dependencies[-1]["pip"]))
+
+
+def test_cpu_has_all_pins(pinned: dict[str, str]) -> None:
+    assert conda("cpu.yaml") == pinned
+
+
+def test_gpu_has_all_pins_with_cuda_builds(pinned: dict[str, str]) -> None:
+    found = conda("gpu.yaml")
+    assert {name for name in found if name.endswith(CUDA)} == {f"spconv{CUDA}", f"cumm{CUDA}"}
+    assert {name.removesuffix(CUDA): version for name, version in found.items()} == pinned
+
+
+def test_driver_has_some_pins_and_no_torch(pinned: dict[str, str]) -> None:
+    found = conda("driver.yaml")
+    assert found.items() <= pinned.items()
+    assert "snakemake" in found
+    assert "torch" not in found
+
+
+@pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/slurm.md"])
+def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
+    found = PIN.findall((ROOT / name).read_text())
+    assert found
+    for package, version in found:
+        assert pinned[package.removesuffix(CUDA)] == version, package
+
+
+def test_containers_copy_what_the_build_reads() -> None:
+    for name in ("Dockerfile", "lartpc.def"):
+        text = (ROOT / "envs" / name).read_text()
+        for needed in ("pyproject.toml", "README.md", "LICENSE", "lartpc"):
+            assert re.search(rf"^(COPY.*|\s+){re.escape(needed)}\s", text, re.M), (name, needed)
+
+
+def test_wrapper_runs_the_image(tmp_path: Path) -> None:
+    apptainer = tmp_path / "apptainer"
+    apptainer.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    apptainer.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [ROOT / "envs/bin/lartpc", "plan", "a sheet.tsv"]
+
+    alone = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert alone.returncode != 0
+    assert "LARTPC_IMAGE" in alone.stderr
+
+    environment["LARTPC_IMAGE"] = "/shared/lartpc.sif"
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-4:] == ["/shared/lartpc.sif", "lartpc", "plan", "a sheet.tsv"]
