@@ -6,7 +6,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(abspath $(VENV))/bin
 STAMP  := $(VENV)/.installed
-SNAKE  := PATH="$(BIN):$$PATH" $(BIN)/snakemake
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest
 
@@ -27,9 +26,12 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
+# A run that was killed leaves Snakemake's lock: it may go, since nobody else holds ours.
 run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pictures in results/report.html
-	@PATH="$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local --unlock --quiet all >/dev/null 2>&1 || true
-	$(SNAKE) --profile profiles/local $(ARGS)
+	@mkdir -p results
+	@PATH="$(BIN):$$PATH" flock --close --nonblock --conflict-exit-code 75 results/.lock sh -c ' \
+	    rm -rf .snakemake/locks; exec snakemake --profile profiles/local $(ARGS)' \
+	|| { status=$$?; [ $$status != 75 ] || echo 'another make run is under way in this folder'; exit $$status; }
 
 test: $(STAMP) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 -m "not slow and not slurm" $(ARGS)

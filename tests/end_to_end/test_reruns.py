@@ -8,10 +8,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from workflow.test_dag import checkout, jobs, snakemake
+from checkout import copy_checkout, environment
+from workflow.test_dag import jobs, snakemake
+
+from lartpc.simulate import steps
 
 CONFIG = ("--configfile", "config/test/config.yaml")
 STAGES = ("segment", "points", "cluster", "interact")
@@ -26,7 +31,7 @@ def run(folder: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the miniature production once."""
-    folder = checkout(tmp_path_factory.mktemp("production"))
+    folder = copy_checkout(tmp_path_factory.mktemp("production"))
     said = run(folder)
     assert "results/report.html" in said
     return folder
@@ -44,7 +49,8 @@ def test_tables_open_in_one_line(folder: Path) -> None:
 
 def test_nothing_is_lost(folder: Path) -> None:
     summary = json.loads((folder / "results/dataset/summary.json").read_text())
-    assert summary["counts"]["events"] == 6
+    assert summary["num_events"] == summary["rows"]["events"] == 6
+    assert summary["num_quarantined"] == 0
 
 
 def test_the_page_needs_no_network(folder: Path) -> None:
@@ -75,7 +81,7 @@ def test_a_changed_training_reruns_no_upstream(folder: Path) -> None:
 
 
 def test_a_touched_input_reruns_nothing(folder: Path) -> None:
-    for path in ("results/config/points.infer.json", "results/events/points/mpvmpr_test/0000.h5"):
+    for path in ("results/config/points.infer.json", "results/events/points/mini_test/0000.h5"):
         (folder / path).touch()
     (folder / "config/test/samples.tsv").touch()
     assert not jobs(folder, *CONFIG)
@@ -96,7 +102,7 @@ def test_a_new_row_adds_only_its_jobs(folder: Path) -> None:
 
 def test_a_stage_runs_by_hand(folder: Path) -> None:
     out = folder / "by-hand.h5"
-    shard = "mpvmpr_test/0000.h5"
+    shard = "mini_test/0000.h5"
     files = [f"results/events/{step}/{shard}" for step in ("ingest", "segment")]
     subprocess.run(
         [
@@ -110,6 +116,7 @@ def test_a_stage_runs_by_hand(folder: Path) -> None:
             str(out),
         ],
         cwd=folder,
+        env=environment(),
         check=True,
     )
     from lartpc.store import open_events
@@ -119,13 +126,60 @@ def test_a_stage_runs_by_hand(folder: Path) -> None:
             assert one["point"]["score"].tolist() == other["point"]["score"].tolist()
 
 
+def odd_steps(path: Path) -> None:
+    """Write steps of an event without any, one in a single voxel, one of low-energy deposits, a bad one."""
+    event = np.zeros(4, steps.EVENT)
+    event["event_id"] = range(4)
+    blips = np.random.default_rng(1).uniform(-900, 900, (30, 3))
+    places = [np.empty((0, 3)), np.zeros((1, 3)), blips, np.zeros((2, 3))]
+    segments = np.zeros(sum(map(len, places)), steps.SEGMENTS)
+    segments["event_id"] = np.repeat(range(4), [len(place) for place in places])
+    for axis, values in zip("xyz", np.concatenate(places).T, strict=True):
+        segments[f"{axis}_start"] = segments[f"{axis}_end"] = values
+    segments["traj_id"], segments["pdg_id"], segments["dE"] = 1, 13, 0.3
+    segments["pdg_id"][segments["event_id"] == 2] = 11
+    segments["dE"][-1] = np.nan
+    trajectories = np.zeros(4, steps.TRAJECTORIES)
+    trajectories["event_id"], trajectories["traj_id"] = range(4), 1
+    trajectories["pdg_id"], trajectories["process"], trajectories["ke"] = 13, b"primary", 100.0
+    trajectories[2]["pdg_id"], trajectories[2]["ke"] = 11, 9.0
+    with h5py.File(path, "w") as file:
+        file.attrs["format"], file.attrs["centre_cm"] = steps.FORMAT, (0.0, 0.0, 0.0)
+        file["event"], file["segments"], file["trajectories"] = event, segments, trajectories
+        file["primaries"] = np.zeros(0, steps.PRIMARIES)
+
+
+def test_odd_events_go_through_and_are_counted(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "production"
+    shutil.copytree(folder, copy, symlinks=True)
+    odd_steps(copy / "odd.h5")
+    (copy / "odd.tsv").write_text("sample\tsplit\tsource\tnum_events\tnum_shards\nodd\ttest\todd.h5\t-\t-\n")
+    run(copy, "--config", "samples=[config/test/samples.tsv, odd.tsv]")
+    events = pd.read_parquet(copy / "results/dataset/events")
+    odd = events[events["sample"] == "odd"].set_index("entry")
+    assert odd.status.tolist() == ["ok", "ok", "ok", "quarantined"]
+    assert odd.num_voxels.tolist()[:2] == [0, 1]
+    assert odd.num_voxels[2] >= 29
+    quarantine = pd.read_parquet(copy / "results/dataset/quarantine")
+    assert quarantine.entry.tolist() == [3]
+    assert quarantine.step.tolist() == ["ingest"]
+    summary = json.loads((copy / "results/dataset/summary.json").read_text())
+    assert (summary["num_events"], summary["num_quarantined"]) == (10, 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["simulate", "train", "segment", "collect_tables"])
 def test_a_killed_run_goes_on_to_the_same_tables(folder: Path, tmp_path: Path, rule: str) -> None:
-    cut = checkout(tmp_path)
+    cut = copy_checkout(tmp_path)
     command = ["snakemake", "--profile", "profiles/local", *CONFIG]
     process = subprocess.Popen(
-        command, cwd=cut, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=cut,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout
     for line in process.stdout:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.checkout import copy_checkout
+from checkout import copy_checkout
+
 from slurm.cluster import Cluster, missing
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm.checkout import PROFILE, REPOSITORY, edit, environment, run
+from checkout import PROFILE, REPOSITORY, edit, environment, run
+
 from slurm.cluster import GPU_NODES, NODES, Cluster
 
 pytestmark = pytest.mark.slurm

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from slurm.checkout import run
+from checkout import run
+
 from slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slurm.checkout import PROFILE, copy_checkout, edit, run
+from checkout import PROFILE, copy_checkout, edit, run
 
 DRY_RUN = ("--configfile", "config/test/config.yaml", "--dry-run")
 MB_OF_SNAKEMAKE = 300

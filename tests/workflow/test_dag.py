@@ -1,22 +1,12 @@
 """The DAG as Snakemake resolves it: the right jobs, and clear words for a wrong configuration."""
 
 import re
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def checkout(folder: Path) -> Path:
-    """Copy what a run needs into an empty folder."""
-    for name in ("workflow", "config", "profiles"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
-    return folder
+from checkout import copy_checkout, environment
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,6 +14,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         ["snakemake", "--cores", "2", *arguments],
         cwd=folder,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -43,7 +34,7 @@ def jobs(folder: Path, *arguments: str) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkout(tmp_path_factory.mktemp("workflow"))
+    return copy_checkout(tmp_path_factory.mktemp("workflow"))
 
 
 def test_the_default_production(folder: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 CONTENTS = ("Snakefile", "workflow", "config", "profiles", "slurm")
 """What snakemake reads of a clone."""
 
