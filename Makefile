@@ -34,7 +34,7 @@ run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pict
 	|| { status=$$?; [ $$status != 75 ] || echo 'another make run is under way in this folder'; exit $$status; }
 
 test: $(STAMP) ## run the tests (minutes; those that take longer are in test-slow)
-	$(PYTEST) -n 2 -m "not slow and not slurm" $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)
 
 test-slow: $(STAMP) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)

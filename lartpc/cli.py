@@ -8,6 +8,7 @@ from typing import Annotated, ParamSpec, TypeVar
 import typer
 
 from lartpc import __version__, config
+from lartpc.stages import CHAIN, upstream_of
 
 app = typer.Typer(
     name="lartpc",
@@ -53,6 +54,16 @@ def _expand(paths: Sequence[str]) -> list[Path]:
     return found
 
 
+def _what_stages_read() -> str:
+    """Return, for the help, the files that each stage takes."""
+    lines = [
+        f"{row.name}: {', '.join(['ingest', *(other.name for other in upstream_of(row))])}"
+        f"{' and its weights' if row.learned else ''}; writes {', '.join(row.writes)}"
+        for row in CHAIN
+    ]
+    return "Files that each stage takes:\n\n" + "\n\n".join(lines)
+
+
 EventFiles = Annotated[
     list[str],
     typer.Argument(
@@ -62,7 +73,7 @@ EventFiles = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; it appears when it is complete.")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="The step's slice of the configuration [JSON]; default: its defaults."),
+    typer.Option("--config", help="The step's slice of the configuration (JSON); default: its defaults."),
 ]
 StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
 OnTruth = Annotated[
@@ -89,7 +100,7 @@ def simulate(
     config_file: ConfigFile = None,
     log: Annotated[Path | None, typer.Option(help="Where Geant4's own output goes.")] = None,
 ) -> None:
-    """Simulate events with Geant4: energy-depositing steps and trajectories [mm, MeV, ns]."""
+    """Simulate events with Geant4: energy-depositing steps and trajectories (mm, MeV, ns)."""
     from lartpc.run.simulate import simulate as run
 
     section = config.load_section("simulate", config_file)
@@ -123,7 +134,7 @@ def train(
     validation: Annotated[
         list[str], typer.Option(help="Event files of the validation split; repeatable, or @FILE.")
     ],
-    log: Annotated[Path, typer.Option(help="Training curve to write [JSON lines].")],
+    log: Annotated[Path, typer.Option(help="Training curve to write (JSON lines).")],
     config_file: ConfigFile = None,
     ranks: Annotated[
         int | None, typer.Option(min=1, help="MPI ranks expected; fewer found is an error.")
@@ -137,7 +148,7 @@ def train(
     run(row_of(stage), _expand(events), _expand(validation), section, out=out, log=log, num_ranks=ranks)
 
 
-@app.command()
+@app.command(epilog=_what_stages_read())
 @_plainly
 def infer(
     stage: StageName,
@@ -162,7 +173,7 @@ def summarize(
     events: EventFiles,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shard's tables.")],
 ) -> None:
-    """Write the tables of one shard [parquet]."""
+    """Write the tables of one shard (parquet)."""
     from lartpc.run.summarize import summarize as run
 
     typer.echo(f"{out}: {run(_expand(events), out)}", err=True)
@@ -171,7 +182,7 @@ def summarize(
 @app.command()
 @_plainly
 def evaluate(events: EventFiles, out: Out, on_truth: OnTruth = False) -> None:
-    """Compare one shard with its truth, event by event [parquet]."""
+    """Compare one shard with its truth, event by event (parquet)."""
     from lartpc.run.evaluate import evaluate as run
 
     run(_expand(events), out, input_label="truth" if on_truth else "predicted")
@@ -202,7 +213,7 @@ def report(
     events: Annotated[
         list[str] | None, typer.Option(help="Event files to draw events from; repeatable, or @FILE.")
     ] = None,
-    curve: Annotated[list[Path] | None, typer.Option(help="Training curve of a stage [JSON lines].")] = None,
+    curve: Annotated[list[Path] | None, typer.Option(help="Training curve of a stage (JSON lines).")] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Make the page of figures and pictures: one HTML file that needs no network."""
@@ -262,7 +273,7 @@ def table() -> None:
 @_plainly
 def config_slice(
     step: Annotated[str, typer.Argument(help="Section of the configuration, such as points.")],
-    file: Annotated[Path | None, typer.Option(help="Configuration [YAML]; default: the defaults.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Configuration (YAML); default: the defaults.")] = None,
     part: Annotated[str, typer.Option(help="train or infer.")] = "infer",
 ) -> None:
     """Print one step's slice of the configuration, as --config of its verb takes it."""

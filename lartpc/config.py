@@ -175,7 +175,9 @@ class Points(Section):
     class_distance: float = Field(
         1.999, ge=0, description="a voxel of the point's class must lie nearer than this [voxel]"
     )
-    merge_distance: float = Field(1.999, gt=0, description="nearer points are merged [voxel]")
+    merge_distance: float = Field(
+        5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
+    )
 
 
 class Fragments(Section):

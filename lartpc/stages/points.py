@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
-from lartpc.vocab import PointKind, Semantic
+from lartpc.vocab import NONE, PointKind, Semantic
 
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""
@@ -28,9 +26,9 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     """Turn the proposals of one event into points.
 
     A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
-    with that label lies (with its centre) nearer than `class_distance`. Kept proposals of one class that
-    are linked by steps of at most `merge_distance` become one point: at their mean position, with the
-    largest score and the mean of the other scores.
+    with that label lies (with its centre) nearer than `class_distance`. Then the strongest proposal left
+    is a point, and takes with it those of its class within `merge_distance`: the point has the position
+    and score of the strongest, and the mean of the other scores of all.
     """
     class_P = proposal["class_score"].argmax(1)
     keep_P = proposal["score"] >= cfg.score_threshold
@@ -44,18 +42,14 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     class_P = class_P[keep_P]
     if not len(class_P):
         return empty("point")
-    point_P = _merge(kept["position"], class_P, cfg.merge_distance)
-    num_points = int(point_P.max()) + 1
-    score_F = np.zeros(num_points)
-    np.maximum.at(score_F, point_P, kept["score"])
-    class_F = np.zeros(num_points, np.int64)
-    class_F[point_P] = class_P
+    point_P, strongest_F = _merge(kept["position"], class_P, kept["score"], cfg.merge_distance)
+    class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
     return conform(
         "point",
         {
-            "position": _mean(kept["position"], point_P),
-            "score": score_F,
+            "position": kept["position"][strongest_F],
+            "score": kept["score"][strongest_F],
             "class_score": _mean(kept["class_score"], point_P),
             "semantic": class_F,
             "end_score": end_F,
@@ -91,14 +85,27 @@ def _has_near(of: NDArray[Any], to: NDArray[Any], distance: float) -> NDArray[np
     return near
 
 
-def _merge(position_P: NDArray[Any], class_P: NDArray[Any], distance: float) -> NDArray[np.int64]:
-    """Group proposals (P,) of one class that are linked by steps of at most `distance`; return the groups."""
-    # Setting the classes apart on a fourth axis keeps them from being linked.
+def _merge(
+    position_P: NDArray[Any], class_P: NDArray[Any], score_P: NDArray[Any], distance: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give each proposal (P,) to the strongest of its class within `distance` that no stronger one took.
+
+    Returns
+    -------
+    The point of each proposal (P,), and the strongest proposal of each point (F,).
+    """
+    # Setting the classes apart on a fourth axis keeps them from being merged.
     apart_P = class_P[:, None] * (2 * distance)
-    pairs = cKDTree(np.hstack([position_P, apart_P])).query_pairs(distance, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(class_P),) * 2)
-    group_P: NDArray[np.int64] = connected_components(links, directed=False)[1]
-    return group_P
+    tree = cKDTree(np.hstack([position_P, apart_P]))
+    near = tree.query_ball_point(tree.data, distance)
+    point_P = np.full(len(score_P), NONE)
+    strongest: list[int] = []
+    for proposal in np.argsort(-score_P, kind="stable"):
+        if point_P[proposal] == NONE:
+            around = np.asarray(near[proposal])
+            point_P[around[point_P[around] == NONE]] = len(strongest)
+            strongest.append(int(proposal))
+    return point_P, np.asarray(strongest)
 
 
 def _mean(value_P: NDArray[Any], group_P: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -39,8 +39,8 @@ rule train:
         version=lambda wc: STAGES[wc.stage].version,
     shell:
         """
-        export OMP_NUM_THREADS=1
+        export OMP_NUM_THREADS=1 # per rank; the progress of this long rule goes to the terminal, too
         {resources.mpi} -n {resources.tasks} lartpc train {wildcards.stage} @{input.event_list} \
             --validation @{input.validation_list} --config {input.settings} --ranks {resources.tasks} \
-            --log {output.curve} --out {output.weights} 2>{log}
+            --log {output.curve} --out {output.weights} 2>&1 | tee {log} >&2
         """
