@@ -19,7 +19,7 @@ from workflow.test_dag import jobs, snakemake
 from lartpc.simulate import steps
 
 CONFIG = ("--configfile", "config/test/config.yaml")
-STAGES = ("segment", "points", "cluster", "interact")
+DATA = os.environ.get("LARTPC_TEST_DATA")
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -149,22 +149,45 @@ def odd_steps(path: Path) -> None:
         file["primaries"] = np.zeros(0, steps.PRIMARIES)
 
 
-def test_odd_events_go_through_and_are_counted(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "production"
+@pytest.fixture(scope="module")
+def extended(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Add odd events, and where there is one a file of edep-sim, to a copy of the production."""
+    copy = tmp_path_factory.mktemp("extended") / "production"
     shutil.copytree(folder, copy, symlinks=True)
     odd_steps(copy / "odd.h5")
     (copy / "odd.tsv").write_text("sample\tsplit\tsource\tnum_events\tnum_shards\nodd\ttest\todd.h5\t-\t-\n")
-    run(copy, "--config", "samples=[config/test/samples.tsv, odd.tsv]")
-    events = pd.read_parquet(copy / "results/dataset/events")
+    sheets = ["config/test/samples.tsv", "odd.tsv"]
+    with pytest.MonkeyPatch.context() as patch:
+        if DATA:
+            patch.setenv("EDEPSIM_FILES", f"{DATA}/edepsim_hdf5_small_10ev.h5")
+            sheets.append("config/samples_edepsim.tsv")
+        run(copy, "--config", f"samples=[{', '.join(sheets)}]")
+    return copy
+
+
+def test_odd_events_go_through_and_are_counted(extended: Path) -> None:
+    events = pd.read_parquet(extended / "results/dataset/events")
     odd = events[events["sample"] == "odd"].set_index("entry")
     assert odd.status.tolist() == ["ok", "ok", "ok", "quarantined"]
     assert odd.num_voxels.tolist()[:2] == [0, 1]
     assert odd.num_voxels[2] >= 29
-    quarantine = pd.read_parquet(copy / "results/dataset/quarantine")
+    quarantine = pd.read_parquet(extended / "results/dataset/quarantine")
     assert quarantine.entry.tolist() == [3]
     assert quarantine.step.tolist() == ["ingest"]
-    summary = json.loads((copy / "results/dataset/summary.json").read_text())
-    assert (summary["num_events"], summary["num_quarantined"]) == (10, 1)
+    summary = json.loads((extended / "results/dataset/summary.json").read_text())
+    assert summary["num_events"] == len(events)
+    assert summary["num_quarantined"] == 1
+
+
+@pytest.mark.skipif(not DATA, reason="LARTPC_TEST_DATA names no folder of test data")
+def test_files_of_edepsim_are_reconstructed_with_our_weights(folder: Path, extended: Path) -> None:
+    events = pd.read_parquet(extended / "results/dataset/events")
+    theirs = events[events["sample"] == "edepsim"]
+    assert len(theirs) == 10
+    assert (theirs.status == "ok").all()
+    assert (theirs.num_voxels > 0).all()
+    weights = "results/models/segment/weights.pt"
+    assert (extended / weights).stat().st_mtime_ns == (folder / weights).stat().st_mtime_ns
 
 
 @pytest.mark.slow

@@ -39,7 +39,8 @@ rule train:
         version=lambda wc: STAGES[wc.stage].version,
     shell:
         """
-        export OMP_NUM_THREADS=1 # per rank; the progress of this long rule goes to the terminal, too
+        # One thread per rank: snakemake gives each of them the threads of all. Progress goes to the terminal, too.
+        export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
         {resources.mpi} -n {resources.tasks} lartpc train {wildcards.stage} @{input.event_list} \
             --validation @{input.validation_list} --config {input.settings} --ranks {resources.tasks} \
             --log {output.curve} --out {output.weights} 2>&1 | tee {log} >&2
