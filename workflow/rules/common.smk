@@ -25,6 +25,9 @@ except ValidationError as error:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+# Not in `params` of the rules that read them: the shards that they name decide what runs again.
+SHEETS = list(CONFIG.samples)
+
 STAGES = {row.name: row for row in CHAIN}
 ON_TRUTH = ("cluster", "interact")
 

@@ -27,12 +27,11 @@ rule gather_list:
         "results/config/{what}.gather",
     localrule: True
     params:
-        sheets=CONFIG.samples,
         splits=lambda wc: [f"--split={s}" for s in GATHERED[wc.what][0]],
         paths=lambda wc: [f"--path={p}" for p in GATHERED[wc.what][1]],
         shards=lambda wc: digest_of(keys(*GATHERED[wc.what][0])),
     shell:
-        "lartpc plan {params.sheets:q} {params.splits:q} {params.paths:q} --out {output}"
+        "lartpc plan {SHEETS:q} {params.splits:q} {params.paths:q} --out {output}"
 
 
 rule collect_tables:

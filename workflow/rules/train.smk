@@ -7,11 +7,10 @@ rule shard_list:
         "results/config/{stage}.{split}.list",
     localrule: True
     params:
-        sheets=CONFIG.samples,
         paths=lambda wc: [f"--path={p.replace('{key}', '{shard}')}" for p in trained_on(wc.stage)],
         shards=lambda wc: digest_of(keys(wc.split)),
     shell:
-        "lartpc plan {params.sheets:q} --split {wildcards.split} {params.paths:q} --out {output}"
+        "lartpc plan {SHEETS:q} --split {wildcards.split} {params.paths:q} --out {output}"
 
 
 rule train:
