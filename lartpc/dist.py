@@ -136,7 +136,7 @@ def join(expected: int | None = None, backend: str = "auto") -> Ranks:
     return Ranks(comm.rank, comm.size, local_rank, device, backend, comm)
 
 
-def library() -> str:
+def mpi_version() -> str:
     """Return the name and version of the MPI library that would be used."""
     try:
         from mpi4py import MPI

@@ -78,7 +78,7 @@ def _mpi() -> Finding:
     launcher = shutil.which("mpiexec")
     if not launcher:
         return "no mpiexec: training runs as one process", ""
-    return f"{launcher}; {dist.library()}", ""
+    return f"{launcher}; {dist.mpi_version()}", ""
 
 
 def _geant4() -> Finding:
