@@ -24,6 +24,11 @@ class Box:
         origin = np.asarray(centre_cm, np.float64) - 0.5 * num_voxels * voxel_size_cm
         return cls((float(origin[0]), float(origin[1]), float(origin[2])), voxel_size_cm, num_voxels)
 
+    @property
+    def size_cm(self) -> float:
+        """Length of one side [cm]."""
+        return self.num_voxels * self.voxel_size_cm
+
     def to_voxel(self, position_cm: ArrayLike) -> NDArray[np.float64]:
         """Turn positions (..., 3) [cm] into voxel units."""
         voxel: NDArray[np.float64] = (np.asarray(position_cm) - self.origin_cm) / self.voxel_size_cm
