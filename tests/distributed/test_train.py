@@ -15,7 +15,8 @@ import torch
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
 
 from lartpc.config import Interact, slice_of
-from lartpc.run.train import Sample, learning_rate
+from lartpc.run.sample import Sample
+from lartpc.run.train import learning_rate
 from lartpc.stages import stage
 from lartpc.store import EventWriter, provenance
 
