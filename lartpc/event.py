@@ -140,10 +140,10 @@ PRODUCTS: dict[str, Product] = {
         },
     ),
     "truth_point": Product(
-        "a true end of a particle, the target of the PPN",
+        "a true end of a track, or start of a track, shower fragment, Michel or delta; the target of the PPN",
         {
             "position": _vector("voxel", "position"),
-            "semantic": _code(Semantic, "class of the particle"),
+            "semantic": _code(Semantic, "class of the track or fragment"),
             "kind": _code(PointKind, "start or end"),
             "particle": _index("truth_particle"),
         },

@@ -104,7 +104,8 @@ def _particle(event: Event) -> Columns:
 def _describe(event: Event, column: str, truth: Columns) -> Columns:
     voxel, labels = event["voxel"], event["truth_voxel"][column]
     clusters = Clusters.group(voxel["coord"], voxel["energy"], labels, num_rows(truth))
-    return describe(clusters, truth["semantic"], _point(event))
+    start = truth["start_point"].astype(np.float64)
+    return describe(clusters, truth["semantic"], _point(event), start_F=start)
 
 
 _MAKERS: dict[str, Callable[[Event], Columns]] = {

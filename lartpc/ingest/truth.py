@@ -19,6 +19,9 @@ from lartpc.vocab import NONE, PDG_TO_SPECIES, PointKind, Semantic
 VOXEL_MARGIN = 1e-3
 """Points are kept this far from the faces of their voxel, so that rounding cannot move them out."""
 
+MIN_POINT_VOXELS = 5
+"""Smaller fragments have no point, as in the PPN paper (arXiv:2006.14745)."""
+
 ROLE_TO_SEMANTIC = {
     Role.TRACK: Semantic.TRACK,
     Role.NUCLEUS: Semantic.TRACK,
@@ -115,9 +118,8 @@ def tables(
             "energy": _sum(interaction_V, image.energy, len(number_N)),
         },
         "truth_point": _points(
-            semantic_P,
-            start_P3,
-            end_P3,
+            particle,
+            fragment,
             nucleus_P=family.role[owner_P] == Role.NUCLEUS,
             enters_P=_enters(
                 owner_P, family.root[labelled.track_D[time_order]], image.deposits.inside[time_order]
@@ -213,28 +215,35 @@ def _enters(owner_P: IntArray, root_D: IntArray, inside_D: NDArray[np.bool_]) ->
 
 
 def _points(
-    semantic_P: IntArray,
-    start_P3: FloatArray,
-    end_P3: FloatArray,
+    particle: Columns,
+    fragment: Columns,
     *,
     nucleus_P: NDArray[np.bool_],
     enters_P: NDArray[np.bool_],
 ) -> Columns:
-    """Make a start for each particle and an end for tracks.
+    """Make start and end of each track, and the start of each other particle and shower fragment.
 
-    Nuclei have none, nor has an electron or photon whose first deposit is not in the image.
+    Nuclei have none, nor has an electron or photon whose first deposit is not in the image, nor a
+    fragment of fewer than `MIN_POINT_VOXELS`.
     """
-    track_P = semantic_P == Semantic.TRACK
-    starts = np.flatnonzero(~nucleus_P & (track_P | ~enters_P))
+    track_P = particle["semantic"] == Semantic.TRACK
+    shower_P = particle["semantic"] == Semantic.SHOWER
+    starts = np.flatnonzero(~nucleus_P & (track_P | (~shower_P & ~enters_P)))
     ends = np.flatnonzero(~nucleus_P & track_P)
-    particle = np.concatenate([starts, ends])
-    kind = np.repeat([int(PointKind.START), int(PointKind.END)], [len(starts), len(ends)])
-    order = np.lexsort((kind, particle))
+    cut_F = fragment["is_primary"] & enters_P[fragment["particle"]]
+    seen_F = (fragment["semantic"] == Semantic.SHOWER) & (fragment["num_voxels"] >= MIN_POINT_VOXELS)
+    showers = np.flatnonzero(seen_F & ~cut_F)
+    owner = np.concatenate([starts, ends, fragment["particle"][showers]])
+    kind = np.full(len(owner), int(PointKind.START))
+    kind[len(starts) : len(starts) + len(ends)] = PointKind.END
+    order = np.lexsort((kind, owner))
+    position = [particle["start_point"][starts], particle["end_point"][ends]]
+    semantic = [particle["semantic"][starts], particle["semantic"][ends], fragment["semantic"][showers]]
     return {
-        "position": np.concatenate([start_P3[starts], end_P3[ends]])[order],
-        "semantic": semantic_P[particle][order],
+        "position": np.concatenate([*position, fragment["start_point"][showers]])[order],
+        "semantic": np.concatenate(semantic)[order],
         "kind": kind[order],
-        "particle": particle[order],
+        "particle": owner[order],
     }
 
 

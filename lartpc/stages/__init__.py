@@ -30,7 +30,7 @@ CHAIN = (
     Stage("interact", 1, ("voxel", "group", "particle"), ("identity", "interaction"), learned=True),
 )
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 TABLES_VERSION = 1
 EVALUATE_VERSION = 1
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

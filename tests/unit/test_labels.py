@@ -186,8 +186,11 @@ def test_shower_of_two_fragments_and_a_blip():
     assert fragment["is_primary"].tolist() == [1, 0]
     assert particle["num_voxels"].tolist() == [25]
     assert semantic_at(image, products, 30, 30, 30) == Semantic.LOW_ENERGY
-    assert products["truth_point"]["kind"].tolist() == [PointKind.START]
-    assert np.allclose(products["truth_point"]["position"], [[10.5, 11, 10.5]], atol=2e-3)
+    # both pieces have a start; both belong to the one shower
+    point = products["truth_point"]
+    assert point["kind"].tolist() == [PointKind.START] * 2 and point["particle"].tolist() == [0, 0]
+    assert np.allclose(point["position"], [[10.5, 11, 10.5], [20.5, 11, 10.5]], atol=2e-3)
+    assert np.allclose(particle["start_point"], [[10.5, 11, 10.5]], atol=2e-3)
     # the end of a shower is its farthest voxel
     assert np.allclose(particle["end_point"], [[10.5, 25.5, 10.5]])
 
@@ -243,12 +246,15 @@ def test_long_nucleus_is_a_track_without_points():
 def test_track_that_enters_starts_at_the_face_and_electron_that_enters_has_no_point():
     event = Event().track(1, 13, P.PRIMARY, at=(-10, 5.5, 5.5), interaction=0)
     event.track(2, 11, P.PRIMARY, at=(-10, 20.5, 5.5), interaction=1)
+    event.track(3, 22, P.BREMSSTRAHLUNG, 2).track(4, -11, P.CONVERSION, 3)
     event.line(1, (-10, 5.5, 5.5), (20, 5.5, 5.5), 30.0)
     event.line(2, (-10, 20.5, 5.5), (20, 20.5, 5.5), 30.0)
+    event.line(4, (30, 30.5, 5.5), (42, 30.5, 5.5), 12.0, 1.0)
     _, products = event.label()
     point = products["truth_point"]
-    assert point["particle"].tolist() == [0, 0]
-    assert np.allclose(point["position"], [[0, 5.5, 5.5], [20, 5.5, 5.5]], atol=2e-3)
+    # the piece that the electron's photon makes inside the box has its start there
+    assert point["particle"].tolist() == [0, 0, 1]
+    assert np.allclose(point["position"], [[0, 5.5, 5.5], [20, 5.5, 5.5], [30, 30.5, 5.5]], atol=2e-3)
     assert np.allclose(products["truth_interaction"]["vertex"][0], [-10, 5.5, 5.5])
     assert products["truth_particle"]["interaction"].tolist() == [0, 1]
 
