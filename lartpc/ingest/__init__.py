@@ -1,18 +1,18 @@
-"""Ingestion: simulation files → steps → voxels and truth labels. One module per file format."""
+"""Ingestion: files of steps or of voxels → voxels and truth labels. One module per file format."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from lartpc.ingest import edepsim, geant4
-from lartpc.ingest.steps import Reader
+from lartpc.ingest.source import StepSource, VoxelSource
 
 
 class Format(NamedTuple):
     """A file format: whether a file is of it, how to open it, and what it is known by."""
 
     recognises: Callable[[Path], bool]
-    open: Callable[[Path], Reader]
+    open: Callable[[Path], StepSource | VoxelSource]
     looks_for: str
 
 
@@ -23,8 +23,8 @@ FORMATS = (
 """The first match counts."""
 
 
-def open_source(path: Path) -> Reader:
-    """Open a simulation file; its content says which format it is, not its name.
+def open_source(path: Path) -> StepSource | VoxelSource:
+    """Open a file of events; its content says which format it is, not its name.
 
     Raises
     ------

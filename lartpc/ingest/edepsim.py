@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lartpc.event import TRUTH
 from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
 from lartpc.vocab import CreationProcess
 
@@ -56,36 +58,25 @@ EM_SUBTYPES = {
 CAPTURE_SUBTYPES = (132, 151, 152)
 
 
-class EdepSimReader:
-    """Reader of edep-sim HDF5; see `steps.Reader`. Truth needs `trajectories` with start processes."""
-
-    centre_cm: tuple[float, float, float] | None = None
+class EdepSimReader(StepSource):
+    """Reader of edep-sim HDF5; see `source.StepSource`. Truth needs `trajectories` with start processes."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = open_hdf5(path)
-        self._segments = Table(path, self._file, "segments", SEGMENTS, optional=("time",))
+        file = open_hdf5(path)
+        self._segments = Table(path, file, "segments", SEGMENTS, optional=("time",))
         tables = [self._segments]
-        self.has_truth = {"start_process", "start_subprocess"} <= set(fields(self._file, "trajectories"))
-        if self.has_truth:
-            self._trajectories = Table(path, self._file, "trajectories", TRAJECTORIES)
+        if {"start_process", "start_subprocess"} <= set(fields(file, "trajectories")):
+            self.truth = TRUTH
+            self._trajectories = Table(path, file, "trajectories", TRAJECTORIES)
             tables.append(self._trajectories)
-        if fields(self._file, "vertices"):
-            tables.append(Table(path, self._file, "vertices", VERTICES))
-        self._ids, self._rows = index_events(tables)
-
-    @property
-    def num_events(self) -> int:
-        """Number of events."""
-        return len(self._ids)
-
-    def identity(self, entry: int) -> tuple[int, int, int]:
-        """Return run, subrun and event number of an entry."""
-        return 0, 0, int(self._ids[entry])
+        if fields(file, "vertices"):
+            tables.append(Table(path, file, "vertices", VERTICES))
+        ids, self._rows = index_events(tables)
+        super().__init__(path, file, numbered(ids))
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""
-        event = int(self._ids[entry])
+        _, _, event = self.identity(entry)
         rows = self._segments.columns(*self._rows[0][entry])
         rows.setdefault("time", np.zeros(len(rows["energy"])))
         return build_steps(
@@ -99,10 +90,6 @@ class EdepSimReader:
     def bounds_cm(self) -> FloatArray | None:
         """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
         return bounds_cm(self._segments, 1.0)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _read_trajectories(self, entry: int, event: int) -> Trajectories:
         rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lartpc.event import TRUTH
 from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, build_steps, build_trajectories
 from lartpc.vocab import CreationProcess
 
@@ -80,35 +82,26 @@ def creation_process(name: str) -> CreationProcess:
     )
 
 
-class Geant4Reader:
-    """Reader of `lartpc simulate` files; see `steps.Reader`."""
+class Geant4Reader(StepSource):
+    """Reader of `lartpc simulate` files; see `source.StepSource`."""
 
-    has_truth = True
+    truth = TRUTH
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = open_hdf5(path)
-        self._segments = Table(path, self._file, "segments", SEGMENTS)
-        self._trajectories = Table(path, self._file, "trajectories", TRAJECTORIES)
+        file = open_hdf5(path)
+        self._segments = Table(path, file, "segments", SEGMENTS)
+        self._trajectories = Table(path, file, "trajectories", TRAJECTORIES)
         tables = [self._segments, self._trajectories]
-        if "event" in self._file:
-            tables.append(Table(path, self._file, "event", EVENT))
-        self._ids, (self._segment_rows, self._trajectory_rows, *_) = index_events(tables)
-        centre = self._file.attrs.get("centre_cm")
+        if "event" in file:
+            tables.append(Table(path, file, "event", EVENT))
+        ids, (self._segment_rows, self._trajectory_rows, *_) = index_events(tables)
+        super().__init__(path, file, numbered(ids))
+        centre = file.attrs.get("centre_cm")
         self.centre_cm = None if centre is None else (float(centre[0]), float(centre[1]), float(centre[2]))
-
-    @property
-    def num_events(self) -> int:
-        """Number of events."""
-        return len(self._ids)
-
-    def identity(self, entry: int) -> tuple[int, int, int]:
-        """Return run, subrun and event number of an entry."""
-        return 0, 0, int(self._ids[entry])
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""
-        event = int(self._ids[entry])
+        _, _, event = self.identity(entry)
         rows = self._trajectories.columns(*self._trajectory_rows[entry])
         trajectories = build_trajectories(
             rows,
@@ -129,10 +122,6 @@ class Geant4Reader:
     def bounds_cm(self) -> FloatArray | None:
         """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
         return bounds_cm(self._segments, CM_PER_MM)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def recognises(path: Path) -> bool:

@@ -6,8 +6,7 @@ Shape suffixes: S steps, T trajectories.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,39 +75,6 @@ class Steps:
             raise ValueError(
                 f"event {self.event}: the energy of step {row} is negative ({self.energy[row]:.6g} MeV)"
             )
-
-
-class Reader(Protocol):
-    """A source of events. Opening it checks the fields; reading holds a window of rows in memory.
-
-    An event is known by its entry number: event numbers may have gaps or repeat.
-    """
-
-    path: Path
-    has_truth: bool
-    centre_cm: tuple[float, float, float] | None
-    """Centre of the simulated volume, where the source states it."""
-
-    @property
-    def num_events(self) -> int:
-        """Number of events."""
-        ...
-
-    def identity(self, entry: int) -> tuple[int, int, int]:
-        """Return run, subrun and event number of an entry; 0 for what the source lacks."""
-        ...
-
-    def read(self, entry: int) -> Steps:
-        """Read one event; ValueError if its rows make no sense."""
-        ...
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
 
 
 @lru_cache(maxsize=65_536)

@@ -1,14 +1,18 @@
 """Steps to voxels: each step is split over the voxels that it crosses, in proportion to its path.
 
+Voxels that a source brings are laid into the box as they are.
+
 Shape suffixes: S steps, D deposits (pieces of steps, each in one voxel), V voxels.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.geometry import Box
+from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray, Steps
 from lartpc.vocab import NONE
 
@@ -59,34 +63,81 @@ def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0) -> Image:
     delta_S3 = box.to_voxel(steps.end) - begin_S3
     step_D, from_D, to_D = _split(begin_S3, delta_S3, box.num_voxels)
     begin_D3, delta_D3 = begin_S3[step_D], delta_S3[step_D]
-    index_D3 = np.floor(begin_D3 + (0.5 * (from_D + to_D))[:, None] * delta_D3)
-    inside_D = box.contains(index_D3)
-    energy_D = steps.energy[step_D] * (to_D - from_D)
-
-    key_D = np.full(len(step_D), NONE, np.int64)
-    key_D[inside_D] = np.ravel_multi_index(
-        tuple(index_D3[inside_D].astype(np.int64).T), (box.num_voxels,) * 3
+    return gather(
+        np.floor(begin_D3 + (0.5 * (from_D + to_D))[:, None] * delta_D3),
+        steps.energy[step_D] * (to_D - from_D),
+        box.num_voxels,
+        threshold_mev,
+        energy_mev=float(steps.energy.sum()),
+        step=step_D,
+        entry=begin_D3 + from_D[:, None] * delta_D3,
+        exit=begin_D3 + to_D[:, None] * delta_D3,
     )
+
+
+def place(voxels: Voxels, box: Box, threshold_mev: float = 0.0) -> Image:
+    """Lay a source's voxels into a box: what is in one voxel is added up, what is outside is counted.
+
+    The box is moved to the source's voxels, by less than half a voxel. A deposit is a row of `voxels`.
+
+    Raises
+    ------
+    ValueError
+        An energy is not finite or negative, or the grid has neither an origin nor a size.
+    """
+    voxels.check()
+    index_V3 = voxels.coord + shift(voxels, box)
+    energy_V = voxels.energy.astype(np.float64)
+    return gather(
+        index_V3,
+        energy_V,
+        box.num_voxels,
+        threshold_mev,
+        energy_mev=float(energy_V.sum()),
+        step=np.arange(len(voxels)),
+        entry=index_V3.astype(np.float64),
+        exit=index_V3.astype(np.float64) + 1,
+    )
+
+
+def shift(voxels: Voxels, box: Box) -> IntArray:
+    """Return the voxel of the box (3,) that the grid's voxel (0, 0, 0) is."""
+    if voxels.origin_cm is not None:
+        return np.rint(box.to_voxel(voxels.origin_cm)).astype(np.int64)
+    if voxels.num_voxels is None:
+        raise ValueError("the voxels have neither an origin nor a number per side")
+    return (box.num_voxels - np.asarray(voxels.num_voxels, np.int64)) // 2
+
+
+def gather(
+    index_D3: NDArray[Any],
+    energy_D: FloatArray,
+    num_voxels: int,
+    threshold_mev: float,
+    *,
+    energy_mev: float,
+    step: IntArray,
+    entry: FloatArray,
+    exit: FloatArray,
+) -> Image:
+    """Add up deposits, each in the voxel of the given index (D, 3); see `Deposits` and `Image`."""
+    inside_D: NDArray[np.bool_] = np.all((index_D3 >= 0) & (index_D3 < num_voxels), axis=-1)
+    sides = (num_voxels,) * 3
+    key_D = np.full(len(energy_D), NONE, np.int64)
+    key_D[inside_D] = np.ravel_multi_index(tuple(index_D3[inside_D].astype(np.int64).T), sides)
     key_V, row_D = np.unique(key_D[inside_D], return_inverse=True)
     energy_V = np.bincount(row_D, energy_D[inside_D], len(key_V)).astype(np.float64)
     kept_V = (energy_V > 0) & (energy_V >= threshold_mev)
     new_row_V = np.where(kept_V, np.cumsum(kept_V) - 1, NONE)
-    voxel_D = np.full(len(step_D), NONE, np.int64)
+    voxel_D = np.full(len(energy_D), NONE, np.int64)
     voxel_D[inside_D] = new_row_V[row_D]
     return Image(
-        coord=np.stack(np.unravel_index(key_V[kept_V], (box.num_voxels,) * 3), axis=-1).astype(np.int64),
+        coord=np.stack(np.unravel_index(key_V[kept_V], sides), axis=-1).astype(np.int64),
         energy=energy_V[kept_V],
-        energy_mev=float(steps.energy.sum()),
+        energy_mev=energy_mev,
         energy_outside_mev=float(energy_D[~inside_D].sum()),
         energy_below_mev=float(energy_V[~kept_V].sum()),
-        deposits=Deposits(
-            step=step_D,
-            voxel=voxel_D,
-            inside=inside_D,
-            energy=energy_D,
-            entry=begin_D3 + from_D[:, None] * delta_D3,
-            exit=begin_D3 + to_D[:, None] * delta_D3,
-        ),
+        deposits=Deposits(step, voxel_D, inside_D, energy_D, entry, exit),
     )
 
 

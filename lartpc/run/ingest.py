@@ -1,24 +1,30 @@
-"""The verb `ingest`: a file of simulated steps → the events that every stage reads."""
+"""The verb `ingest`: a file of steps or voxels → the events that every stage reads."""
 
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lartpc import config
-from lartpc.event import IMAGE, TRUTH, Columns, empty
+from lartpc.event import IMAGE, Columns, empty
 from lartpc.geometry import Box
 from lartpc.ingest import open_source
+from lartpc.ingest.given import carry
 from lartpc.ingest.labels import label
-from lartpc.ingest.steps import Reader, Steps
-from lartpc.ingest.voxelize import Image, voxelize
+from lartpc.ingest.source import Source, StepSource, VoxelSource
+from lartpc.ingest.voxelize import Image, place, voxelize
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
 from lartpc.store import EventWriter, digest, provenance
 
 ENERGY_TOLERANCE = 1e-6
-"""Largest relative difference between the energy of the steps and what is accounted for."""
+"""Largest relative difference between the energy of the source and what is accounted for."""
+
+PITCH_TOLERANCE = 1e-3
+"""Largest relative difference between the source's voxel size and the configured one."""
 
 
 @dataclass
@@ -31,11 +37,16 @@ class Summary:
     energy_mev: float = 0.0
     energy_outside_mev: float = 0.0
     energy_below_mev: float = 0.0
-    has_truth: bool = False
+    truth: tuple[str, ...] = ()
+
+    @property
+    def has_truth(self) -> bool:
+        """Tell whether there is any truth."""
+        return bool(self.truth)
 
 
 def ingest(source: Path, cfg: config.Ingest, *, out: Path, file_uid: str | None = None) -> Summary:
-    """Read a simulation file and write its events: voxels, and truth labels where it has truth.
+    """Read a file of events and write their voxels, and truth labels where the file has truth.
 
     An event that cannot be used is set aside with the reason and keeps its place. `file_uid` is the
     digest of the source unless given.
@@ -43,86 +54,100 @@ def ingest(source: Path, cfg: config.Ingest, *, out: Path, file_uid: str | None 
     Raises
     ------
     ValueError
-        The source is missing, damaged, of no known format, or lacks a field of its format.
+        The source is missing, damaged, of no known format, or lacks a field of its format; or its voxels
+        have another size than the configured one.
     """
-    reader = open_source(source)
+    opened = open_source(source)
     try:
-        return _convert(reader, cfg, out, file_uid)
+        return _convert(opened, cfg, out, file_uid)
     finally:
-        reader.close()
+        opened.close()
 
 
-def _convert(reader: Reader, cfg: config.Ingest, out: Path, file_uid: str | None) -> Summary:
-    box = Box.centred(_centre(reader, cfg), cfg.voxel_size_cm, cfg.num_voxels)
-    products = IMAGE + TRUTH if reader.has_truth else IMAGE
-    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=[reader.path])
-    attrs["has_truth"] = reader.has_truth
-    summary = Summary(num_events=reader.num_events, has_truth=reader.has_truth)
-    with EventWriter(out, products, file_uid=file_uid or digest(reader.path), box=box, attrs=attrs) as writer:
+def _convert(
+    source: StepSource | VoxelSource, cfg: config.Ingest, out: Path, file_uid: str | None
+) -> Summary:
+    _check_pitch(source, cfg)
+    box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
+    products = IMAGE + source.truth
+    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=[source.path])
+    attrs["has_truth"] = source.has_truth
+    attrs["truth"] = json.dumps(source.truth)
+    summary = Summary(num_events=source.num_events, truth=source.truth)
+    with EventWriter(out, products, file_uid=file_uid or digest(source.path), box=box, attrs=attrs) as writer:
         start = time.perf_counter()
-        for entry in follow(range(reader.num_events), f"ingest {reader.path.name}", reader.num_events):
+        for entry in follow(range(source.num_events), f"ingest {source.path.name}", source.num_events):
+            identity = dict(zip(("run", "subrun", "event"), source.identity(entry), strict=True))
             try:
-                steps = reader.read(entry)
-                image = _image(steps, box, cfg)
-                columns = _columns(steps, image)
-                if reader.has_truth:
-                    columns |= label(steps, image, box, cfg)
+                image, num_read, truth = _read(source, entry, box, cfg)
+                _check_energy(image)
             except Exception as error:
-                run, subrun, event = reader.identity(entry)
                 kept = {name: empty(name) for name in products}
-                kept["event"] = empty("event", 1) | {
-                    "run": np.array([run]),
-                    "subrun": np.array([subrun]),
-                    "event": np.array([event]),
-                }
+                kept["event"] = empty("event", 1) | _row(identity)
                 reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 writer.quarantine(entry, reason, kept)
                 summary.num_quarantined += 1
                 continue
-            writer.append(entry, columns)
+            energies = {
+                "energy_mev": image.energy_mev,
+                "energy_outside_mev": image.energy_outside_mev,
+                "energy_below_mev": image.energy_below_mev,
+            }
+            columns = {
+                "event": _row({**identity, "num_steps": num_read, **energies}),
+                "voxel": {"coord": image.coord, "energy": image.energy},
+            }
+            writer.append(entry, columns | truth)
             summary.num_voxels += len(image.energy)
-            summary.energy_mev += image.energy_mev
-            summary.energy_outside_mev += image.energy_outside_mev
-            summary.energy_below_mev += image.energy_below_mev
+            for name, value in energies.items():
+                setattr(summary, name, getattr(summary, name) + value)
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)
     return summary
 
 
-def _centre(reader: Reader, cfg: config.Ingest) -> tuple[float, ...]:
-    """Return the centre of the imaged box: as set, as the source states it, or that of its steps."""
-    stated = cfg.centre_cm or reader.centre_cm
+def _read(
+    source: StepSource | VoxelSource, entry: int, box: Box, cfg: config.Ingest
+) -> tuple[Image, int, dict[str, Columns]]:
+    """Return the image of an event, the number of steps or voxels read, and its truth products."""
+    if isinstance(source, VoxelSource):
+        voxels = source.read(entry)
+        image = place(voxels, box, cfg.voxel_threshold_mev)
+        return image, len(voxels), carry(voxels, image, source.truth, box, cfg)
+    steps = source.read(entry)
+    image = voxelize(steps, box, cfg.voxel_threshold_mev)
+    return image, len(steps), label(steps, image, box, cfg) if source.truth else {}
+
+
+def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
+    pitch_cm = source.voxel_size_cm if isinstance(source, VoxelSource) else None
+    if pitch_cm is not None and abs(pitch_cm - cfg.voxel_size_cm) > PITCH_TOLERANCE * cfg.voxel_size_cm:
+        raise ValueError(
+            f"{source.path} has voxels of {pitch_cm:.6g} cm, the configuration asks for "
+            f"{cfg.voxel_size_cm:.6g} cm; voxels cannot be cut, set ingest.voxel_size_cm to {pitch_cm:.6g}"
+        )
+
+
+def _centre(source: Source, cfg: config.Ingest) -> tuple[float, ...]:
+    """Return the centre of the imaged box: as set, as the source states it, or that of its deposits."""
+    stated = cfg.centre_cm or source.centre_cm
     if stated is not None:
         return stated
-    bounds = reader.bounds_cm()
+    bounds = source.bounds_cm()
     if bounds is None:
         return (0.0, 0.0, 0.0)
     return tuple((np.round(bounds.mean(axis=0) / cfg.voxel_size_cm) * cfg.voxel_size_cm).tolist())
 
 
-def _image(steps: Steps, box: Box, cfg: config.Ingest) -> Image:
-    image = voxelize(steps, box, cfg.voxel_threshold_mev)
+def _check_energy(image: Image) -> None:
     accounted_mev = image.energy.sum() + image.energy_outside_mev + image.energy_below_mev
     if abs(accounted_mev - image.energy_mev) > ENERGY_TOLERANCE * image.energy_mev:
         raise ValueError(
-            f"event {steps.event}: {image.energy_mev:.6g} MeV of steps, but {accounted_mev:.6g} MeV in "
-            "voxels, outside the box and below the threshold"
+            f"{image.energy_mev:.6g} MeV were read, but {accounted_mev:.6g} MeV are in voxels, outside the "
+            "box and below the threshold"
         )
-    return image
 
 
-def _columns(steps: Steps, image: Image) -> dict[str, Columns]:
-    row = {
-        "run": steps.run,
-        "subrun": steps.subrun,
-        "event": steps.event,
-        "num_steps": len(steps),
-        "energy_mev": image.energy_mev,
-        "energy_outside_mev": image.energy_outside_mev,
-        "energy_below_mev": image.energy_below_mev,
-    }
-    return {
-        "event": {name: np.array([value]) for name, value in row.items()},
-        "voxel": {"coord": image.coord, "energy": image.energy},
-    }
+def _row(values: Mapping[str, float]) -> Columns:
+    return {name: np.array([value]) for name, value in values.items()}

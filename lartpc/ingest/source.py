@@ -1,0 +1,136 @@
+"""What a reader of a file format is: a source of events, as steps or as voxels.
+
+A step source gives energy-depositing steps, which ingestion splits over the voxels of the box and
+labels. A voxel source gives images that were made elsewhere, with the truth that their makers kept.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lartpc.event import Columns
+from lartpc.ingest.steps import FloatArray, IntArray, Steps
+
+
+class Closeable(Protocol):
+    """A file that can be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Source:
+    """A file of events. Opening it checks the fields; reading holds a window of rows in memory.
+
+    An event is known by its entry number: event numbers may have gaps or repeat.
+
+    Parameters
+    ----------
+    file
+        The open file; `close` closes it.
+    identity_E3
+        Run, subrun and event number of each entry (E, 3); see `numbered`.
+    """
+
+    truth: tuple[str, ...] = ()
+    """Truth products (of `event.TRUTH`) that the events come with."""
+
+    centre_cm: tuple[float, float, float] | None = None
+    """Centre of the simulated volume or of the image, where the source states it."""
+
+    def __init__(self, path: Path, file: Closeable, identity_E3: IntArray) -> None:
+        self.path = path
+        self._file = file
+        self._identity_E3 = identity_E3
+
+    @property
+    def has_truth(self) -> bool:
+        """Tell whether the events come with any truth."""
+        return bool(self.truth)
+
+    @property
+    def num_events(self) -> int:
+        """Number of events."""
+        return len(self._identity_E3)
+
+    def identity(self, entry: int) -> tuple[int, int, int]:
+        """Return run, subrun and event number of an entry; 0 for what the source lacks."""
+        run, subrun, event = self._identity_E3[entry].tolist()
+        return run, subrun, event
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class StepSource(Source, ABC):
+    """A source of steps. Its truth, where it has trajectories, is made by our labels: all or none."""
+
+    @abstractmethod
+    def read(self, entry: int) -> Steps:
+        """Read one event; ValueError if its rows make no sense."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The image of one event: `coord` (V, 3) on the source's grid and `energy` (V,) [MeV].
+
+    Rows may repeat a voxel and may lie anywhere: ingestion adds up what is in one voxel, and counts
+    what lies outside the box.
+
+    Parameters
+    ----------
+    origin_cm
+        Lower corner of voxel (0, 0, 0); None: the source does not state it, its grid lies in the middle
+        of the box.
+    num_voxels
+        Voxels of the grid along x, y, z; needed where there is no origin.
+    truth
+        For each product of the source's `truth` the columns that it has, or a part of them:
+        `truth_voxel` row by row with `coord`, others one row per object, indices as rows of those
+        tables, positions in voxel units of the grid. Ingestion completes them: see `given.carry`.
+    """
+
+    coord: IntArray
+    energy: FloatArray
+    origin_cm: tuple[float, float, float] | None = None
+    num_voxels: tuple[int, int, int] | None = None
+    truth: Mapping[str, Columns] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def check(self) -> None:
+        """Raise ValueError if an energy is not finite or negative."""
+        bad = ~(np.isfinite(self.energy) & (self.energy >= 0))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ValueError(
+                f"the energy of voxel row {row} is {self.energy[row]:.6g} MeV; it must be 0 or more"
+            )
+
+
+class VoxelSource(Source, ABC):
+    """A source of voxels. Its `truth` names what the file holds, which may be a part of `event.TRUTH`."""
+
+    voxel_size_cm: float | None = None
+    """Pitch of the grid, where the source states it; it must be that of the configuration."""
+
+    @abstractmethod
+    def read(self, entry: int) -> Voxels:
+        """Read one event; ValueError if its rows make no sense."""
+
+
+def numbered(event_E: IntArray) -> IntArray:
+    """Return the identity (E, 3) of events that have a number, but neither run nor subrun."""
+    zero_E = np.zeros(len(event_E), np.int64)
+    return np.stack([zero_E, zero_E, np.asarray(event_E, np.int64)], axis=-1)
