@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,15 @@ LOG_LINES = 15
 ERROR = "error: "
 
 
-def simulate(cfg: config.Simulate, *, num_events: int, seed: int, out: Path, log: Path | None = None) -> None:
+def simulate(
+    cfg: config.Simulate,
+    *,
+    num_events: int,
+    seed: int,
+    out: Path,
+    log: Path | None = None,
+    on_event: Callable[[], None] | None = None,
+) -> None:
     """Simulate events with Geant4 into a file of steps.
 
     Parameters
@@ -30,6 +38,8 @@ def simulate(cfg: config.Simulate, *, num_events: int, seed: int, out: Path, log
         HDF5 file to write (`docs/simulation.md`); it appears when it is whole.
     log
         File for what Geant4 prints; without it, `<out>.log`, which goes again if all is well.
+    on_event
+        Called after each event, instead of showing progress.
 
     Raises
     ------
@@ -46,12 +56,13 @@ def simulate(cfg: config.Simulate, *, num_events: int, seed: int, out: Path, log
     for path in (out, log_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log_path.open("wb") as log_file, Meter("simulate", num_events, "events") as meter:
+        meter = Meter("simulate", num_events, "events", quiet=on_event is not None)
+        with log_path.open("wb") as log_file, meter:
             with _started(cfg, num_events, seed, out, log_file, env) as (process, lines):
                 for line in lines:
                     if line.startswith(ERROR):
                         raise ValueError(line.removeprefix(ERROR).strip())
-                    meter.advance()
+                    (on_event or meter.advance)()
             if process.returncode:
                 raise RuntimeError(_failure(process.returncode, log_path))
     except BaseException:

@@ -68,6 +68,22 @@ class Record:
         self.interaction.clear()
 
 
+def liquid_argon() -> Any:
+    """Return Geant4's material of that name."""
+    return g4.G4NistManager.Instance().FindOrBuildMaterial("G4_lAr")
+
+
+def material_attrs() -> dict[str, float]:
+    """Return what Geant4 holds liquid argon to be, for the file of steps."""
+    material = liquid_argon()
+    return {
+        "density_g_cm3": material.GetDensity() / (g4.g / g4.cm3),
+        "radiation_length_cm": material.GetRadlen() / g4.cm,
+        "interaction_length_cm": material.GetNuclearInterLength() / g4.cm,
+        "mean_excitation_energy_ev": material.GetIonisation().GetMeanExcitationEnergy() / g4.eV,
+    }
+
+
 class Box(g4.G4VUserDetectorConstruction):
     """A cube of liquid argon around the origin and nothing else."""
 
@@ -79,9 +95,8 @@ class Box(g4.G4VUserDetectorConstruction):
     def Construct(self) -> Any:
         """Build the geometry."""
         half = self._side_cm / 2 * g4.cm
-        material = g4.G4NistManager.Instance().FindOrBuildMaterial("G4_lAr")
         self._solid = g4.G4Box("argon", half, half, half)
-        self._volume = g4.G4LogicalVolume(self._solid, material, "argon")
+        self._volume = g4.G4LogicalVolume(self._solid, liquid_argon(), "argon")
         # Unlimited, a muon loses its energy in steps of 7 cm, and the fluctuations from voxel to voxel are lost.
         self._limits = g4.G4UserLimits(self._max_step_mm * g4.mm)
         self._volume.SetUserLimits(self._limits)
@@ -274,6 +289,7 @@ def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progre
         "geant4_version": f"{g4.G4VERSION_NUMBER // 100}.{g4.G4VERSION_NUMBER // 10 % 10}"
         f".{g4.G4VERSION_NUMBER % 10}",
         "geant4_data": DATA_LABEL,
+        **material_attrs(),
     }
     record = Record()
     with StepsWriter(out, cfg, attrs) as writer:
