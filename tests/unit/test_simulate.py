@@ -163,7 +163,7 @@ def test_file_of_steps(run_of_three):
         assert file.attrs["format"] == steps.FORMAT
         assert file.attrs["geant4_data"] == argon.data_dir()[1]
         assert file.attrs["geant4_version"] == "11.4.1"
-        # Density, radiation length and mean excitation energy of the PDG's tables (pdg.lbl.gov/AtomicNuclearProperties).
+        # pdg.lbl.gov/AtomicNuclearProperties, liquid argon.
         assert file.attrs["density_g_cm3"] == pytest.approx(1.396)
         assert file.attrs["radiation_length_cm"] == pytest.approx(14.0, rel=0.005)
         assert file.attrs["mean_excitation_energy_ev"] == pytest.approx(188)
