@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lartpc import __version__
 from lartpc.atomic import complete, part_of
-from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, Event, conform, empty, num_rows
+from lartpc.event import PRODUCTS, SCHEMA_VERSION, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.stages import writer_of
 
@@ -228,6 +228,12 @@ class Events(Sequence[Event]):
     def require(self, products: Iterable[str]) -> None:
         """Raise ValueError if a product is missing, naming the step that writes it."""
         missing = [name for name in products if name not in self._home]
+        if unknown := [name for name in missing if name in TRUTH]:
+            has = [name for name in TRUTH if name in self._home]
+            raise ValueError(
+                f"{self.file_uid}: the source of these events does not state {', '.join(unknown)} "
+                f"(it states {', '.join(has) or 'no truth'}); this needs a sample whose source does"
+            )
         if missing:
             steps = ", ".join(f"'{name}' (written by {writer_of(name)})" for name in missing)
             files = ", ".join(str(layer.path) for layer in self._layers)

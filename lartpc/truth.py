@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.event import Columns, Event, conform, num_rows
+from lartpc.event import PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
 from lartpc.vocab import NONE, PointKind, Semantic
 
@@ -31,6 +31,28 @@ def upstream_from_truth(event: Event, products: Sequence[str]) -> Event:
     if unknown := [name for name in products if name not in _MAKERS]:
         raise ValueError(f"cannot make {unknown} from truth; possible are {sorted(_MAKERS)}")
     return event.with_products({name: conform(name, _MAKERS[name](event)) for name in products})
+
+
+def truth_for(products: Sequence[str]) -> tuple[str, ...]:
+    """Return the truth products that `upstream_from_truth` makes the given products from."""
+    needed = {name for product in products for name in _MADE_FROM.get(product, ())}
+    return tuple(name for name in TRUTH if name in needed)
+
+
+def completed(event: Event) -> Event:
+    """Return the event with all truth products: those that its source lacks are empty.
+
+    Where a product is missing, nothing belongs to any of its rows.
+    """
+    made: dict[str, Columns] = {}
+    for name in TRUTH:
+        per = PRODUCTS[name].per
+        columns = dict(event[name]) if name in event else empty(name, num_rows(event[per]) if per else 0)
+        for level in ("fragment", "particle", "interaction"):
+            if level in columns and f"truth_{level}" not in event:
+                columns[level] = np.full_like(columns[level], NONE)
+        made[name] = columns
+    return event.with_products(made)
 
 
 def one_hot(semantic: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -114,4 +136,12 @@ _MAKERS: dict[str, Callable[[Event], Columns]] = {
     "group": _group,
     "fragment": _fragment,
     "particle": _particle,
+}
+
+_MADE_FROM = {
+    "semantic": ("truth_voxel",),
+    "point": ("truth_point",),
+    "group": ("truth_voxel", "truth_fragment", "truth_particle"),
+    "fragment": ("truth_voxel", "truth_fragment", "truth_point"),
+    "particle": ("truth_voxel", "truth_fragment", "truth_particle", "truth_point"),
 }

@@ -18,11 +18,13 @@ from lartpc.config import Ingest
 from lartpc.event import PRODUCTS, Columns
 from lartpc.geometry import Box
 from lartpc.ingest.connect import Lattice
+from lartpc.ingest.roles import FIRST_NUCLEUS
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.ingest.truth import ends
 from lartpc.ingest.voxelize import Image, shift
 from lartpc.truth import majority
-from lartpc.vocab import NONE, PDG_TO_SPECIES, PointKind, Semantic
+from lartpc.vocab import NONE, PDG_TO_SPECIES, Semantic
 
 UNKNOWN = {"track_id": NONE, "parent_track_id": NONE, "is_primary": NONE, "num_primaries": NONE}
 """What stands in columns where 0 would say something. In others it is nan, or the column's `none`."""
@@ -36,8 +38,8 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
     A voxel that occurs several times takes the class that stands first in `cfg.precedence`, and of that
     class the particle with most energy. Low-energy voxels belong to nothing. Where the source has
     particles, but no fragments, these are the connected pieces of the voxels of one particle and class;
-    where it promises `truth_point` and gives none, they are the starts of the particles, and the ends of
-    tracks.
+    where it promises `truth_point` and gives none, they are start and end of tracks, and the starts of
+    Michels, deltas and shower fragments, as for our own labels.
 
     Parameters
     ----------
@@ -65,6 +67,7 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
     fragments = _keep("fragment", label_V["fragment"], given.get("truth_fragment", {}))
 
     columns_P = _particles(particles, interactions, label_V["semantic"], image)
+    columns_F = _fragments(fragments, particles.row_V, columns_P, label_V["semantic"], image)
     made = {
         "truth_voxel": {
             "semantic": label_V["semantic"],
@@ -72,10 +75,10 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
             "particle": particles.row_V,
             "interaction": interactions.row_V,
         },
-        "truth_fragment": _fragments(fragments, particles.row_V, columns_P, label_V["semantic"], image),
+        "truth_fragment": columns_F,
         "truth_particle": columns_P,
         "truth_interaction": _interactions(interactions, columns_P, image),
-        "truth_point": _points(given.get("truth_point", {}), particles, columns_P, box),
+        "truth_point": _points(given.get("truth_point", {}), particles, columns_P, columns_F, box),
     }
     return {name: made[name] for name in products}
 
@@ -219,26 +222,20 @@ def _interactions(found: _Objects, columns_P: Columns, image: Image) -> Columns:
     return _complete("truth_interaction", found.columns | made | _sums(found, image), found.num)
 
 
-def _points(given: Columns, particles: _Objects, columns_P: Columns, box: Box) -> Columns:
-    """Return the source's points, or those at the ends of the particles; none outside the box."""
+def _points(given: Columns, particles: _Objects, columns_P: Columns, columns_F: Columns, box: Box) -> Columns:
+    """Return the source's points, or those at the ends of particles and fragments; none outside the box."""
     if given:
         particle = given.get("particle", np.full(len(given["position"]), NONE)).astype(np.int64)
         table = given | {"particle": particles.row_of[particle]}
         kept = (particle == NONE) | (table["particle"] != NONE)
         table.setdefault("semantic", np.append(columns_P["semantic"], NONE)[table["particle"]])
     else:
-        track_P = columns_P["semantic"] == Semantic.TRACK
-        row = np.concatenate([np.arange(particles.num), np.flatnonzero(track_P)])
-        kind = np.repeat([int(PointKind.START), int(PointKind.END)], [particles.num, track_P.sum()])
-        start, end = columns_P["start_point"], columns_P["end_point"]
-        order = np.lexsort((kind, row))
-        table = {
-            "position": np.concatenate([start, end[track_P]])[order],
-            "semantic": columns_P["semantic"][row][order],
-            "kind": kind[order],
-            "particle": row[order],
-        }
-        kept = np.ones(len(row), bool)
+        nucleus_P = np.abs(columns_P["pdg"]) >= FIRST_NUCLEUS
+        owned_F = columns_F["particle"] != NONE
+        fragment = {name: value[owned_F] for name, value in columns_F.items()}
+        fragment["is_primary"] = fragment["is_primary"] == 1
+        table = ends(columns_P, fragment, nucleus_P=nucleus_P, enters_P=np.zeros(particles.num, bool))
+        kept = np.ones(len(table["kind"]), bool)
     kept &= box.contains(table["position"])
     return {name: value[kept] for name, value in table.items()}
 

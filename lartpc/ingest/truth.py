@@ -117,7 +117,7 @@ def tables(
             "num_primaries": _count(interaction_P[family.is_primary[owner_P]], len(number_N)),
             "energy": _sum(interaction_V, image.energy, len(number_N)),
         },
-        "truth_point": _points(
+        "truth_point": ends(
             particle,
             fragment,
             nucleus_P=family.role[owner_P] == Role.NUCLEUS,
@@ -214,14 +214,14 @@ def _enters(owner_P: IntArray, root_D: IntArray, inside_D: NDArray[np.bool_]) ->
     return ~inside_D[used[first]]
 
 
-def _points(
+def ends(
     particle: Columns,
     fragment: Columns,
     *,
     nucleus_P: NDArray[np.bool_],
     enters_P: NDArray[np.bool_],
 ) -> Columns:
-    """Make start and end of each track, and the start of each other particle and shower fragment.
+    """Make `truth_point`: start and end of tracks, the start of other particles and of shower fragments.
 
     Nuclei have none, nor has an electron or photon whose first deposit is not in the image, nor a
     fragment of fewer than `MIN_POINT_VOXELS`.

@@ -15,7 +15,7 @@ from lartpc.store import open_events
 from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.rows import interaction_of_voxels, match_objects, sample_of, take
 from lartpc.tables.schema import INPUT, LEVELS, names_of
-from lartpc.truth import upstream_from_truth
+from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import Semantic, Species
 
 Input = Literal["predicted", "truth"]
@@ -34,7 +34,8 @@ DELTA_SCORE = 0.5
 def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "predicted") -> int:
     """Write a row of figures per event of a shard and return their number.
 
-    Events that were set aside have no row. Without truth the table is empty.
+    Events that were set aside have no row. A stage is judged where the source states the truth that it
+    takes; without any the table is empty.
 
     Parameters
     ----------
@@ -46,10 +47,11 @@ def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "pr
         given, which are made from the truth again.
     """
     with open_events(*event_files) as events, TableWriter(out, "metrics") as writer:
-        if set(TRUTH) <= set(events.products):
-            present = [row for row in CHAIN if set(_judged(row)) <= set(events.products)]
+        present = [row for row in CHAIN if _needed(row, input_label) <= set(events.products)]
+        if present:
             set_aside = events.quarantined()
-            products = ["voxel", *TRUTH, *(name for row in present for name in _judged(row))]
+            truth = [name for name in TRUTH if name in events.products]
+            products = ["voxel", *truth, *(name for row in present for name in _judged(row))]
             for event in events.stream(products):
                 if event.entry not in set_aside:
                     writer.append(_event_figures(event, present, input_label))
@@ -58,6 +60,12 @@ def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "pr
 
 def _judged(row: Stage) -> tuple[str, ...]:
     return tuple(name for name in row.writes if name != "proposal")
+
+
+def _needed(row: Stage, input_label: Input) -> set[str]:
+    """Return the products without which a stage cannot be judged on this kind of input."""
+    inputs = truth_for(row.reads) if input_label == "truth" else ()
+    return {*_judged(row), *_TRUTH_OF[row.name], *inputs}
 
 
 def _event_figures(event: Event, present: Sequence[Stage], input_label: Input) -> Rows:
@@ -155,6 +163,14 @@ _JUDGES: Mapping[str, Callable[[Event], Figures]] = {
     "cluster": _cluster,
     "interact": _interact,
 }
+
+_TRUTH_OF = {
+    "segment": ("truth_voxel",),
+    "points": ("truth_point",),
+    "cluster": ("truth_voxel", "truth_fragment", "truth_particle"),
+    "interact": ("truth_voxel", "truth_particle", "truth_interaction"),
+}
+"""The truth that each stage is judged by."""
 
 
 # -- pooling -----------------------------------------------------------------------------------

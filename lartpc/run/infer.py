@@ -1,16 +1,17 @@
 """`lartpc infer`: run one stage over the events of a shard."""
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lartpc import config
-from lartpc.event import PRODUCTS, Columns, Event, empty, num_rows
+from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.run.progress import Meter
 from lartpc.stages import Stage
 from lartpc.store import Events, EventWriter, open_events, provenance
-from lartpc.truth import upstream_from_truth
+from lartpc.truth import truth_for, upstream_from_truth
 
 Infer = Callable[[list[Event]], list[dict[str, Columns]]]
 
@@ -31,7 +32,8 @@ def infer(
     files
         The shard's files up to this stage, from `ingest` on.
     on_truth
-        Replace what earlier stages would have written by the truth.
+        Replace what earlier stages would have written by the truth. Where the source states only a part of
+        the truth, and not what is needed, the products are empty and standard error says so.
 
     Returns
     -------
@@ -63,14 +65,14 @@ def infer(
         open_events(*files) as events,
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
-        source = _source(events, stage, on_truth)
+        source, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)
         num_quarantined = num_voxels = 0
         seconds = 0.0
         with Meter(f"{stage.name} {events.file_uid}", len(events), "events") as meter:
             for batch in _batches(source, limit):
-                good = [event for event in batch if event.entry not in set_aside]
+                good = [event for event in batch if has_input and event.entry not in set_aside]
                 start = time.perf_counter()
                 results = dict(zip((event.entry for event in good), _each(run, good), strict=True))
                 seconds += time.perf_counter() - start
@@ -98,18 +100,37 @@ def infer(
     return summary
 
 
-def _source(events: Events, stage: Stage, on_truth: bool) -> Iterator[Event]:
-    """Stream the products that the stage reads, from earlier stages or made from the truth."""
+def _source(events: Events, stage: Stage, on_truth: bool) -> tuple[Iterator[Event], bool]:
+    """Stream the products that the stage reads, from earlier stages or made from the truth.
+
+    Also tell whether there are any: a part of the truth may not be enough, and gives empty products.
+    """
     if not on_truth:
         events.require(stage.reads)
-        yield from events.stream(stage.reads)
-        return
+        return events.stream(stage.reads), True
     derived = [name for name in stage.reads if name != "voxel"]
-    truth = [name for name in events.products if name.startswith("truth_")]
-    if not truth:
-        raise ValueError(f"{events.file_uid} has no truth: its source states none; leave --on-truth out")
-    for event in events.stream(["voxel", *truth]):
-        yield upstream_from_truth(event, derived)
+    truth = truth_for(derived)
+    if missing := [name for name in truth if name not in events.products]:
+        if not set(TRUTH) & set(events.products):
+            raise ValueError(
+                f"{events.file_uid} has no truth: its source states none; leave --on-truth out, and put the "
+                "sample into the split 'reconstruct'"
+            )
+        sys.stderr.write(
+            f"{events.file_uid}: {stage.name} is not run on truth, the source does not state "
+            f"{', '.join(missing)}\n"
+        )
+        return (_blank(event, derived) for event in events.stream(["voxel"])), False
+    return (upstream_from_truth(event, derived) for event in events.stream(["voxel", *truth])), True
+
+
+def _blank(event: Event, products: Sequence[str]) -> Event:
+    """Return the event with products that say nothing, as long as those that they are aligned with."""
+    made: dict[str, Columns] = {}
+    for name in products:
+        per = PRODUCTS[name].per
+        made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
+    return event.with_products(made)
 
 
 def _batches(events: Iterable[Event], max_voxels: int) -> Iterator[list[Event]]:
@@ -139,9 +160,5 @@ def _each(run: Infer, batch: list[Event]) -> list[dict[str, Columns] | str]:
 
 
 def _nothing(stage: Stage, event: Event) -> dict[str, Columns]:
-    """Return products that say nothing, as long as the products that they are aligned with."""
-    made: dict[str, Columns] = {}
-    for name in stage.writes:
-        per = PRODUCTS[name].per
-        made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
-    return made
+    blank = _blank(event, stage.writes)
+    return {name: blank[name] for name in stage.writes}

@@ -13,7 +13,7 @@ from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
 from lartpc.stages import Stage
 from lartpc.store import Events, open_events
-from lartpc.truth import upstream_from_truth
+from lartpc.truth import truth_for, upstream_from_truth
 
 BLOCK = 16
 """Events read at once."""
@@ -23,7 +23,7 @@ WINDOW = 16
 
 
 class Sample:
-    """The usable events of some shards: not quarantined, not empty, with truth.
+    """The usable events of some shards: not quarantined, not empty, with the truth that the stage needs.
 
     They are read in blocks of neighbours, since a compressed file gives a block almost as fast as one
     event. An epoch shuffles the blocks, and the events among those of `WINDOW` blocks; that many blocks
@@ -33,14 +33,16 @@ class Sample:
     def __init__(self, stage: Stage, files: Sequence[Path], section: Any) -> None:
         self._stage = stage
         self._on_truth = getattr(section, "upstream", "predicted") == "truth"
-        self._products = ["voxel" if self._on_truth else name for name in stage.reads]
-        self._products = [*dict.fromkeys(self._products), *TRUTH]
+        derived = [name for name in stage.reads if name != "voxel"] if self._on_truth else []
+        needed = [name for name in stage.reads if name not in derived]
+        needed += dict.fromkeys((*stage.learns, *truth_for(derived)))
+        self._products = [*needed, *(name for name in TRUTH if name not in needed)]
         self._shards = list(_overlay(files))
         blocks: list[tuple[int, int, int]] = []
         index: list[NDArray[np.int64]] = []
         sizes: list[NDArray[np.int64]] = []
         for number, shard in enumerate(self._shards):
-            shard.require(self._products)
+            shard.require(needed)
             usable = (shard.num_voxels() > 0) & ~np.isin(shard.entries, list(shard.quarantined()))
             for start in range(0, len(shard), BLOCK):
                 rows = np.flatnonzero(usable[start : start + BLOCK])
@@ -97,7 +99,8 @@ class Sample:
 
     def _read(self, block: int) -> list[Event]:
         shard, start, stop = self._blocks[block]
-        return self._shards[shard].block(start, stop, self._products)
+        found = self._shards[shard]
+        return found.block(start, stop, [name for name in self._products if name in found.products])
 
     def _shuffle(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the order of the events (events,) in one epoch."""

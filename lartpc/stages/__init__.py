@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
-from lartpc.event import IMAGE, PRODUCTS
+from lartpc.event import IMAGE, PRODUCTS, TRUTH
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the chain. `version` goes up whenever the stage's output changes."""
+    """One row of the chain. `version` goes up whenever the stage's output changes.
+
+    `learns` are the truth products that its training needs; others are used where the source has them.
+    """
 
     name: str
     version: int
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     learned: bool
+    learns: tuple[str, ...] = ()
 
     def module(self) -> ModuleType:
         """Import the stage's functions (this imports torch)."""
@@ -24,10 +28,31 @@ class Stage:
 
 
 CHAIN = (
-    Stage("segment", 1, ("voxel",), ("semantic", "proposal"), learned=True),
+    Stage(
+        "segment",
+        1,
+        ("voxel",),
+        ("semantic", "proposal"),
+        learned=True,
+        learns=("truth_voxel", "truth_point"),
+    ),
     Stage("points", 1, ("voxel", "semantic", "proposal"), ("point",), learned=False),
-    Stage("cluster", 1, ("voxel", "semantic", "point"), ("group", "fragment", "particle"), learned=True),
-    Stage("interact", 1, ("voxel", "group", "particle"), ("identity", "interaction"), learned=True),
+    Stage(
+        "cluster",
+        1,
+        ("voxel", "semantic", "point"),
+        ("group", "fragment", "particle"),
+        learned=True,
+        learns=("truth_voxel", "truth_particle"),
+    ),
+    Stage(
+        "interact",
+        1,
+        ("voxel", "group", "particle"),
+        ("identity", "interaction"),
+        learned=True,
+        learns=("truth_voxel", "truth_particle"),
+    ),
 )
 
 INGEST_VERSION = 2
@@ -60,6 +85,8 @@ def _check(chain: Sequence[Stage]) -> None:
         assert set(row.reads) <= written, f"{row.name} reads {set(row.reads) - written} before it is written"
         assert not set(row.writes) & written, f"{row.name} writes {set(row.writes) & written} again"
         assert set(row.writes) <= set(PRODUCTS), f"{row.name} writes a product unknown to event.py"
+        assert set(row.learns) <= set(TRUTH), f"{row.name} learns from {row.learns}, not all of it truth"
+        assert row.learned == bool(row.learns), f"{row.name} has weights and no truth to learn from"
         written |= set(row.writes)
 
 

@@ -183,12 +183,10 @@ def _targets(event: Event, fragments: Fragments) -> tuple[Ints, Ints]:
     pair = fragments.graph.pair_2E.numpy()
     edge = (owner[pair[0]] == owner[pair[1]]).astype(np.int64)
     edge[(owner[pair] < 0).any(axis=0)] = NONE
-    primary = np.where(owner >= 0, 0, NONE)
-    row = (
-        np.flatnonzero((fragments.label_V >= 0) & (owner[fragments.label_V] >= 0))
-        if num
-        else np.zeros(0, int)
-    )
+    # which fragment comes first is known where the start of the particle is
+    started = np.append(np.isfinite(truth["start_point"][:, 0]), False)[owner]
+    primary = np.where(started, 0, NONE)
+    row = np.flatnonzero((fragments.label_V >= 0) & started[fragments.label_V]) if num else np.zeros(0, int)
     label = fragments.label_V[row]
     distance = np.linalg.norm(event["voxel"]["coord"][row] + 0.5 - truth["start_point"][owner[label]], axis=1)
     order = np.lexsort((distance, owner[label]))

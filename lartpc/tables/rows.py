@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.schema import KIND, STATUS, Rows, names_of
+from lartpc.truth import completed
 from lartpc.vocab import NONE, Semantic, Species
 
 SLICE_CM = 3.0
@@ -40,19 +41,19 @@ def event_rows(event: Event, quarantined: tuple[str, str] | None = None) -> dict
         A product is not aligned with the one that it describes.
     """
     event = _aligned(event, repair=quarantined is not None)
-    has_truth = all(name in event for name in TRUTH)
-    if not has_truth:
-        nothing = {name: empty(name) for name in TRUTH}
-        event = event.with_products({**nothing, "truth_voxel": empty("truth_voxel", event.num_voxels)})
+    has_truth, has_points, has_particles, has_interactions = (
+        name in event for name in ("truth_voxel", "truth_point", "truth_particle", "truth_interaction")
+    )
+    event = completed(event)
     particle_pairs, interaction_pairs = match_objects(event)
     point_distance, truth_point = nearest(event["point"]["position"], event["truth_point"]["position"])
     truth_point_distance, point = nearest(event["truth_point"]["position"], event["point"]["position"])
     size = event.box.voxel_size_cm
     tables: dict[str, Rows] = {
         "events": _events(event, has_truth, quarantined),
-        "interactions": _interactions(event, interaction_pairs, has_truth),
-        "particles": _particles(event, particle_pairs, has_truth),
-        "points": _points(event, truth_point, point_distance * size if has_truth else None),
+        "interactions": _interactions(event, interaction_pairs, has_interactions),
+        "particles": _particles(event, particle_pairs, has_particles),
+        "points": _points(event, truth_point, point_distance * size if has_points else None),
         "truth_interactions": _truth_interactions(event, interaction_pairs),
         "truth_particles": _truth_particles(event, particle_pairs),
         "truth_points": _truth_points(event, point, truth_point_distance * size),

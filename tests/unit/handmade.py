@@ -159,11 +159,11 @@ QUARANTINED = 2
 
 
 def write_shard(
-    root: Path, uid: str, events: list[dict[str, Columns]] | None = None, *, truth: bool = True
+    root: Path, uid: str, events: list[dict[str, Columns]] | None = None, *, truth: tuple[str, ...] = TRUTH
 ) -> list[Path]:
     """Write the files of a shard, one per step, and return them in the order of the chain."""
     events = standard_events() if events is None else events
-    written = [("ingest", IMAGE + (TRUTH if truth else ())), *((step.name, step.writes) for step in CHAIN)]
+    written = [("ingest", IMAGE + truth), *((step.name, step.writes) for step in CHAIN)]
     paths = []
     for number, (step, products) in enumerate(written):
         path = root / "events" / step / f"{uid}.h5"

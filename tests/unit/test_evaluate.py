@@ -99,7 +99,7 @@ def test_lost_vertices_and_points_count(tmp_path):
 
 
 def test_without_truth_there_is_an_empty_table(tmp_path):
-    paths = write_shard(tmp_path, "real/a", [good_event()], truth=False)
+    paths = write_shard(tmp_path, "real/a", [good_event()], truth=())
     assert evaluate(paths, tmp_path / "m.parquet") == 0
     assert pd.read_parquet(tmp_path / "m.parquet").empty
     assert pool(pq.read_table(tmp_path / "m.parquet")) == {}

@@ -84,11 +84,29 @@ def test_fragments_are_made_where_the_source_has_none():
     assert image.coord[member].tolist() == [[6, 6, 5]]
 
 
-def test_points_are_the_ends_of_the_particles():
+def test_points_are_the_ends_of_tracks_and_the_starts_of_large_shower_fragments():
     _, truth = carried(two_particles())
     point = truth["truth_point"]
-    assert np.allclose(point["position"], [[6.5, 6.5, 5.5], [2.1, 5.5, 5.5], [5.9, 5.5, 5.5]])
-    assert point["kind"].tolist() == [0, 0, 1] and point["particle"].tolist() == [0, 1, 1]
+    assert np.allclose(point["position"], [[2.1, 5.5, 5.5], [5.9, 5.5, 5.5]])
+    assert point["kind"].tolist() == [0, 1] and point["particle"].tolist() == [1, 1]
+    grown = two_particles()
+    more = np.array([[6 + step, 6, 5] for step in range(1, 6)])
+    truth_voxel = grown.truth["truth_voxel"]
+    grown = Voxels(
+        np.concatenate([grown.coord, more]),
+        np.concatenate([grown.energy, np.ones(5)]),
+        grown.origin_cm,
+        None,
+        {
+            **grown.truth,
+            "truth_voxel": {
+                "semantic": np.concatenate([truth_voxel["semantic"], [SHOWER] * 5]),
+                "particle": np.concatenate([truth_voxel["particle"], [0] * 5]),
+            },
+        },
+    )
+    point = carried(grown)[1]["truth_point"]
+    assert point["position"][0].tolist() == [6.5, 6.5, 5.5] and point["semantic"].tolist() == [0, 1, 1]
 
 
 def test_the_box_shifts_positions_and_counts_what_is_outside():
@@ -98,7 +116,7 @@ def test_the_box_shifts_positions_and_counts_what_is_outside():
     assert image.energy.sum() + image.energy_outside_mev == pytest.approx(image.energy_mev)
     assert image.coord.tolist() == [[0, 2, 2], [1, 2, 2], [2, 2, 2], [3, 3, 2]]
     assert np.allclose(truth["truth_interaction"]["vertex"], [[-0.9, 2.5, 2.5]])
-    assert np.allclose(truth["truth_point"]["position"], [[3.5, 3.5, 2.5], [2.9, 2.5, 2.5]])
+    assert np.allclose(truth["truth_point"]["position"], [[2.9, 2.5, 2.5]])  # the other end is outside
 
 
 def test_a_grid_without_origin_lies_in_the_middle():

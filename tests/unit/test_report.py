@@ -45,7 +45,7 @@ class Page(HTMLParser):
 def results(tmp_path_factory):
     root = tmp_path_factory.mktemp("results")
     with_truth = write_shard(root, "beam/0000")
-    without = write_shard(root, "real/<a>", [good_event()], truth=False)
+    without = write_shard(root, "real/<a>", [good_event()], truth=())
     for uid, paths in (("beam/0000", with_truth), ("real/<a>", without)):
         summarize(paths, root / "tables" / uid)
         evaluate(paths, root / "metrics" / f"{uid}.parquet")

@@ -105,7 +105,7 @@ def test_throughput(tables):
 
 def test_without_truth_its_tables_are_empty_and_all_there(tmp_path):
     events = [good_event(), quiet_event([])]
-    rows = summarize(write_shard(tmp_path, "real/a", events, truth=False), tmp_path / "tables")
+    rows = summarize(write_shard(tmp_path, "real/a", events, truth=()), tmp_path / "tables")
     assert all(rows[name] == 0 for name in ("truth_particles", "truth_points", "matches"))
     assert rows["particles"] == 4
     particles = pd.read_parquet(tmp_path / "tables" / "particles.parquet")

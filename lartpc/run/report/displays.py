@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.event import TRUTH, Columns, Event, num_rows
+from lartpc.event import Columns, Event, num_rows
 from lartpc.stages import CHAIN
 from lartpc.store import Events, open_events
 from lartpc.tables.rows import interaction_of_voxels, match_objects
 from lartpc.tables.schema import names_of
+from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 
 SEMANTIC_COLOURS = ("#3A96DB", "#E69F00", "#00A07A", "#CC79A7", "#8C8C8C")
@@ -58,7 +59,8 @@ def _choose(shards: Sequence[Events], num: int) -> list[tuple[int, int]]:
 
 
 def _display(event: Event, max_voxels: int) -> dict[str, Any]:
-    has_truth = set(TRUTH) <= set(event)
+    has_truth = "truth_voxel" in event
+    event = completed(event)
     kept = np.arange(event.num_voxels)
     if event.num_voxels > max_voxels:
         rng = np.random.default_rng(event.entry)
@@ -158,7 +160,8 @@ def _points(event: Event, product: str) -> Mapping[str, Any]:
 
 
 def _positions(event: Event, position: NDArray[Any]) -> list[list[float]]:
-    """Return x, y and z of points [cm]."""
+    """Return x, y and z of the points that are known [cm]."""
+    position = position[np.isfinite(position).all(axis=-1)]
     found: list[list[float]] = np.round(event.box.to_cm(position), 2).T.tolist()
     return found
 
