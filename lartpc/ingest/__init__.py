@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lartpc.ingest import edepsim, geant4
+from lartpc.ingest import edepsim, edepsim_root, geant4
+from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
 
 
@@ -19,6 +21,7 @@ class Format(NamedTuple):
 FORMATS = (
     Format(geant4.recognises, geant4.Geant4Reader, geant4.LOOKS_FOR),
     Format(edepsim.recognises, edepsim.EdepSimReader, edepsim.LOOKS_FOR),
+    Format(edepsim_root.recognises, edepsim_root.EdepSimRootReader, edepsim_root.LOOKS_FOR),
 )
 """The first match counts."""
 
@@ -37,4 +40,15 @@ def open_source(path: Path) -> StepSource | VoxelSource:
         if known.recognises(path):
             return known.open(path)
     marks = "; ".join(known.looks_for for known in FORMATS)
-    raise ValueError(f"{path} ({path.stat().st_size} bytes) is of no known format; looked for: {marks}")
+    raise ValueError(f"{path} is of no known format; it {_describe(path)}; looked for: {marks}")
+
+
+def _describe(path: Path) -> str:
+    if is_root(path):
+        with open_root(path) as file:
+            held = [f"{name} ({of})" for name, of in contents(file).items()]
+            return f"is a ROOT file with {', '.join(held) or 'nothing'}"
+    if is_hdf5(path):
+        with open_hdf5(path) as file:
+            return f"is an HDF5 file with {', '.join(sorted(file)) or 'nothing'}"
+    return f"is neither HDF5 nor ROOT ({path.stat().st_size} bytes)"

@@ -93,15 +93,10 @@ class EdepSimReader(StepSource):
 
     def _read_trajectories(self, entry: int, event: int) -> Trajectories:
         rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])
-        energy_T = rows["energy"].astype(np.float64)
-        momentum2_T = (rows["momentum"].astype(np.float64) ** 2).sum(axis=-1)
-        mass_T = np.sqrt(np.maximum(energy_T**2 - momentum2_T, 0.0))
-        # p² / (E + m) is E - m without its cancellation, which the file's single precision would show
-        kinetic_T = momentum2_T / np.maximum(energy_T + mass_T, np.finfo(np.float64).tiny)
         return build_trajectories(
             rows,
             event=event,
-            kinetic_energy=kinetic_T,
+            kinetic_energy=kinetic_energy_mev(rows["energy"], rows["momentum"]),
             process=creation_process(rows["process"], rows["subprocess"], rows["parent_id"]),
             length_in_cm=1.0,
             time_in_ns=NS_PER_US,
@@ -115,6 +110,16 @@ def recognises(path: Path) -> bool:
     with open_hdf5(path) as file:
         names = set(fields(file, "segments"))
         return {"x_start", "dE"} <= names and bool({"event_id", "eventID"} & names)
+
+
+def kinetic_energy_mev(energy: ArrayLike, momentum: ArrayLike) -> FloatArray:
+    """Return the kinetic energy (T,) [MeV] of a total energy (T,) [MeV] and a momentum (T, 3) [MeV/c]."""
+    energy_T = np.asarray(energy, np.float64)
+    momentum2_T = (np.asarray(momentum, np.float64) ** 2).sum(axis=-1)
+    mass_T = np.sqrt(np.maximum(energy_T**2 - momentum2_T, 0.0))
+    # p² / (E + m) is E - m without its cancellation, which single precision would show
+    kinetic_T: FloatArray = momentum2_T / np.maximum(energy_T + mass_T, np.finfo(np.float64).tiny)
+    return kinetic_T
 
 
 def creation_process(process: ArrayLike, subprocess: ArrayLike, parent_id: ArrayLike) -> IntArray:

@@ -1,0 +1,323 @@
+"""ROOT files through uproot: branches a basket at a time, and vectors written member by member.
+
+uproot finds the bytes of a branch and the layout of its class, but does not decode a vector that ROOT
+streamed "member-wise": all values of the first member, then all of the second, and so on. The layout of
+such bytes follows ROOT's `TStreamerInfo::WriteBufferAux` (case `kSTL`) and `TBufferFile`:
+
+    byte count u4 | version u2 with bit 0x4000 | version of the class u2 (0: then a checksum u4)
+    for each vector of the entry: number of items u4, then its members, one column after the other
+
+Shape suffixes: I items of all vectors of an entry, L vectors (lists) of an entry.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Items = dict[str, NDArray[Any]]
+
+BYTE_COUNT = 0x40000000
+MEMBERWISE = 0x4000
+IS_REFERENCED = 1 << 4
+"""TObject::kIsReferenced: two more bytes follow, which are not foreseen here."""
+
+SCALARS = {1: "i1", 2: ">i2", 3: ">i4", 4: ">i8", 5: ">f4", 8: ">f8", 11: "u1", 12: ">u2", 13: ">u4"} | {
+    14: ">u8",
+    16: ">i8",
+    17: ">u8",
+    18: "?",
+}
+"""TVirtualStreamerInfo::EReadWrite of plain numbers, as they are on file."""
+TOBJECT = np.dtype([("version", ">u2"), ("unique_id", ">u4"), ("bits", ">u4")])
+VECTOR = np.dtype([("count", ">u4"), ("version", ">u2"), ("object", TOBJECT), ("xyz", ">f8", (3,))])
+LORENTZ_VECTOR = np.dtype(
+    [("count", ">u4"), ("version", ">u2"), ("object", TOBJECT), ("vector", VECTOR), ("t", ">f8")]
+)
+OBJECTS = {"TObject": TOBJECT, "TVector3": VECTOR, "TLorentzVector": LORENTZ_VECTOR}
+STL = 500
+"""EReadWrite of strings and collections: a byte count u4 and a version u2 go before the column."""
+
+
+def is_root(path: Path) -> bool:
+    """Tell whether a file is a ROOT file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"root"
+
+
+def open_root(path: Path) -> Any:
+    """Open a file for reading; ValueError if it is damaged."""
+    # half a second of import that other formats need not pay
+    import uproot
+
+    try:
+        return uproot.open(path)
+    except Exception as error:  # uproot raises what the bytes make happen
+        raise ValueError(
+            f"{path} cannot be read ({_first_line(error)}); it may be cut off: copy or make it again"
+        ) from error
+
+
+def contents(file: Any) -> dict[str, str]:
+    """Return the names of what is in an open file, and their classes."""
+    return dict(sorted(file.classnames(cycle=False).items()))
+
+
+def trees(file: Any) -> set[str]:
+    """Return the names of the trees of an open file."""
+    return {name for name, of in contents(file).items() if of == "TTree"}
+
+
+class Branch:
+    """The bytes of a branch, entry by entry; one basket is held in memory.
+
+    Raises
+    ------
+    ValueError
+        The tree has no such branch, or its bytes cannot be read.
+    """
+
+    def __init__(self, path: Path, tree: Any, name: str) -> None:
+        self.where = f"{path}: branch '{name}' of tree '{tree.name}'"
+        try:
+            self._branch = tree[name]
+        except KeyError:
+            leaves = ", ".join(sorted({str(key).rpartition("/")[2] for key in tree.keys()}))  # noqa: SIM118
+            raise ValueError(
+                f"{path}: tree '{tree.name}' has no branch '{name}'; it has {leaves or 'none'}"
+            ) from None
+        self._starts = np.asarray(self._branch.entry_offsets)
+        self._basket = -1
+        self._data: Bytes = np.zeros(0, np.uint8)
+        self._offsets: NDArray[Any] = np.zeros(1, np.int64)
+
+    @property
+    def file(self) -> Any:
+        """The file that the branch is in."""
+        return self._branch.file
+
+    def entry(self, entry: int) -> Bytes:
+        """Return the bytes of an entry; reading forward is cheap."""
+        basket = int(np.searchsorted(self._starts, entry, side="right")) - 1
+        if basket != self._basket:
+            self._load(basket)
+        row = entry - int(self._starts[basket])
+        return self._data[self._offsets[row] : self._offsets[row + 1]]
+
+    def numbers(self, entry: int, dtype: Any) -> NDArray[Any]:
+        """Return the entry as numbers or objects of one size."""
+        data = self.entry(entry)
+        if len(data) % np.dtype(dtype).itemsize:
+            raise ValueError(f"{self.where}: entry {entry} has {len(data)} bytes, not a number of {dtype}")
+        values: NDArray[Any] = data.view(dtype)
+        _check_objects(values, f"{self.where}, entry {entry}")
+        return values
+
+    def all_numbers(self, dtype: Any) -> NDArray[np.int64]:
+        """Return the whole branch, for a branch of one number per entry."""
+        pieces = [self._read(basket)[0].view(dtype) for basket in range(len(self._starts) - 1)]
+        values = np.concatenate([np.zeros(0, np.int64), *pieces])
+        if len(values) != self._starts[-1]:
+            raise ValueError(f"{self.where} has {len(values)} numbers in {self._starts[-1]} entries")
+        return values
+
+    def _load(self, basket: int) -> None:
+        self._data, self._offsets = self._read(basket)
+        self._basket = basket
+
+    def _read(self, basket: int) -> tuple[Bytes, NDArray[Any]]:
+        try:
+            read = self._branch.basket(basket)
+            data, offsets = np.asarray(read.data).view(np.uint8), read.byte_offsets
+        except Exception as error:
+            raise ValueError(
+                f"{self.where} cannot be read ({_first_line(error)}); copy or make the file again"
+            ) from error
+        if offsets is None:
+            offsets = np.linspace(0, len(data), read.num_entries + 1).astype(np.int64)
+        return data, np.asarray(offsets)
+
+
+class Vectors:
+    """A branch of vectors of a class, streamed member by member; the file says what the members are."""
+
+    def __init__(self, branch: Branch, class_name: str, wanted: Sequence[str]) -> None:
+        self.branch = branch
+        self._class = class_name
+        self._wanted = wanted
+
+    @cached_property
+    def _members(self) -> Mapping[str, np.dtype[Any] | None]:
+        """Members in the order of the file; None for strings and collections."""
+        versions = self.branch.file.streamers.get(self._class)
+        if versions is None:
+            raise ValueError(f"{self.branch.where}: the file does not describe the class '{self._class}'")
+        if len(versions) > 1:
+            raise ValueError(
+                f"{self.branch.where}: the file has {len(versions)} versions of the class '{self._class}'; "
+                "write files of one version"
+            )
+        members: dict[str, np.dtype[Any] | None] = {}
+        for element in next(iter(versions.values())).elements:
+            code, of = int(element.member("fType")), element.name if element.typename == "BASE" else None
+            if code in SCALARS:
+                members[element.name] = np.dtype(SCALARS[code])
+            elif (known := of or element.typename) in OBJECTS:
+                members[element.name] = OBJECTS[known]
+            elif code == STL:
+                members[element.name] = None
+            else:
+                raise ValueError(
+                    f"{self.branch.where}: member '{element.name}' of '{self._class}' is a "
+                    f"{element.typename}, which is not known here"
+                )
+        if lacking := [name for name in self._wanted if name not in members]:
+            raise ValueError(
+                f"{self.branch.where}: class '{self._class}' has no member '{lacking[0]}'; "
+                f"it has {', '.join(members)}"
+            )
+        return members
+
+    def read(self, entry: int) -> tuple[Items, NDArray[np.int64]]:
+        """Return the wanted members of all items (I,) of an entry, and the items of each vector (L,).
+
+        Of collections and strings, which are of any length, the bytes (I, ...) are returned vector by
+        vector behind one another.
+        """
+        data = self.branch.entry(entry)
+        where = f"{self.branch.where}, entry {entry}"
+        position = self._header(data, where)
+        pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in self._wanted}
+        counts = []
+        while position < len(data):
+            count, position = _count(data, position, where)
+            counts.append(count)
+            if not count:
+                continue
+            for name, dtype in self._members.items():
+                if dtype is None:
+                    column, position = _variable(data, position, where)
+                else:
+                    column, position = _fixed(data, position, dtype, count, where)
+                if name in pieces:
+                    pieces[name].append(column)
+        return {
+            name: np.concatenate(found)
+            if found
+            else np.zeros(0, np.uint8 if self._members[name] is None else self._members[name])
+            for name, found in pieces.items()
+        }, np.array(counts, np.int64)
+
+    def read_first(self, entry: int, num_vectors: int) -> Items:
+        """Return the wanted members of the first item of each vector (L,); no vector may be empty.
+
+        For classes all of whose members have one size, so that vectors can be stepped over.
+        """
+        data = self.branch.entry(entry)
+        where = f"{self.branch.where}, entry {entry}"
+        dtypes = list(self._members.values())
+        sizes = [dtype.itemsize for dtype in dtypes if dtype is not None]
+        if len(sizes) < len(dtypes):
+            raise ValueError(f"{self.branch.where}: class '{self._class}' has members of any length")
+        item_bytes = sum(sizes)
+        position = self._header(data, where)
+        starts, counts = [], []
+        for _ in range(num_vectors):
+            count, position = _count(data, position, where)
+            starts.append(position)
+            counts.append(count)
+            position += count * item_bytes
+        if position != len(data):
+            raise ValueError(f"{where}: {len(data)} bytes, but the vectors in them take {position}")
+        if 0 in counts:
+            raise ValueError(f"{where}: vector {counts.index(0)} is empty")
+        start_L, count_L = np.array(starts, np.int64), np.array(counts, np.int64)
+        found: Items = {}
+        before = 0
+        for (name, dtype), size in zip(self._members.items(), sizes, strict=True):
+            if name in self._wanted:
+                at_L = start_L + count_L * before
+                found[name] = data[at_L[:, None] + np.arange(size)].view(dtype)[:, 0]
+                _check_objects(found[name], where)
+            before += size
+        return found
+
+    def _header(self, data: Bytes, where: str) -> int:
+        if not len(data):
+            return 0
+        try:
+            count, version, class_version = struct.unpack_from(">IHH", data.data)
+        except struct.error as error:
+            raise ValueError(f"{where}: {error}") from error
+        if count != BYTE_COUNT | (len(data) - 4):
+            raise ValueError(f"{where}: {len(data)} bytes, but their header says {count & ~BYTE_COUNT} + 4")
+        if not version & MEMBERWISE:
+            raise ValueError(f"{where}: not streamed member by member, as ROOT does unless told otherwise")
+        return 8 if class_version else 12
+
+
+def first_numbers(data: Bytes, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first number of each `vector<int>` (I,), -1 of an empty one.
+
+    `data` are the bytes of such a member from `Vectors.read`, `counts` (L,) the items of each vector.
+    """
+    words = data.view(">i4")
+    if len(words) == 2 * counts.sum() and (words[::2] == 1).all():
+        return words[1::2].astype(np.int64)
+    listed = words.tolist()
+    first: list[int] = []
+    position = 0
+    num = int(counts.sum())
+    while position < len(listed) and len(first) < num:
+        end = position + 1 + listed[position]
+        first.append(listed[position + 1] if position + 1 < min(end, len(listed)) else -1)
+        position = end
+    if len(first) < num or position != len(listed):
+        raise ValueError(f"{num} vectors of numbers do not fill {len(data)} bytes")
+    return np.array(first, np.int64)
+
+
+def _count(data: Bytes, position: int, where: str) -> tuple[int, int]:
+    if position + 4 > len(data):
+        raise ValueError(f"{where}: ends within a vector")
+    return int(struct.unpack_from(">I", data.data, position)[0]), position + 4
+
+
+def _fixed(
+    data: Bytes, position: int, dtype: np.dtype[Any], count: int, where: str
+) -> tuple[NDArray[Any], int]:
+    end = position + count * dtype.itemsize
+    if end > len(data):
+        raise ValueError(f"{where}: ends within a vector of {count} items")
+    column = data[position:end].view(dtype)
+    _check_objects(column, where)
+    return column, end
+
+
+def _variable(data: Bytes, position: int, where: str) -> tuple[Bytes, int]:
+    count, start = _count(data, position, where)
+    end = start + (count & ~BYTE_COUNT)
+    if not count & BYTE_COUNT or end > len(data) or end < start + 2:
+        raise ValueError(f"{where}: the byte count at {position} makes no sense")
+    return data[start + 2 : end], end
+
+
+def _check_objects(values: NDArray[Any], where: str) -> None:
+    """Check what can be checked of objects: byte counts, and that none is longer than usual."""
+    for name in values.dtype.names or ():
+        field = values[name]
+        if name == "count" and (field != BYTE_COUNT | (values.dtype.itemsize - 4)).any():
+            raise ValueError(f"{where}: an object has another length than its class")
+        if name == "bits" and (field & IS_REFERENCED).any():
+            raise ValueError(f"{where}: an object that others refer to; this is not foreseen")
+        _check_objects(field, where)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
