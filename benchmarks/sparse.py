@@ -1,17 +1,20 @@
-"""Time the sparse U-ResNet on spconv and on torch: `python benchmarks/sparse.py --help`.
+"""Time the network of the segment stage on each backend: `python benchmarks/sparse.py --help`.
 
-Repeats of the two alternate, so that a change in the machine's load hits both; medians are compared.
+Inference, and a training step with its optimizer, kernel maps included. Repeats of the backends alternate,
+so that a change in the machine's load hits all; medians are compared. The floor is the time that the
+multiplications of the convolutions take at the rate of torch's own product of two large matrices.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from lartpc import config, sparse
-from lartpc.nets.unet import UResNet
+from lartpc.stages import segment
 
 SIDE = 768
 
@@ -35,77 +38,129 @@ def picture(num_voxels: int, width: float, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.insert(found, 0, 0, axis=1))
 
 
-def timed(work: Callable[[], None]) -> float:
-    start = time.process_time()
+def timed(work: Callable[[], None], clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start
 
 
-def compare(coord: torch.Tensor, cfg: config.UResNet, repeats: int) -> None:
-    feat = torch.rand(len(coord), 2)
+def num_operations(net: segment.Segmenter, coord: torch.Tensor) -> float:
+    """Count the multiplications and additions of the convolutions and linear layers of one pass."""
+    total = 0.0
+
+    def count(layer: torch.nn.Module, inputs: tuple[Any, ...], _: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, torch.nn.Linear):
+            total += 2 * len(inputs[0]) * layer.weight.numel()
+            return
+        _, lattice = inputs
+        if isinstance(layer, sparse.SubmanifoldConv):
+            num_pairs = len(lattice.neighbours(layer.kernel).source_P)
+        else:
+            num_pairs = len(lattice)
+        total += 2 * num_pairs * layer.weight[0].numel()
+
+    kinds = (torch.nn.Linear, sparse.SubmanifoldConv, sparse.Downsample, sparse.Upsample)
+    hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, kinds)]
+    with torch.inference_mode():
+        net.eval()(coord, torch.ones(len(coord)), 1, SIDE)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def gemm_rate(clock: Callable[[], float], size: int = 1024) -> float:
+    """Measure how many operations a second torch's own matrix product makes: the best of several."""
+    matrix = torch.rand(size, size)
+    return 2 * size**3 / min(timed(lambda: matrix @ matrix, clock) for _ in range(20))
+
+
+def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) -> None:
+    clock = time.process_time if args.threads == 1 else time.perf_counter
+    energy = torch.rand(len(coord))
     works: dict[tuple[str, str], Callable[[], None]] = {}
-    for backend in ("spconv", "torch"):
+    for backend in args.backends:
         torch.manual_seed(1)
-        net = UResNet(cfg, num_in=2, backend=backend)
+        net = segment.Segmenter(config.Segment(unet=cfg, backend=backend))
         optimizer = torch.optim.AdamW(net.parameters())
 
-        def forward(net: UResNet = net) -> None:
+        def infer(net: segment.Segmenter = net) -> None:
             net.eval()
             with torch.inference_mode():
-                net(feat, sparse.Lattice(coord, 1, (SIDE,) * 3))
+                net(coord, energy, 1, SIDE)
 
-        def step(net: UResNet = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
+        def train(net: segment.Segmenter = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
             net.train()
             optimizer.zero_grad()
-            net(feat, sparse.Lattice(coord, 1, (SIDE,) * 3))[0].square().mean().backward()
+            logits, proposals, _ = net(coord, energy, 1, SIDE)
+            outputs = (logits, proposals.offset_VD, proposals.class_VK, proposals.end_V, *proposals.masks)
+            sum(output.square().mean() for output in outputs).backward()
             optimizer.step()
 
-        works[backend, "forward"], works[backend, "step"] = forward, step
+        works[backend, "infer"], works[backend, "train"] = infer, train
+    operations = num_operations(net, coord)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
-    for key, work in works.items():
+    for work in works.values():
         work()
-        del times[key][:]
-    for _ in range(repeats):
+    rate = 0.0
+    for _ in range(args.repeats):
+        rate = max(rate, gemm_rate(clock))
         for key, work in works.items():
-            times[key].append(timed(work))
-    for mode in ("forward", "step"):
-        ours, theirs = np.median(times["torch", mode]), np.median(times["spconv", mode])
+            times[key].append(timed(work, clock))
+    first = args.backends[0]
+    for mode, passes in (("infer", 1), ("train", 3)):
+        median = {backend: float(np.median(times[backend, mode])) for backend in args.backends}
+        floor = passes * operations / rate
         print(
-            f"{len(coord):7d} voxels  {mode:8s} spconv {1e3 * theirs:7.1f} ms  torch {1e3 * ours:7.1f} ms  "
-            f"spconv/torch {theirs / ours:.2f}"
+            f"{len(coord):7d} voxels  {mode}  "
+            + "".join(f"{backend} {1e3 * found:7.1f} ms  " for backend, found in median.items())
+            + "".join(f"{other}/{first} {median[other] / median[first]:.2f}  " for other in args.backends[1:])
+            + f"{len(coord) / median[first]:,.0f} voxels/s  "
+            + f"floor {1e3 * floor:.1f} ms ({rate / 1e9:.0f} GFLOP/s), {first}/floor {median[first] / floor:.2f}",
+            flush=True,
         )
 
 
-def maps(coord: torch.Tensor, repeats: int) -> None:
-    def build() -> None:
+def maps(coord: torch.Tensor, args: argparse.Namespace) -> None:
+    def build(form: str) -> None:
         lattice = sparse.Lattice(coord, 1, (SIDE,) * 3)
         for _ in range(5):
-            _ = lattice.neighbours(3).blocks
+            for kernel_map in (lattice.neighbours(3), lattice.coarser.down, lattice.coarser.up):
+                getattr(kernel_map, form)
             lattice = lattice.coarser.lattice
 
-    times = [timed(build) for _ in range(repeats)]
+    forms = ("tiles", "blocks") if "fused" in args.backends else ("blocks",)
+    times: dict[str, list[float]] = {form: [] for form in forms}
+    for _ in range(args.repeats):
+        for form in forms:
+            times[form].append(timed(lambda form=form: build(form), time.process_time))
     lattice = sparse.Lattice(coord, 1, (SIDE,) * 3)
     neighbours = len(lattice.neighbours(3).source_P) / len(lattice)
     print(
-        f"{len(coord):7d} voxels  {neighbours:.1f} of 27 neighbours  "
-        f"maps of 5 levels {1e3 * np.median(times):.1f} ms"
+        f"{len(coord):7d} voxels  {neighbours:.1f} of 27 neighbours  maps of 5 levels: "
+        + "  ".join(f"{form} {1e3 * np.median(found):.1f} ms" for form, found in times.items())
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--voxels", type=int, nargs="+", default=[3_500, 20_000])
-    parser.add_argument("--width", type=float, default=0.2, help="of tracks; 0.2 is as thin as Geant4's")
+    parser.add_argument("--voxels", type=int, nargs="+", default=[5_000, 20_000, 80_000])
+    parser.add_argument(
+        "--width", type=float, default=0.2, help="of tracks; 0.2 is as thin as Geant4's [voxel]"
+    )
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--depth", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="1: CPU time is measured; more: wall time")
+    parser.add_argument(
+        "--backends", nargs="+", default=["fused", "torch", "spconv"], help="the first is the one compared"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     for num_voxels in args.voxels:
         coord = picture(num_voxels, args.width, seed=num_voxels)
-        maps(coord, args.repeats)
-        compare(coord, config.UResNet(filters=args.filters, depth=args.depth), args.repeats)
+        maps(coord, args)
+        compare(coord, config.UResNet(filters=args.filters, depth=args.depth), args)
 
 
 if __name__ == "__main__":

@@ -157,8 +157,8 @@ class SegmentInfer(Section):
 class Segment(Section):
     """Voxel classes and raw point proposals."""
 
-    backend: Literal["auto", "spconv", "torch"] = Field(
-        "auto", description="sparse convolution; auto: torch on CPUs, spconv on GPUs"
+    backend: Literal["auto", "fused", "spconv", "torch"] = Field(
+        "auto", description="sparse convolution; auto: fused on CPUs, spconv on GPUs"
     )
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()

@@ -1,8 +1,8 @@
-"""Sparse convolution: kernel maps of our own, and two backends that do arithmetic on them.
+"""Sparse convolution: kernel maps of our own, and three backends that do arithmetic on them.
 
-The only importer of spconv, and only when that backend is asked for. spconv's own maps are not used
-(on CPUs its int32 hash keys wrap), and its CPU operations run on one thread (its scatter races on
-more). `docs/segmentation.md` compares the backends.
+Ours is compiled when a network first runs. The only importer of spconv, and only when that backend is
+asked for. spconv's own maps are not used (on CPUs its int32 hash keys wrap), and its CPU operations run
+on one thread (its scatter races on more). `docs/segmentation.md` compares the backends.
 """
 
 from lartpc.sparse.convolution import (

@@ -1,8 +1,9 @@
-"""Convolutions over kernel maps, by torch or by spconv, with the same weights.
+"""Convolutions over kernel maps, by our compiled kernel, torch or spconv, with the same weights.
 
 Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lartpc.sparse import build, fused
 from lartpc.sparse.lattice import KernelMap, Lattice
 
-Backend = Literal["auto", "spconv", "torch"]
+Backend = Literal["auto", "fused", "spconv", "torch"]
+Resolved = Literal["fused", "spconv", "torch"]
 
 
 class _TorchConvolution(torch.autograd.Function):
@@ -134,20 +137,26 @@ def _load_spconv() -> tuple[Any, Any]:
 
 
 @cache
-def resolve(backend: Backend, device_type: str = "cpu") -> Literal["spconv", "torch"]:
+def resolve(backend: Backend, device_type: str = "cpu") -> Resolved:
     """Return the backend that a choice means on a kind of device ("cpu", "cuda").
 
-    `auto` is torch on CPUs, where it is the faster one (benchmarks/sparse.py), and spconv on GPUs.
-    Where spconv cannot be used, the answer is torch, with a warning that says why.
+    `auto` is fused on CPUs, where it is the fastest (benchmarks/sparse.py), and spconv on GPUs. Where
+    the backend cannot be used, the answer is torch, with a line that says why.
     """
-    if backend == "torch" or (backend == "auto" and device_type == "cpu"):
+    chosen: Backend = backend
+    if backend == "auto":
+        chosen = "fused" if device_type == "cpu" else "spconv"
+    if chosen == "torch":
         return "torch"
-    fault = self_test("spconv", torch.device(device_type))
+    fault = self_test(chosen, torch.device(device_type))
     if fault is None:
-        return "spconv"
-    warnings.warn(
-        f"sparse convolution falls back from spconv to torch: {fault}", RuntimeWarning, stacklevel=2
-    )
+        return cast(Resolved, chosen)
+    told = f"sparse convolution falls back from {chosen} to torch, which is slower: {fault}"
+    if backend == "auto" and chosen == "fused":
+        # No fault of the user's: many machines have no compiler.
+        logging.getLogger(__name__).warning("%s", told)
+    else:
+        warnings.warn(told, RuntimeWarning, stacklevel=2)
     return "torch"
 
 
@@ -165,9 +174,12 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
 
 
 def _apply(backend: Backend, feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap) -> Tensor:
+    function: Any = _TorchConvolution
+    if backend == "fused" and fused.can_convolve(feat_VC, weight_KCC):
+        function = fused.FusedConvolution
     # spconv refuses maps without pairs, so these go to torch.
-    spconv = backend == "spconv" and len(kernel_map.source_P)
-    function: Any = _SpconvConvolution if spconv else _TorchConvolution
+    elif backend == "spconv" and len(kernel_map.source_P):
+        function = _SpconvConvolution
     return cast(Tensor, function.apply(feat_VC, weight_KCC, kernel_map))
 
 
@@ -190,8 +202,10 @@ def self_test(backend: Backend = "auto", device: torch.device | None = None) -> 
             backend = resolve(backend, device.type)
         if backend == "spconv":
             _load_spconv()
+        if backend == "fused":
+            build.load()
         for kernel_map in (lattice.neighbours(3), lattice.coarser.down, lattice.coarser.up):
-            num_offsets = len(kernel_map.counts)
+            num_offsets = kernel_map.num_offsets
             feat = torch.randn(kernel_map.num_source, 8, generator=random, dtype=dtype).to(device)
             weight = torch.randn(num_offsets, 8, 4, generator=random, dtype=dtype).to(device)
             grad = torch.randn(kernel_map.num_target, 4, generator=random, dtype=dtype).to(device)

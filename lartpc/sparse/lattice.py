@@ -4,16 +4,18 @@ Maps are found by searching sorted 64-bit keys. Tensor suffixes: V voxels (rows 
 D dimensions, P pairs, K kernel offsets.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lartpc.sparse import fused
 
 MAX_RADIUS = 2
 """Largest radius of a kernel; empty cells of this width guard each axis, so no neighbour wraps around."""
@@ -22,34 +24,78 @@ ROWS_PER_BLOCK = 16_384
 """Output rows computed at a time: the products before their sum then stay in the cache."""
 
 
+class Pairs(NamedTuple):
+    """Input and output row of each pair, sorted by offset, and the number of pairs of each offset."""
+
+    source_P: Tensor
+    target_P: Tensor
+    counts: list[int]
+
+
 class KernelMap:
     """Which input row contributes to which output row through which kernel offset.
 
-    Pairs are sorted by offset: offset `k` owns the next `counts[k]` rows of `source_P` (input) and
-    `target_P` (output). `symmetric`: offsets `k` and `K - 1 - k` hold the same pairs, swapped.
+    Found when first asked for, in the form in which a backend wants it. Pairs are sorted by offset:
+    offset `k` owns the next `counts[k]` rows of `source_P` (input) and `target_P` (output). Through one
+    offset, an output row has at most one input row. `symmetric`: offsets `k` and `K - 1 - k` hold the
+    same pairs, swapped.
     """
 
     def __init__(
         self,
-        source_P: Tensor,
-        target_P: Tensor,
-        counts: Sequence[int],
+        num_offsets: int,
         num_source: int,
         num_target: int,
+        find_pairs: Callable[[], Pairs],
+        find_tiles: Callable[[], fused.Tiles],
+        find_transposed_tiles: Callable[[], fused.Tiles] | None = None,
         *,
         symmetric: bool = False,
     ) -> None:
-        self.source_P = source_P
-        self.target_P = target_P
-        self.counts = list(counts)
+        self.num_offsets = num_offsets
         self.num_source = num_source
         self.num_target = num_target
         self.symmetric = symmetric
+        self._find_pairs = find_pairs
+        self._find_tiles = find_tiles
+        self._find_transposed_tiles = find_transposed_tiles
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        return self._find_pairs()
+
+    @property
+    def source_P(self) -> Tensor:
+        """Input row of each pair."""
+        return self._pairs.source_P
+
+    @property
+    def target_P(self) -> Tensor:
+        """Output row of each pair."""
+        return self._pairs.target_P
+
+    @property
+    def counts(self) -> list[int]:
+        """Number of pairs of each offset."""
+        return self._pairs.counts
 
     @cached_property
     def transposed(self) -> "KernelMap":
         """The map with input and output exchanged."""
-        return KernelMap(self.target_P, self.source_P, self.counts, self.num_target, self.num_source)
+
+        def find() -> Pairs:
+            return Pairs(self.target_P, self.source_P, self.counts)
+
+        find_tiles = self._find_transposed_tiles
+        assert find_tiles is not None, "a symmetric map is turned round by reversing its offsets"
+        return KernelMap(
+            *(self.num_offsets, self.num_target, self.num_source, find), find_tiles, self._find_tiles
+        )
+
+    @cached_property
+    def tiles(self) -> fused.Tiles:
+        """The map as the compiled kernel wants it."""
+        return self._find_tiles()
 
     @cached_property
     def pairs(self) -> list[tuple[int, Tensor, Tensor]]:
@@ -62,10 +108,10 @@ class KernelMap:
     @cached_property
     def blocks(self) -> list["Block"]:
         """The pairs in blocks of at most `ROWS_PER_BLOCK` output rows."""
-        num_offsets = len(self.counts)
+        num_offsets = self.num_offsets
         identity = num_offsets // 2 if self.symmetric else None
         bounds = [*range(0, self.num_target, ROWS_PER_BLOCK), self.num_target]
-        rows = [slice(first, last) for first, last in pairwise(bounds)]
+        rows = [slice(first, last) for first, last in itertools.pairwise(bounds)]
         if len(rows) <= 1:
             return [Block.build(self.source_P, self.target_P, self.counts, row, identity) for row in rows]
         offset_P = torch.repeat_interleave(torch.tensor(self.counts, device=self.source_P.device))
@@ -211,38 +257,11 @@ class Lattice:
     def _find_neighbours(self, kernel: int) -> KernelMap:
         radius = kernel // 2
         assert kernel == 2 * radius + 1 and radius <= MAX_RADIUS
-        num_voxels = len(self)
-        keys_V = self._keys_V
-        rows_V = torch.arange(num_voxels, device=keys_V.device)
-        guarded = functional.pad(keys_V, (0, 1), value=torch.iinfo(torch.int64).max)
-        strides = _strides(self.shape)
-        num_offsets = kernel**self.dimension
-        centre = num_offsets // 2
-        empty = rows_V[:0]
-        pairs = [(empty, empty)] * num_offsets
-        # The map is symmetric, so half of it is enough. Voxels along the last axis have consecutive
-        # keys: one search finds the first of a run of `kernel` neighbours, the rest follow it.
-        for lead in range(centre // kernel, kernel ** (self.dimension - 1)):
-            steps = [lead // kernel**axis % kernel - radius for axis in reversed(range(self.dimension - 1))]
-            shift = sum(step * stride for step, stride in zip(steps, strides, strict=False))
-            own_line = shift == 0
-            first = 1 if own_line else -radius
-            place_V = rows_V + 1 if own_line else torch.searchsorted(keys_V, keys_V + (shift - radius))
-            for last in range(first, radius + 1):
-                found_V = guarded[place_V] == keys_V + (shift + last)
-                target = found_V.nonzero()[:, 0]
-                source = place_V[target]
-                offset = lead * kernel + last + radius
-                pairs[offset] = (source, target)
-                pairs[num_offsets - 1 - offset] = (target, source)
-                place_V = place_V + found_V
-        if self._rows_V is not None:
-            pairs = [(self._rows_V[source], self._rows_V[target]) for source, target in pairs]
-        pairs[centre] = (rows_V, rows_V)
-        source_P = torch.cat([source for source, _ in pairs])
-        target_P = torch.cat([target for _, target in pairs])
-        counts = [len(source) for source, _ in pairs]
-        return KernelMap(source_P, target_P, counts, num_voxels, num_voxels, symmetric=True)
+        find_pairs = partial(_find_neighbours, self._keys_V, self._rows_V, self.shape, radius)
+        shifts = [shift - radius for shift in _line_shifts(self.shape, radius)]
+        find_tiles = partial(fused.find_neighbours, self._keys_V, self._rows_V, shifts, kernel)
+        num_voxels, num_offsets = len(self), kernel**self.dimension
+        return KernelMap(num_offsets, num_voxels, num_voxels, find_pairs, find_tiles, symmetric=True)
 
     @cached_property
     def coarser(self) -> Coarsening:
@@ -257,11 +276,23 @@ class Lattice:
         coord = coord_VD1.new_empty((len(keys), coord_VD1.shape[1]))
         coord[parent_V] = coord_VD1
         coarse._set(coord, self.batch_size, shape, keys, None)
-        order_V = torch.sort(offset_V, stable=True).indices
-        counts = torch.bincount(offset_V, minlength=2**self.dimension).tolist()
-        return Coarsening(
-            coarse, parent_V, KernelMap(order_V, parent_V[order_V], counts, num_voxels, len(keys))
+        num_offsets = 2**self.dimension
+        rows_V = torch.arange(num_voxels, device=keys.device)
+
+        def find_pairs() -> Pairs:
+            order_V = torch.sort(offset_V, stable=True).indices
+            counts = torch.bincount(offset_V, minlength=num_offsets).tolist()
+            return Pairs(order_V, parent_V[order_V], counts)
+
+        def find_tiles(source_P: Tensor, target_P: Tensor, num_target: int) -> fused.Tiles:
+            return fused.arrange(source_P, target_P, offset_V, num_offsets, num_target)
+
+        down = KernelMap(
+            *(num_offsets, num_voxels, len(keys), find_pairs),
+            partial(find_tiles, rows_V, parent_V, len(keys)),
+            partial(find_tiles, parent_V, rows_V, num_voxels),
         )
+        return Coarsening(coarse, parent_V, down)
 
 
 def _check_form(coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
@@ -300,3 +331,39 @@ def _keys(coord_VD1: Tensor, shape: tuple[int, ...]) -> Tensor:
     for axis, stride in enumerate(strides):
         keys_V = keys_V + (coord_VD1[:, 1 + axis] + MAX_RADIUS) * stride
     return keys_V
+
+
+def _line_shifts(shape: tuple[int, ...], radius: int) -> list[int]:
+    """Return the steps in the key to the lines, along the last axis, of a kernel's offsets; row-major."""
+    steps = itertools.product(range(-radius, radius + 1), repeat=len(shape) - 1)
+    return [sum(n * stride for n, stride in zip(step, _strides(shape), strict=False)) for step in steps]
+
+
+def _find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shape: tuple[int, ...], radius: int) -> Pairs:
+    kernel = 2 * radius + 1
+    num_voxels, num_offsets = len(keys_V), kernel ** len(shape)
+    place0_V = torch.arange(num_voxels, device=keys_V.device)
+    guarded = functional.pad(keys_V, (0, 1), value=torch.iinfo(torch.int64).max)
+    empty = place0_V[:0]
+    pairs = [(empty, empty)] * num_offsets
+    # The map is symmetric, so half of it is enough. Voxels along the last axis have consecutive
+    # keys: one search finds the first of a run of `kernel` neighbours, the rest follow it.
+    for line, shift in enumerate(_line_shifts(shape, radius)):
+        if shift < 0:
+            continue
+        first = 1 if shift == 0 else -radius
+        place_V = place0_V + 1 if shift == 0 else torch.searchsorted(keys_V, keys_V + (shift - radius))
+        for step in range(first, radius + 1):
+            found_V = guarded[place_V] == keys_V + (shift + step)
+            target = found_V.nonzero()[:, 0]
+            source = place_V[target]
+            offset = line * kernel + step + radius
+            pairs[offset] = (source, target)
+            pairs[num_offsets - 1 - offset] = (target, source)
+            place_V = place_V + found_V
+    if rows_V is not None:
+        pairs = [(rows_V[source], rows_V[target]) for source, target in pairs]
+    pairs[num_offsets // 2] = (place0_V, place0_V)
+    source_P = torch.cat([source for source, _ in pairs])
+    target_P = torch.cat([target for _, target in pairs])
+    return Pairs(source_P, target_P, [len(source) for source, _ in pairs])

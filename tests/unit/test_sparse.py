@@ -1,13 +1,19 @@
 """Kernel maps against brute force, and the backends against each other."""
 
 import itertools
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from lartpc import sparse
-from lartpc.sparse import Lattice
+from lartpc.sparse import Lattice, build, fused
 
 
 def brute_force(coord: np.ndarray, kernel: int) -> set[tuple[int, int, int]]:
@@ -30,6 +36,15 @@ def as_set(kernel_map: sparse.KernelMap) -> set[tuple[int, int, int]]:
     ]
     assert len(rows) == len(set(rows))
     return set(rows)
+
+
+def need(backend: sparse.Backend) -> None:
+    """Skip where the compiled kernel cannot be had: no compiler is no fault."""
+    if backend == "fused":
+        try:
+            build.load()
+        except RuntimeError as error:
+            pytest.skip(f"the compiled kernel cannot be built: {error}")
 
 
 def random_coord(
@@ -105,9 +120,10 @@ def test_wrong_dtype_and_rows_are_refused() -> None:
         sparse.SubmanifoldConv(1, 1, 3)(torch.zeros(2, 1), Lattice(coord, 1, (8, 8, 8)))
 
 
-@pytest.mark.parametrize("backend", ["torch", "spconv"])
+@pytest.mark.parametrize("backend", ["torch", "spconv", "fused"])
 @pytest.mark.parametrize("num_voxels", [0, 1])
 def test_no_voxel_and_one_voxel_pass_forward_and_back(backend: sparse.Backend, num_voxels: int) -> None:
+    need(backend)
     lattice = Lattice(torch.full((num_voxels, 4), 3), 4, (8, 8, 8))
     layers = torch.nn.ModuleList(
         [sparse.SubmanifoldConv(2, 4, 3, backend=backend), sparse.Downsample(4, 3, backend=backend)]
@@ -145,36 +161,98 @@ def test_convolution_is_a_cross_correlation() -> None:
     assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize("dimension", [2, 3])
-def test_backends_agree_on_many_voxels(num_threads: int, dimension: int) -> None:
-    rng = np.random.default_rng(5)
-    side = {2: 160, 3: 36}[dimension]
-    coord = torch.from_numpy(random_coord(rng, 20_000, 2, side, dimension))
-    lattice = Lattice(coord, 2, (side,) * dimension)
-    coarse = lattice.coarser.lattice
+@contextmanager
+def threads(num_threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        found = {}
-        for backend in ("torch", "spconv"):
-            torch.manual_seed(1)
-            conv, down, up, last = (
-                sparse.SubmanifoldConv(3, 4, 3, dimension, backend).double(),
-                sparse.Downsample(4, 5, dimension, backend).double(),
-                sparse.Upsample(5, 4, dimension, backend).double(),
-                sparse.SubmanifoldConv(5, 5, 3, dimension, backend).double(),
-            )
-            feat = torch.randn(len(lattice), 3, dtype=torch.float64, requires_grad=True)
-            grad = torch.randn(len(lattice), 4, dtype=torch.float64)
-            out = up(last(down(conv(feat, lattice), lattice), coarse), lattice)
-            weights = [layer.weight for layer in (conv, down, up, last)]
-            found[backend] = [out, *torch.autograd.grad(out, [feat, *weights], grad)]
-            assert torch.get_num_threads() == num_threads
+        yield
+        assert torch.get_num_threads() == num_threads
     finally:
         torch.set_num_threads(before)
-    for ours, theirs in zip(found["torch"], found["spconv"], strict=True):
+
+
+def results(
+    backend: sparse.Backend, coord: torch.Tensor, side: int, widths: tuple[int, int, int], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    """Output and all gradients of one layer of each kind."""
+    first, fine, coarse = widths
+    dimension = coord.shape[1] - 1
+    lattice = Lattice(coord, 2, (side,) * dimension)
+    torch.manual_seed(1)
+    layers = (
+        sparse.SubmanifoldConv(first, fine, 3, dimension, backend).to(dtype),
+        sparse.Downsample(fine, coarse, dimension, backend).to(dtype),
+        sparse.SubmanifoldConv(coarse, coarse, 3, dimension, backend).to(dtype),
+        sparse.Upsample(coarse, fine, dimension, backend).to(dtype),
+    )
+    conv, down, middle, up = layers
+    feat = torch.randn(len(lattice), first, dtype=dtype, requires_grad=True)
+    grad = torch.randn(len(lattice), fine, dtype=dtype)
+    out = up(middle(down(conv(feat, lattice), lattice), lattice.coarser.lattice), lattice)
+    return [out.detach(), *torch.autograd.grad(out, [feat, *(layer.weight for layer in layers)], grad)]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize("backend", ["spconv", "fused"])
+def test_backends_agree_on_many_voxels(backend: sparse.Backend, num_threads: int, dimension: int) -> None:
+    need(backend)
+    side = {2: 160, 3: 36}[dimension]
+    coord = torch.from_numpy(random_coord(np.random.default_rng(5), 20_000, 2, side, dimension))
+    with threads(num_threads):
+        found = results(backend, coord, side, (3, 4, 5), torch.float64)
+        wanted = results("torch", coord, side, (3, 4, 5), torch.float64)
+    for ours, theirs in zip(found, wanted, strict=True):
         assert (ours - theirs).abs().max() <= 1e-12 * theirs.abs().max()
+
+
+@pytest.mark.parametrize(
+    "widths", [(1, 8, 16), (2, 16, 32), (5, 48, 7), (16, 80, 96), (33, 17, 40), (64, 24, 1)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_kernel_takes_any_number_of_channels(
+    widths: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    need("fused")
+    coord = torch.from_numpy(random_coord(np.random.default_rng(6), 1500, 2, 14, 3))
+    found = results("fused", coord, 14, widths, dtype)
+    wanted = results("torch", coord, 14, widths, torch.float64)
+    # Weights and features are drawn in their own precision: compare with what torch makes of it.
+    if dtype == torch.float32:
+        wanted = results("torch", coord, 14, widths, dtype)
+    for ours, theirs in zip(found, wanted, strict=True):
+        tolerance = 1e-12 if dtype == torch.float64 else 2e-5
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
+def test_compiled_kernel_gives_the_same_bits_again_and_on_any_number_of_threads() -> None:
+    need("fused")
+    coord = torch.from_numpy(random_coord(np.random.default_rng(7), 20_000, 2, 36, 3))
+    found = []
+    for num_threads in (1, 2, 3, 2, 1):
+        with threads(num_threads):
+            found.append(results("fused", coord, 36, (2, 16, 20), torch.float32))
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("dimension", "kernel"), [(2, 5), (3, 3), (3, 5)])
+def test_tiles_hold_the_pairs_of_the_map(dimension: int, kernel: int, ordered: bool) -> None:
+    need("fused")
+    coord = random_coord(np.random.default_rng(8), 1300, 3, {2: 40, 3: 14}[dimension], dimension)
+    coord = coord[np.lexsort(coord.T[::-1])] if ordered else coord
+    lattice = Lattice(torch.from_numpy(coord), 3, (40,) * dimension)
+    maps = (lattice.neighbours(kernel), lattice.coarser.down, lattice.coarser.up)
+    for kernel_map in maps:
+        pairs, starts, rows, _ = kernel_map.tiles
+        rows = torch.arange(kernel_map.num_target) if rows is None else rows
+        found = set()
+        for tile, bounds in enumerate(starts.tolist()):
+            own = set(rows[tile * fused.ROWS_PER_TILE : (tile + 1) * fused.ROWS_PER_TILE].tolist())
+            for k, (begin, end) in enumerate(itertools.pairwise(bounds)):
+                found |= {(k, int(s), int(t)) for s, t in pairs[begin:end] if int(t) in own}
+        assert found == as_set(kernel_map)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
@@ -186,18 +264,96 @@ def test_gradients_are_those_of_finite_differences() -> None:
         assert torch.autograd.gradcheck(lambda x, w, m=kernel_map: sparse.convolve(x, w, m), (feat, weight))
 
 
-def test_self_test_passes_in_inference_mode_too() -> None:
-    assert sparse.self_test("torch") is None
+@pytest.mark.parametrize("backend", ["torch", "spconv", "fused"])
+def test_self_test_passes_in_inference_mode_too(backend: sparse.Backend) -> None:
+    need(backend)
     with torch.inference_mode():
-        assert sparse.self_test("spconv") is None
+        assert sparse.self_test(backend) is None
+
+
+@pytest.mark.parametrize("name", ["_convolve", "_convolve_weight", "_turn"])
+def test_self_test_sees_a_kernel_that_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("fused")
+    right = getattr(fused, name)
+    monkeypatch.setattr(fused, name, lambda *args, **kwargs: right(*args, **kwargs) * (1 + 1e-9))
+    assert "is wrong by" in (sparse.self_test("fused") or "")
 
 
 def test_spconv_that_fails_falls_back_to_torch_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lartpc.sparse.convolution.self_test", lambda *_: "output is wrong")
     sparse.resolve.cache_clear()
-    with pytest.warns(RuntimeWarning, match="falls back from spconv to torch: output is wrong"):
+    with pytest.warns(RuntimeWarning, match="falls back from spconv to torch.*: output is wrong"):
         assert sparse.resolve("spconv") == "torch"
     sparse.resolve.cache_clear()
+
+
+def test_half_precision_goes_to_torch() -> None:
+    need("fused")
+    lattice = Lattice(torch.tensor([[0, 1, 1, 1], [0, 1, 1, 2]]), 1, (4, 4, 4))
+    conv = sparse.SubmanifoldConv(2, 2, 3, backend="fused").bfloat16()
+    assert conv(torch.ones(2, 2, dtype=torch.bfloat16), lattice).dtype == torch.bfloat16
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Use a cache without a build, and forget what this process has loaded."""
+    need("fused")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build.load.cache_clear()
+    sparse.resolve.cache_clear()
+    yield tmp_path / "lartpc"
+    build.load.cache_clear()
+    sparse.resolve.cache_clear()
+
+
+def test_without_a_compiler_torch_takes_over_and_one_line_says_why(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(fresh_cache))
+    assert sparse.resolve("auto") == sparse.resolve("auto") == "torch"
+    (record,) = caplog.records
+    assert "no C++ compiler" in record.getMessage()
+    with pytest.warns(RuntimeWarning, match=r"from fused to torch.*no C\+\+ compiler"):
+        assert sparse.resolve("fused") == "torch"
+
+
+def test_a_compiler_that_fails_is_quoted(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(RuntimeError, match=r"false cannot compile fused\.cpp: exit status 1"):
+        build.load()
+    assert not list(fresh_cache.glob("*.so"))
+
+
+def test_processes_that_start_at_once_share_one_build(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The compiler leaves a line in a file each time it is called.
+    calls, wrapper = fresh_cache.parent / "calls", fresh_cache.parent / "compiler"
+    compiler = shlex.join(build._compiler())
+    wrapper.write_text(f'#!/bin/sh\necho called >> {calls}\nexec {compiler} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CXX", str(wrapper))
+    code = "from lartpc.sparse import build; print(build.load().vector_bytes())"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    said = [process.communicate()[0].strip() for process in started]
+    assert len(set(said)) == 1 and int(said[0]) in (16, 32, 64)
+    assert calls.read_text().split() == ["called"]
+    assert [path.suffix for path in sorted(fresh_cache.iterdir())] == [".lock", ".so"]
+
+
+def test_a_damaged_build_is_made_again(fresh_cache: Path) -> None:
+    fresh_cache.mkdir()
+    build.library_path().write_bytes(b"no library")
+    assert build.load().vector_bytes() in (16, 32, 64)
+
+
+def test_importing_compiles_nothing(fresh_cache: Path) -> None:
+    code = "import lartpc.cli, lartpc.stages.segment"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not fresh_cache.exists()
 
 
 def test_batch_norm_of_one_row_uses_running_statistics_and_keeps_them() -> None:

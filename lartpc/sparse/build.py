@@ -1,0 +1,137 @@
+"""Compile `fused.cpp` for this machine, once, into the user's cache.
+
+The file's name in the cache says what it was made from and for: source, compiler options, processor and C
+library. A home folder shared by different machines so holds one build for each kind.
+"""
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("fused.cpp")
+COMPILERS = ("g++", "c++", "clang++")
+OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden")
+LONGEST_BUILD_S = 120.0
+"""The compiler takes seconds; another process that has not finished by then is not waited for."""
+
+
+def library_path() -> Path:
+    """Return where the library for this machine is, or will be: below $XDG_CACHE_HOME or ~/.cache."""
+    made_for = (SOURCE.read_text(), *OPTIONS, _processor(), *platform.libc_ver())
+    digest = hashlib.sha256("\0".join(made_for).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lartpc"
+    return folder / f"convolution-{digest}.so"
+
+
+@cache
+def load() -> ctypes.CDLL:
+    """Load the library, after building it where it is not there yet.
+
+    Any number of processes may do so at once: one builds, the others wait for it.
+
+    Raises
+    ------
+    RuntimeError
+        There is no compiler, or it fails, or its product cannot be loaded.
+    """
+    path = library_path()
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)  # damaged: build it again
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            if not path.exists():
+                fresh = Path(folder) / path.name
+                _compile(fresh)
+                fresh.replace(path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise RuntimeError(f"cannot build {path}: {error}") from error
+    # A cache that cannot be written: build for this process alone.
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = Path(folder) / path.name
+            _compile(fresh)
+            return ctypes.CDLL(str(fresh))
+    except OSError as error:
+        raise RuntimeError(f"cannot build {path.name}: {error}") from error
+
+
+def _processor() -> str:
+    """Describe what `-march=native` depends on: the model of the processor and its instructions."""
+    wanted = (
+        "vendor_id",
+        "cpu family",
+        "model",
+        "model name",
+        "flags",
+        "cpu implementer",
+        "cpu part",
+        "features",
+    )
+    found: dict[str, str] = {}
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                name = name.strip().lower()
+                if name in wanted:
+                    found.setdefault(name, " ".join(sorted(value.split())))
+    except OSError:
+        found["processor"] = platform.processor()
+    return platform.machine() + repr(sorted(found.items()))
+
+
+def _compiler() -> list[str]:
+    """Return the C++ compiler's command: $CXX, or the first known one on the PATH."""
+    if chosen := os.environ.get("CXX"):
+        return shlex.split(chosen)
+    for name in COMPILERS:
+        if found := shutil.which(name):
+            return [found]
+    raise RuntimeError(f"no C++ compiler ({', '.join(COMPILERS)}) is installed and CXX is not set")
+
+
+def _compile(path: Path) -> None:
+    command = [*_compiler(), *OPTIONS, str(SOURCE), "-o", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_BUILD_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeError(f"{shlex.join(command)}: {error}") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        said = next((line for line in lines if "error" in line), lines[-1])
+        raise RuntimeError(f"{command[0]} cannot compile {SOURCE.name}: {said}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a file. Without one (some file systems have none) nothing breaks: all build."""
+    with path.open("w") as file:
+        last = time.monotonic() + LONGEST_BUILD_S
+        while time.monotonic() < last:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.1)
+            except OSError:
+                break
+            else:
+                break
+        yield
