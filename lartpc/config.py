@@ -114,7 +114,20 @@ class Training(Section):
     clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient")
     validate_every: int = Field(100, ge=1, description="steps between validations and checkpoints")
     num_validation_events: int = Field(32, ge=0, description="events of the validation split used each time")
+    max_voxels: int | None = Field(
+        None, ge=1, description="events with more voxels are not trained on; null: all are [voxel]"
+    )
+    num_workers: int = Field(1, ge=0, le=64, description="processes of each rank that read ahead; 0: none")
     augment: bool = Field(True, description="flip and rotate the events by 90° at random")
+    shift: int = Field(
+        0, ge=0, description="longest random shift along each axis, the event staying in its box [voxel]"
+    )
+    charge_scale: float = Field(
+        0.0, ge=0, le=1, description="relative spread of a random factor on the energies of an event"
+    )
+    charge_jitter: float = Field(
+        0.0, ge=0, le=1, description="relative spread of a random factor on the energy of each voxel"
+    )
     seed: int = Field(1, ge=0, description="seed of weights, order and augmentation")
     backend: Literal["mpi", "gloo", "nccl", "auto"] = Field(
         "auto", description="gradient reduction; auto: nccl on GPUs, mpi on CPUs"

@@ -9,7 +9,8 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,8 @@ from lartpc.stages import writer_of
 
 CHUNK_ROWS = 16_384
 FLUSH_ROWS = 262_144
+CACHE_BYTES = 2**20
+"""Unpacked chunks that an open dataset keeps."""
 QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
 
 
@@ -189,20 +192,26 @@ class EventWriter:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One file under the overlay."""
+    """One file under the overlay, and its datasets once they were read from.
+
+    A dataset that stays open keeps its last chunks unpacked, and costs no search by name.
+    """
 
     path: Path
     file: h5py.File
+    opened: dict[str, tuple[h5py.Dataset, dict[str, h5py.Dataset]]] = field(default_factory=dict)
 
     def block(self, product: str, start: int, stop: int) -> list[Columns]:
         """Read the rows of the events `start:stop` at once and cut them into events."""
-        group = self.file[product]
-        offsets: NDArray[np.int64] = group["offsets"][start : stop + 1]
-        cuts = offsets[1:-1] - offsets[0]
-        pieces = {
-            name: np.split(group[name][offsets[0] : offsets[-1]], cuts) for name in PRODUCTS[product].columns
-        }
-        return [{name: pieces[name][i] for name in pieces} for i in range(stop - start)]
+        if product not in self.opened:
+            group = self.file[product]
+            columns = {name: group[name] for name in PRODUCTS[product].columns}
+            self.opened[product] = group["offsets"], columns
+        offset, columns = self.opened[product]
+        offsets: NDArray[np.int64] = offset[start : stop + 1]
+        bounds = (offsets - offsets[0]).tolist()
+        pieces = {name: column[offsets[0] : offsets[-1]] for name, column in columns.items()}
+        return [{name: rows[first:last] for name, rows in pieces.items()} for first, last in pairwise(bounds)]
 
 
 class Events(Sequence[Event]):
@@ -331,7 +340,7 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
     except OSError as error:
         raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
     version = str(file.attrs.get("schema_version", ""))

@@ -1,120 +1,203 @@
-"""The events a training reads: shuffled, read in blocks and dealt to the ranks."""
+"""The events a training reads: in blocks, ahead of time, and made ready for the network.
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+A batch is a function of seed and step alone, whatever the number of processes that read.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc import config, dist
+from lartpc import config
 from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
+from lartpc.run.ahead import ahead
+from lartpc.run.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage
 from lartpc.store import Events, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
-BLOCK = 16
-"""Events read at once."""
+if TYPE_CHECKING:
+    # A process that reads ahead needs no torch.
+    from lartpc.dist import Ranks
 
-WINDOW = 16
-"""Blocks whose events are shuffled among each other and kept in memory."""
+T = TypeVar("T")
+
+OPEN_SHARDS = WINDOW
+"""Shards whose files one process keeps open."""
 
 
 class Sample:
     """The usable events of some shards: not quarantined, not empty, with the truth that the stage needs.
 
-    They are read in blocks of neighbours, since a compressed file gives a block almost as fast as one
-    event. An epoch shuffles the blocks, and the events among those of `WINDOW` blocks; that many blocks
-    are kept in memory.
+    Parameters
+    ----------
+    files
+        Event files of any number of shards, in any order; files of one shard are overlaid.
+    ranks
+        Ranks that look through the files together, each through its part; None looks alone.
+    max_voxels
+        Events with more voxels are left out; `num_large` counts them. None takes all.
     """
 
-    def __init__(self, stage: Stage, files: Sequence[Path], section: Any) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        files: Sequence[Path],
+        section: Any,
+        *,
+        ranks: "Ranks | None" = None,
+        max_voxels: int | None = None,
+    ) -> None:
         self._stage = stage
         self._on_truth = getattr(section, "upstream", "predicted") == "truth"
         derived = [name for name in stage.reads if name != "voxel"] if self._on_truth else []
-        needed = [name for name in stage.reads if name not in derived]
-        needed += dict.fromkeys((*stage.learns, *truth_for(derived)))
-        self._products = [*needed, *(name for name in TRUTH if name not in needed)]
-        self._shards = list(_overlay(files))
-        blocks: list[tuple[int, int, int]] = []
-        index: list[NDArray[np.int64]] = []
-        sizes: list[NDArray[np.int64]] = []
-        for number, shard in enumerate(self._shards):
-            shard.require(needed)
-            usable = (shard.num_voxels() > 0) & ~np.isin(shard.entries, list(shard.quarantined()))
-            for start in range(0, len(shard), BLOCK):
-                rows = np.flatnonzero(usable[start : start + BLOCK])
-                index.append(np.column_stack([np.full(len(rows), len(blocks)), rows]))
-                sizes.append(shard.num_voxels()[start + rows])
-                blocks.append((number, start, min(start + BLOCK, len(shard))))
-        self._blocks = blocks
-        self._index = np.concatenate([np.empty((0, 2), np.int64), *index])
-        self._sizes = np.concatenate([np.empty(0, np.int64), *sizes])
-        self._block = lru_cache(maxsize=2 * WINDOW)(self._read)
-        self._order = lru_cache(maxsize=2)(self._shuffle)
+        self._needed = [name for name in stage.reads if name not in derived]
+        self._needed += dict.fromkeys((*stage.learns, *truth_for(derived)))
+        shards: dict[str, list[Path]] = {}
+        for path, uid in zip(files, _together(_file_uid, files, ranks), strict=True):
+            shards.setdefault(uid, []).append(path)
+        self._shards = list(shards.values())
+        self.order = Order(_together(self._usable, self._shards, ranks), max_voxels)
+        self._set_up()
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.order)
 
-    def event(self, number: int) -> Event:
-        """Read one event with what the stage reads and the truth."""
-        block, row = self._index[number].tolist()
-        event: Event = self._block(block)[row]
+    @property
+    def num_large(self) -> int:
+        """Number of events left out because they have more than `max_voxels`."""
+        return self.order.num_large
+
+    def batch(self, step: int, settings: config.Training, ranks: "Ranks") -> list[Event]:
+        """Read this rank's share of the batch of one step, largest first."""
+        return _in_order([self.part(step, settings, (ranks.rank, ranks.size), (0, 1))])
+
+    def batches(
+        self, steps: range, settings: config.Training, ranks: "Ranks"
+    ) -> AbstractContextManager[Iterator[list[Event]]]:
+        """Yield this rank's share of the batches of some steps, read ahead by `num_workers` processes.
+
+        The batches are those of `batch`, bit for bit. Use as a context manager, which ends the processes.
+        """
+        rank = (ranks.rank, ranks.size)
+        num_workers = settings.num_workers
+        return ahead(partial(_part, self, settings, rank, num_workers), _in_order, steps, num_workers)
+
+    def share(self, limit: int, ranks: "Ranks") -> Iterator[Event]:
+        """Read this rank's share of the first `limit` events, neighbours together."""
+        for number in np.array_split(np.arange(min(limit, len(self))), ranks.size)[ranks.rank].tolist():
+            block, row = self.order.place(number)
+            yield self._ready(self._unit(BLOCK, block, 0)[row])
+
+    def part(
+        self, step: int, settings: config.Training, rank: tuple[int, int], worker: tuple[int, int]
+    ) -> list[tuple[int, Event]]:
+        """Read what one of a rank's processes reads of a batch: events and their place among the batch's.
+
+        `rank` and `worker` are a number and how many there are. The units of a window are theirs alone:
+        no two processes unpack the same rows, but for the few events that are not at home.
+        """
+        batch = self.order.batch(step, settings.batch_size, settings.seed, rank[1])
+        mine = (batch.rank_B == rank[0]) & (batch.unit_B % worker[1] == worker[0])
+        length = unit_length(rank[1])
+        events: list[tuple[int, Event]] = []
+        for place, drawn in enumerate(np.argsort(-batch.size_B, kind="stable").tolist()):
+            if not mine[drawn]:
+                continue
+            block, row = int(batch.block_B[drawn]), int(batch.row_B[drawn])
+            if batch.is_home_B[drawn]:
+                event = self._unit(length, block, row // length)[row % length]
+            else:
+                event = self._read(block, row, row + 1)[0]
+            rng = np.random.default_rng((settings.seed, step, drawn))
+            events.append((place, augment(self._ready(event), rng, settings)))
+        return events
+
+    def _ready(self, event: Event) -> Event:
         if not self._on_truth:
             return event
         return upstream_from_truth(event, [name for name in self._stage.reads if name != "voxel"])
 
-    def batch(self, step: int, settings: config.Training, ranks: dist.Ranks) -> list[Event]:
-        """Read this rank's share of the batch of one step, a function of seed and step alone.
+    def _neighbours(self, length: int, block: int, part: int) -> list[Event]:
+        return self._read(block, part * length, (part + 1) * length)
 
-        Epochs are permutations without repeats, joined end to end. The events of a batch are dealt to
-        the ranks largest first, each to the rank with the fewest voxels, so that none waits long.
-        """
-        positions = range(step * settings.batch_size, (step + 1) * settings.batch_size)
-        numbers = [
-            int(self._order(settings.seed, epoch)[place])
-            for epoch, place in (divmod(position, len(self)) for position in positions)
-        ]
-        mine: list[int] = []
-        load = np.zeros(ranks.size)
-        for place in np.argsort(-self._sizes[numbers], kind="stable"):
-            rank = int(np.argmin(load))
-            load[rank] += self._sizes[numbers[place]]
-            if rank == ranks.rank:
-                mine.append(int(place))
-        events = [self.event(numbers[place]) for place in mine]
-        if settings.augment:
-            events = [
-                augment(event, np.random.default_rng((settings.seed, step, place)))
-                for event, place in zip(events, mine, strict=True)
-            ]
-        return events
+    def _read(self, block: int, first: int, last: int) -> list[Event]:
+        """Read rows of a block."""
+        shard, start = int(self.order.shard_of[block]), self.order.start(block)
+        try:
+            events = self._events(shard)
+            products = [name for name in events.products if name in self._needed or name in TRUTH]
+            return events.block(start + first, min(start + last, len(events)), products)
+        except OSError as error:
+            raise ValueError(
+                f"{', '.join(map(str, self._shards[shard]))}: events {start + first} to {start + last - 1} "
+                f"cannot be read ({error}); make the file again"
+            ) from error
 
-    def share(self, limit: int, ranks: dist.Ranks) -> Iterator[Event]:
-        """Read this rank's share of the first `limit` events."""
-        for number in range(ranks.rank, min(limit, len(self)), ranks.size):
-            yield self.event(number)
+    def _open(self, shard: int) -> Events:
+        return open_events(*self._shards[shard])
 
-    def _read(self, block: int) -> list[Event]:
-        shard, start, stop = self._blocks[block]
-        found = self._shards[shard]
-        return found.block(start, stop, [name for name in self._products if name in found.products])
+    def _usable(self, paths: Sequence[Path]) -> NDArray[np.int64]:
+        """Return the voxels of a shard's events (events,), 0 for those that cannot be used."""
+        with open_events(*paths) as shard:
+            shard.require(self._needed)
+            usable = ~np.isin(shard.entries, list(shard.quarantined()))
+            return np.where(usable, shard.num_voxels(), 0)
 
-    def _shuffle(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of the events (events,) in one epoch."""
-        rng = np.random.default_rng((seed, epoch))
-        place = rng.permutation(len(self._blocks))
-        window = place[self._index[:, 0]] // WINDOW
-        return np.lexsort((rng.random(len(self)), window))
+    def _set_up(self) -> None:
+        self._unit = lru_cache(maxsize=WINDOW + 2)(self._neighbours)
+        self._events = _Latest(self._open, OPEN_SHARDS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_unit", "_events")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_up()
 
 
-def _overlay(files: Sequence[Path]) -> Iterator[Events]:
-    """Open files, those of one shard as one view, in the order in which the shards appear."""
-    shards: dict[str, list[Path]] = {}
-    for path in files:
-        with open_events(path) as events:
-            shards.setdefault(events.file_uid, []).append(path)
-    for paths in shards.values():
-        yield open_events(*paths)
+def _part(
+    sample: Sample, settings: config.Training, rank: tuple[int, int], num_workers: int, worker: int, step: int
+) -> list[tuple[int, Event]]:
+    return sample.part(step, settings, rank, (worker, max(1, num_workers)))
+
+
+def _in_order(parts: Sequence[list[tuple[int, Event]]]) -> list[Event]:
+    """Join the parts of a batch that several processes read."""
+    return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
+
+
+def _together(work: Callable[[Any], T], items: Sequence[Any], ranks: "Ranks | None") -> list[T]:
+    """Return `work` of each item, of which each rank does its part."""
+    if ranks is None or ranks.size == 1:
+        return [work(item) for item in items]
+    parts = ranks.comm.allgather([work(item) for item in items[ranks.rank :: ranks.size]])
+    return [parts[number % ranks.size][number // ranks.size] for number in range(len(items))]
+
+
+def _file_uid(path: Path) -> str:
+    with open_events(path) as events:
+        return events.file_uid
+
+
+class _Latest:
+    """The shards that were read from last, closed when others need their room."""
+
+    def __init__(self, make: Callable[[int], Events], limit: int) -> None:
+        self._make, self._limit = make, limit
+        self._kept: OrderedDict[int, Events] = OrderedDict()
+
+    def __call__(self, key: int) -> Events:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        while len(self._kept) >= self._limit:
+            self._kept.popitem(last=False)[1].close()
+        self._kept[key] = self._make(key)
+        return self._kept[key]

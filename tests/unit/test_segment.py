@@ -8,7 +8,7 @@ from lartpc import config
 from lartpc.event import PRODUCTS, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.nets import ppn
-from lartpc.nets.augment import augment
+from lartpc.nets.augment import turn
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 from lartpc.stages import segment
@@ -206,10 +206,10 @@ def test_unet_keeps_the_voxels_of_each_level(dimension: int) -> None:
     ]
 
 
-def test_augment_is_a_symmetry_of_the_event() -> None:
+def test_a_turn_is_a_symmetry_of_the_event() -> None:
     event, rng, seen = make_event(), np.random.default_rng(1), set()
     for _ in range(20):
-        turned = augment(event, rng)
+        turned = turn(event, rng)
         coord, position = turned["voxel"]["coord"], turned["truth_point"]["position"]
         assert turned["voxel"]["coord"].dtype == np.int32
         assert (np.lexsort(coord.T[::-1]) == np.arange(len(coord))).all()
