@@ -74,6 +74,11 @@ class Sample:
         """Number of events left out because they have more than `max_voxels`."""
         return self.order.num_large
 
+    def event(self, number: int) -> Event:
+        """Read one event, with its neighbours, as it is in the files."""
+        block, row = self.order.place(number)
+        return self._ready(self._unit(BLOCK, block, 0)[row])
+
     def batch(self, step: int, settings: config.Training, ranks: "Ranks") -> list[Event]:
         """Read this rank's share of the batch of one step, largest first."""
         return _in_order([self.part(step, settings, (ranks.rank, ranks.size), (0, 1))])
@@ -92,8 +97,7 @@ class Sample:
     def share(self, limit: int, ranks: "Ranks") -> Iterator[Event]:
         """Read this rank's share of the first `limit` events, neighbours together."""
         for number in np.array_split(np.arange(min(limit, len(self))), ranks.size)[ranks.rank].tolist():
-            block, row = self.order.place(number)
-            yield self._ready(self._unit(BLOCK, block, 0)[row])
+            yield self.event(number)
 
     def part(
         self, step: int, settings: config.Training, rank: tuple[int, int], worker: tuple[int, int]
