@@ -36,18 +36,22 @@ class ParticleGroup(Section):
 
 
 VERTEX_GROUPS = (
-    ParticleGroup(pdg=(11, -11, 13, -13), weight=3, max_count=1, kinetic_energy_mev=(10, 1500)),
-    ParticleGroup(pdg=(111,), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
-    ParticleGroup(pdg=(211, -211), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
-    ParticleGroup(pdg=(2212,), weight=3, max_count=4, kinetic_energy_mev=(10, 500)),
-    ParticleGroup(pdg=(22,), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(11, -11, 13, -13), weight=3, max_count=1, kinetic_energy_mev=(10, 2750)),
+    ParticleGroup(pdg=(111,), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(211, -211), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(2212,), weight=3, max_count=4, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(22,), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
 )
 RAIN_GROUPS = (
-    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 1000)),
-    ParticleGroup(pdg=(11, -11), weight=1, max_count=2, kinetic_energy_mev=(10, 500)),
-    ParticleGroup(pdg=(22,), weight=2, max_count=3, kinetic_energy_mev=(10, 500)),
-    ParticleGroup(pdg=(2212,), weight=1, max_count=5, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 10_000)),
+    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(11, -11), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(22,), weight=2, max_count=3, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(2212,), weight=1, max_count=5, kinetic_energy_mev=(10, 400)),
 )
+# Groups and weights are those of the MPV and MPR generators of SBND and ICARUS (LArSoft), numbers and
+# energies lie between theirs, such that each class has about as many voxels as in PILArNet-M
+# (docs/simulation.md, "The class mix").
 
 
 class Generator(Section):
@@ -65,11 +69,11 @@ class Simulate(Section):
     production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
     max_step_mm: float = Field(3.0, gt=0, description="longest step of a charged particle [mm]")
     vertex: Generator = Field(
-        Generator(num_particles=(2, 7), groups=VERTEX_GROUPS),
+        Generator(num_particles=(2, 6), groups=VERTEX_GROUPS),
         description="particles that share one vertex (MPV)",
     )
     rain: Generator = Field(
-        Generator(num_particles=(1, 3), groups=RAIN_GROUPS),
+        Generator(num_particles=(2, 4), groups=RAIN_GROUPS),
         description="particles at independent positions (MPR)",
     )
 
