@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 
@@ -123,6 +123,28 @@ def ingest(
     section = config.load_section("ingest", config_file)
     summary = run(source, section, out=out, file_uid=uid)
     typer.echo(f"{out}: {summary}", err=True)
+
+
+@app.command()
+@_plainly
+def export(
+    events: Annotated[
+        list[str], typer.Argument(help="Files of 'lartpc ingest', of any shards; @FILE names a list.")
+    ],
+    out: Out,
+    to: Annotated[
+        Literal["pilarnet-m-v1", "pilarnet-m-v2"],
+        typer.Option(help="Format: PILArNet-M, revision 1, or 2 with species, momenta [MeV/c] and vertices."),
+    ] = "pilarnet-m-v2",
+) -> None:
+    """Write events with truth as PILArNet-M (HDF5), for others to train on and compare.
+
+    Coordinates are voxels of 768 per side, energies MeV. The number of voxels of each event goes to a file
+    *_points.npy beside it, as the public loaders expect.
+    """
+    from lartpc.run.export import export as run
+
+    typer.echo(f"{out}: {run(_expand(events), out, to=to)}", err=True)
 
 
 @app.command()

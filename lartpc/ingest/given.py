@@ -119,8 +119,21 @@ def _labels(given_R: Columns, image: Image, cfg: Ingest) -> Columns:
     if (wrong := (semantic_R < NONE) | (semantic_R >= len(Semantic))).any():
         raise ValueError(f"{semantic_R[wrong][0]} is no voxel class; they are -1 to {len(Semantic) - 1}")
     row = np.flatnonzero(image.deposits.voxel != NONE)
+    if len(row) > len(image.energy):
+        row = _strongest(row, semantic_R, label_R["particle"], image, cfg)
+    chosen_V = np.empty(len(row), np.int64)
+    chosen_V[image.deposits.voxel[row]] = row
+    label_V = {name: value[chosen_V] for name, value in label_R.items()}
+    nobody_V = label_V["semantic"] == Semantic.LOW_ENERGY
+    for name in ("fragment", "particle", "interaction"):
+        label_V[name] = np.where(nobody_V, NONE, label_V[name])
+    return label_V
+
+
+def _strongest(row: IntArray, semantic_R: IntArray, owner_R: IntArray, image: Image, cfg: Ingest) -> IntArray:
+    """Return of the rows of each voxel one of its strongest class, and there of the largest owner."""
     rank = np.append(np.argsort(cfg.precedence), len(Semantic))[semantic_R[row]]
-    owner = label_R["particle"][row]
+    owner = owner_R[row]
     order = np.lexsort((owner, rank, image.deposits.voxel[row]))
     row, rank, owner = row[order], rank[order], owner[order]
     voxel = image.deposits.voxel[row]
@@ -130,12 +143,7 @@ def _labels(given_R: Columns, image: Image, cfg: Ingest) -> Columns:
     energy = np.add.reduceat(image.deposits.energy[row], changes) if len(row) else np.zeros(0)
     best = np.lexsort((-energy, rank[changes], voxel[changes]))
     _, first = np.unique(voxel[changes][best], return_index=True)
-    chosen_V = row[changes[best[first]]]
-    label_V = {name: value[chosen_V] for name, value in label_R.items()}
-    nobody_V = label_V["semantic"] == Semantic.LOW_ENERGY
-    for name in ("fragment", "particle", "interaction"):
-        label_V[name] = np.where(nobody_V, NONE, label_V[name])
-    return label_V
+    return row[changes[best[first]]]
 
 
 def _keep(kind: str, label_V: IntArray, table: Columns) -> _Objects:
