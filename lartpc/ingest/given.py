@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lartpc.config import Ingest
 from lartpc.event import PRODUCTS, Columns
 from lartpc.geometry import Box
-from lartpc.ingest.connect import Lattice
+from lartpc.ingest.connect import pieces
 from lartpc.ingest.roles import FIRST_NUCLEUS
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray
@@ -160,12 +160,8 @@ def _keep(kind: str, label_V: IntArray, table: Columns) -> _Objects:
 
 def _pieces(particle_V: IntArray, semantic_V: IntArray, image: Image, touch_distance: int) -> IntArray:
     """Return the connected piece of each voxel among those of its particle and class, NONE for none."""
-    piece_V = np.full(len(particle_V), NONE, np.int64)
-    used = np.flatnonzero(particle_V != NONE)
-    group = particle_V[used] * (len(Semantic) + 1) + semantic_V[used] + 1
-    component = Lattice(group, image.coord[used], touch_distance).components()
-    piece_V[used] = np.unique(group * (len(used) + 1) + component, return_inverse=True)[1]
-    return piece_V
+    group_V = np.where(particle_V == NONE, NONE, particle_V * (len(Semantic) + 1) + semantic_V + 1)
+    return pieces(group_V, image.coord, touch_distance)
 
 
 def _particles(found: _Objects, interactions: _Objects, semantic_V: IntArray, image: Image) -> Columns:

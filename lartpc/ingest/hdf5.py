@@ -13,6 +13,9 @@ from lartpc.ingest.steps import FloatArray, IntArray
 WINDOW_ROWS = 65_536
 """Rows of a table held in memory at a time; an event with more rows is read whole."""
 
+CACHE_BYTES = 134_217_728
+"""A table up to this size is read once and held, so that memory is bounded all the same."""
+
 Aliases = Mapping[str, tuple[str, ...]]
 """Our name of a column → the names that it has in files, the preferred one first."""
 
@@ -84,6 +87,9 @@ class Table:
 
     def event_ids(self) -> IntArray:
         """Return the event id of each row."""
+        if len(self) * self._data.dtype.itemsize <= CACHE_BYTES:  # keep it: to read it costs decompression
+            self._window, self._first = self._read(0, len(self)), 0
+            return self._window[self.field["event_id"]].astype(np.int64)
         data = self._data.fields(self.field["event_id"])
         try:
             pieces = [data[i : i + WINDOW_ROWS] for i in range(0, len(self), WINDOW_ROWS)]

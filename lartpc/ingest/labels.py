@@ -16,7 +16,8 @@ from lartpc.config import Ingest
 from lartpc.event import Columns
 from lartpc.geometry import Box
 from lartpc.ingest.connect import Lattice
-from lartpc.ingest.roles import Ancestry, Role, ancestry, rows_of
+from lartpc.ingest.keys import number, number_rows, rows_of
+from lartpc.ingest.roles import Ancestry, Role, ancestry
 from lartpc.ingest.steps import IntArray, Steps
 from lartpc.ingest.truth import Labelled, tables
 from lartpc.ingest.voxelize import Image
@@ -77,77 +78,78 @@ def _pair(track_D: IntArray, image: Image, family: Ancestry) -> tuple[_Pairs, In
     deposits = image.deposits
     num_voxels = max(len(image.energy), 1)
     imaged_D = deposits.voxel != NONE
-    root_G, group_D = np.unique(family.root[track_D[imaged_D]], return_inverse=True)
-    key_P, pair = np.unique(group_D * num_voxels + deposits.voxel[imaged_D], return_inverse=True)
-    own_D = family.root[track_D[imaged_D]] == track_D[imaged_D]
+    track_I = track_D[imaged_D]  # I: deposits in the image
+    root_I = family.root[track_I]
+    root_G, group_I = number_rows(root_I, len(family.root))
+    key_P, pair_I = number(group_I * num_voxels + deposits.voxel[imaged_D])
+    own_P = np.zeros(len(key_P), np.bool_)
+    own_P[pair_I[root_I == track_I]] = True
     pair_D = np.full(len(track_D), NONE, np.int64)
-    pair_D[imaged_D] = pair
+    pair_D[imaged_D] = pair_I
     parent_G = family.parent[root_G]
     host_G = rows_of(np.where(parent_G == NONE, NONE, family.root[parent_G]), root_G)
+    group_P = key_P // num_voxels
     return _Pairs(
         root=root_G,
         role=family.role[root_G],
         host=host_G,
-        group=key_P // num_voxels,
-        voxel=key_P % num_voxels,
-        energy=np.bincount(pair, deposits.energy[imaged_D], len(key_P)).astype(np.float64),
-        own=np.bincount(pair, own_D, len(key_P)) > 0,
+        group=group_P,
+        voxel=key_P - group_P * num_voxels,
+        energy=np.bincount(pair_I, deposits.energy[imaged_D], len(key_P)).astype(np.float64),
+        own=own_P,
     ), pair_D
 
 
 def _classify(pairs: _Pairs, image: Image, cfg: Ingest) -> tuple[IntArray, IntArray]:
     """Give each pair its class and the group that owns it, itself or the one it is merged into."""
-    coord_P3 = image.coord[pairs.voxel]
-    lattice = Lattice(pairs.group, coord_P3, cfg.touch_distance)
+    if not len(pairs.group):
+        return pairs.group, pairs.group
+    lattice = Lattice(pairs.group, pairs.voxel, image.coord, cfg.touch_distance)
     component_P = lattice.components()
-    num_components = int(component_P.max(initial=NONE)) + 1
-    large_P = (np.bincount(component_P, minlength=num_components) >= cfg.shower_min_voxels)[component_P]
+    size_C = np.bincount(component_P)
     # the body of a Michel or delta: what is connected to the electron itself; the rest are its photons
-    body_P = (np.bincount(component_P, pairs.own, num_components) > 0)[component_P]
-    size_P = np.bincount(pairs.group, minlength=len(pairs.root))[pairs.group]
-    role_P, host_P = pairs.role[pairs.group], pairs.host[pairs.group]
+    body_C = np.zeros(len(size_C), np.bool_)
+    body_C[component_P[pairs.own]] = True
+    body_P = body_C[component_P]
+    size_G = np.bincount(pairs.group, minlength=len(pairs.root))
+    track_G = ((pairs.role == Role.TRACK) & (size_G >= cfg.track_min_voxels)) | (
+        (pairs.role == Role.NUCLEUS) & (size_G >= cfg.shower_min_voxels)
+    )
+    em_G = (pairs.role == Role.SHOWER) | (pairs.role == Role.MICHEL) | (pairs.role == Role.DELTA)
     delta_P, merged_P = _deltas(pairs, body_P, cfg.delta_min_voxels)
 
-    em_P = np.isin(role_P, [Role.SHOWER, Role.MICHEL, Role.DELTA])
-    class_P = np.select(
-        [
-            (role_P == Role.TRACK) & (size_P >= cfg.track_min_voxels),
-            (role_P == Role.NUCLEUS) & (size_P >= cfg.shower_min_voxels),
-            (role_P == Role.MICHEL) & body_P,
-            delta_P,
-            em_P & large_P & ~merged_P,
-        ],
-        [Semantic.TRACK, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA, Semantic.SHOWER],
-        Semantic.LOW_ENERGY,
-    ).astype(np.int64)
+    em_P = em_G[pairs.group]
+    class_P = np.full(len(pairs.group), int(Semantic.LOW_ENERGY), np.int64)
+    class_P[em_P & (size_C >= cfg.shower_min_voxels)[component_P] & ~merged_P] = Semantic.SHOWER
+    class_P[delta_P] = Semantic.DELTA
+    class_P[(pairs.role == Role.MICHEL)[pairs.group] & body_P] = Semantic.MICHEL
+    class_P[track_G[pairs.group]] = Semantic.TRACK
     owner_P = np.where(class_P == Semantic.LOW_ENERGY, NONE, pairs.group)
-    if not len(class_P):
-        return class_P, owner_P
 
     # small pieces that touch what they come off, and small deltas, become part of it
-    loose_P = em_P & (class_P == Semantic.LOW_ENERGY) & (host_P != NONE)
-    loose = np.flatnonzero(loose_P)
-    touched = lattice.touching(host_P[loose], coord_P3[loose])
+    host_P = np.where(em_G, pairs.host, NONE)[pairs.group]
+    loose = np.flatnonzero((class_P == Semantic.LOW_ENERGY) & (host_P != NONE))
+    touched = lattice.touching(host_P[loose], pairs.voxel[loose])
     touched[(touched != NONE) & (class_P[touched] == Semantic.LOW_ENERGY)] = NONE
-    into_C = np.full(num_components, NONE, np.int64)
+    into_C = np.full(len(size_C), NONE, np.int64)
     np.maximum.at(into_C, component_P[loose], touched)
-    into_P = np.where(loose_P, into_C[component_P], NONE)
-    joined_P = into_P != NONE
-    return (
-        np.where(joined_P, class_P[into_P], class_P),
-        np.where(joined_P, owner_P[into_P], owner_P),
-    )
+    into = into_C[component_P[loose]]
+    joined = loose[into != NONE]
+    into = into[into != NONE]
+    class_P[joined], owner_P[joined] = class_P[into], owner_P[into]
+    return class_P, owner_P
 
 
 def _deltas(pairs: _Pairs, body_P: BoolArray, min_voxels: int) -> tuple[BoolArray, BoolArray]:
     """Tell which pairs are deltas, and which are bodies of deltas too small to be seen beside the host."""
-    electron_P = body_P & (pairs.role[pairs.group] == Role.DELTA)
+    electron_P = body_P & (pairs.role == Role.DELTA)[pairs.group]
+    electron = np.flatnonzero(electron_P)
     num_voxels = int(pairs.voxel.max(initial=0)) + 1
     key_P = pairs.group * num_voxels + pairs.voxel
-    host_P = pairs.host[pairs.group]
-    shared_P = rows_of(np.where(host_P == NONE, NONE, host_P * num_voxels + pairs.voxel), key_P) != NONE
-    visible_G = np.bincount(pairs.group, electron_P & ~shared_P, len(pairs.root))
-    enough_P = visible_G[pairs.group] >= min_voxels
+    group, host = pairs.group[electron], pairs.host[pairs.group[electron]]
+    shared = (host != NONE) & (rows_of(host * num_voxels + pairs.voxel[electron], key_P) != NONE)
+    enough_G = np.bincount(group[~shared], minlength=len(pairs.root)) >= min_voxels
+    enough_P = enough_G[pairs.group]
     return electron_P & enough_P, electron_P & ~enough_P
 
 
@@ -156,17 +158,26 @@ def _choose(
 ) -> tuple[IntArray, IntArray]:
     """Give each voxel the strongest class in it, and of that class the owner with most energy."""
     precedence = np.asarray(cfg.precedence, np.int64)
-    num_classes, num_owners = len(precedence), len(pairs.root) + 1
     rank_P = np.argsort(precedence)[class_P]
-    key, inverse = np.unique(
-        (pairs.voxel * num_classes + rank_P) * num_owners + owner_P + 1, return_inverse=True
-    )
-    energy = np.bincount(inverse, pairs.energy, len(key))
-    order = np.lexsort((-energy, key // num_owners))
-    voxel = key[order] // (num_owners * num_classes)
-    best_V = order[np.flatnonzero(np.diff(voxel, prepend=NONE))]
-    assert len(best_V) == num_voxels, "a voxel without deposits"
-    return precedence[key[best_V] // num_owners % num_classes], key[best_V] % num_owners - 1
+    rank_V = np.full(num_voxels, len(precedence), np.int64)
+    np.minimum.at(rank_V, pairs.voxel, rank_P)
+    assert (rank_V < len(precedence)).all(), "a voxel without deposits"
+    strong_P = rank_P == rank_V[pairs.voxel]
+    voxel, owner, energy = pairs.voxel[strong_P], owner_P[strong_P], pairs.energy[strong_P]
+    owner_V = np.empty(num_voxels, np.int64)
+    owner_V[voxel] = owner
+    contested = np.flatnonzero(owner != owner_V[voxel])
+    if len(contested):
+        several_V = np.zeros(num_voxels, np.bool_)
+        several_V[voxel[contested]] = True
+        several = np.flatnonzero(several_V[voxel])
+        num_owners = len(pairs.root) + 1
+        key, inverse = number(voxel[several] * num_owners + owner[several] + 1)
+        total = np.bincount(inverse, energy[several], len(key))
+        order = np.lexsort((-total, key // num_owners))
+        best = order[np.flatnonzero(np.diff(key[order] // num_owners, prepend=NONE))]
+        owner_V[key[best] // num_owners] = key[best] % num_owners - 1
+    return precedence[rank_V], owner_V
 
 
 def _rows(root_G: IntArray, group: IntArray) -> IntArray:

@@ -10,12 +10,20 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.ingest.keys import rows_of
 from lartpc.ingest.steps import NO_PARENT, IntArray, Trajectories, is_neutral
 from lartpc.vocab import NONE, CreationProcess
 
 PHOTON, ELECTRON, MUON, PI_ZERO = 22, 11, 13, 111
 FIRST_NUCLEUS = 1_000_000_000
 """PDG codes of nuclei are 10LZZZAAAI (PDG review, section 45)."""
+
+
+IS_CASCADE = ~np.isin(
+    np.arange(len(CreationProcess)),
+    [CreationProcess.PRIMARY, CreationProcess.DECAY, CreationProcess.CAPTURE, CreationProcess.HADRONIC],
+)
+"""Which processes, by their number, carry an electromagnetic shower on."""
 
 
 class Role(IntEnum):
@@ -85,25 +93,14 @@ def ancestry(trajectories: Trajectories, michel_min_energy_mev: float) -> Ancest
     )
 
 
-def rows_of(wanted: IntArray, sorted_ids: IntArray) -> IntArray:
-    """Return the row of each wanted value in a sorted array, NONE where it is not there."""
-    if not len(sorted_ids):
-        return np.full(len(wanted), NONE, np.int64)
-    row = np.minimum(np.searchsorted(sorted_ids, wanted), len(sorted_ids) - 1)
-    return np.where(sorted_ids[row] == wanted, row, NONE)
-
-
 def _roles(trajectories: Trajectories, parent_T: IntArray, michel_min_energy_mev: float) -> IntArray:
     pdg_T, process_T = trajectories.pdg, trajectories.process
-    parent_pdg_T = np.where(parent_T == NONE, 0, pdg_T[parent_T])
-    electron_T = np.abs(pdg_T) == ELECTRON
+    size_T = np.abs(pdg_T)
+    electron_T = size_T == ELECTRON
     em_T = electron_T | (pdg_T == PHOTON)
-    parent_em_T = (np.abs(parent_pdg_T) == ELECTRON) | (parent_pdg_T == PHOTON)
-    parent_muon_T = np.abs(parent_pdg_T) == MUON
-    cascade_T = ~np.isin(
-        process_T,
-        [CreationProcess.PRIMARY, CreationProcess.DECAY, CreationProcess.CAPTURE, CreationProcess.HADRONIC],
-    )
+    muon_T = size_T == MUON
+    parent_em_T = np.append(em_T, False)[parent_T]
+    parent_muon_T = np.append(muon_T, False)[parent_T]
     decay_T = (process_T == CreationProcess.DECAY) & parent_muon_T
     # of a captured mu- come the electron of its decay in orbit and, below ~2.5 MeV, Auger electrons
     orbit_T = (
@@ -111,26 +108,28 @@ def _roles(trajectories: Trajectories, parent_T: IntArray, michel_min_energy_mev
         & parent_muon_T
         & (trajectories.kinetic_energy >= michel_min_energy_mev)
     )
-    return np.select(
-        [
-            em_T & cascade_T & parent_em_T,
-            electron_T & (decay_T | orbit_T),
-            electron_T & (process_T == CreationProcess.IONISATION) & (parent_pdg_T != 0),
-            em_T & (process_T == CreationProcess.PHOTO_ELECTRIC),
-            em_T,
-            np.abs(pdg_T) >= FIRST_NUCLEUS,
-            is_neutral(pdg_T),
-        ],
-        [Role.FOLLOW, Role.MICHEL, Role.DELTA, Role.LOW_ENERGY, Role.SHOWER, Role.NUCLEUS, Role.LOW_ENERGY],
-        Role.TRACK,
-    ).astype(np.int64)
+    role_T = np.full(len(pdg_T), int(Role.TRACK), np.int64)
+    for role, here_T in (  # the last that holds counts
+        (Role.LOW_ENERGY, is_neutral(pdg_T)),
+        (Role.NUCLEUS, size_T >= FIRST_NUCLEUS),
+        (Role.SHOWER, em_T),
+        (Role.LOW_ENERGY, em_T & (process_T == CreationProcess.PHOTO_ELECTRIC)),
+        (Role.DELTA, electron_T & (process_T == CreationProcess.IONISATION) & (parent_T != NONE)),
+        (Role.MICHEL, electron_T & (decay_T | orbit_T)),
+        (Role.FOLLOW, em_T & parent_em_T & IS_CASCADE[process_T]),
+    ):
+        role_T[here_T] = role
+    return role_T
 
 
 def _climb(up_T: IntArray, trajectories: Trajectories) -> IntArray:
     """Follow links upwards to their end (a row whose link is NONE), all rows at once by doubling."""
     top_T = np.where(up_T == NONE, np.arange(len(up_T)), up_T)
     for _ in range(len(up_T).bit_length()):
-        top_T = top_T[top_T]
+        higher_T = top_T[top_T]
+        if np.array_equal(higher_T, top_T):
+            break
+        top_T = higher_T
     if (circle_T := up_T[top_T] != NONE).any():
         raise ValueError(f"the parents of track {trajectories.track_id[np.argmax(circle_T)]} form a circle")
     return top_T

@@ -17,6 +17,9 @@ from lartpc.vocab import NONE
 NO_PARENT = -1
 """Parent of a particle that leaves a generated vertex."""
 
+SMALL_PDG = 3999
+"""Largest particle number that is looked up in a table: all common particles but nuclei."""
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -82,10 +85,18 @@ def _is_neutral(pdg: int) -> bool:
     return bool(pdgid.charge(pdg) == 0)
 
 
+@lru_cache
+def _neutral_small() -> NDArray[np.bool_]:
+    """Return for each code from -SMALL_PDG to SMALL_PDG whether it stands for a neutral particle."""
+    return np.array([_is_neutral(code) for code in range(-SMALL_PDG, SMALL_PDG + 1)])
+
+
 def is_neutral(pdg_S: IntArray) -> NDArray[np.bool_]:
     """Tell which Monte-Carlo particle numbers stand for neutral particles."""
-    codes, index_S = np.unique(pdg_S, return_inverse=True)
-    neutral: NDArray[np.bool_] = np.array([_is_neutral(int(code)) for code in codes], bool)[index_S]
+    row_S = np.clip(pdg_S, -SMALL_PDG - 1, SMALL_PDG + 1) + SMALL_PDG
+    neutral: NDArray[np.bool_] = _neutral_small()[np.clip(row_S, 0, 2 * SMALL_PDG)]
+    for code in np.unique(pdg_S[(row_S < 0) | (row_S > 2 * SMALL_PDG)]):
+        neutral[pdg_S == code] = _is_neutral(int(code))
     return neutral
 
 

@@ -1,6 +1,7 @@
 """Tables of true fragments, particles, interactions and points from labelled voxels.
 
-Shape suffixes: V voxels, D deposits, T trajectories, P particles, F fragments, N interactions.
+Shape suffixes: V voxels, D deposits, I deposits in the image, S steps, T trajectories, P particles,
+F fragments, N interactions, K keys (particles or fragments).
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from lartpc.event import Columns
 from lartpc.geometry import Box
-from lartpc.ingest.connect import Lattice
-from lartpc.ingest.roles import Ancestry, Role, rows_of
+from lartpc.ingest.connect import pieces
+from lartpc.ingest.keys import number_rows, order_of_values, rows_of
+from lartpc.ingest.roles import Ancestry, Role
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray, Steps, Trajectories
 from lartpc.ingest.voxelize import Image
 from lartpc.vocab import NONE, PDG_TO_SPECIES, PointKind, Semantic
@@ -22,13 +24,11 @@ VOXEL_MARGIN = 1e-3
 MIN_POINT_VOXELS = 5
 """Smaller fragments have no point, as in the PPN paper (arXiv:2006.14745)."""
 
-ROLE_TO_SEMANTIC = {
-    Role.TRACK: Semantic.TRACK,
-    Role.NUCLEUS: Semantic.TRACK,
-    Role.SHOWER: Semantic.SHOWER,
-    Role.MICHEL: Semantic.MICHEL,
-    Role.DELTA: Semantic.DELTA,
-}
+ROLE_TO_SEMANTIC = np.full(len(Role), NONE, np.int64)
+ROLE_TO_SEMANTIC[[Role.TRACK, Role.NUCLEUS]] = Semantic.TRACK
+ROLE_TO_SEMANTIC[Role.SHOWER] = Semantic.SHOWER
+ROLE_TO_SEMANTIC[Role.MICHEL] = Semantic.MICHEL
+ROLE_TO_SEMANTIC[Role.DELTA] = Semantic.DELTA
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,39 @@ class Labelled:
 
 @dataclass(frozen=True)
 class _Path:
-    """Deposits in the order of time: row of the voxel, positions (D, 3) in it, all in voxel units."""
+    """The imaged deposits (I,): rows of the deposits, their voxels, and their places in time.
 
-    row_D: IntArray
-    voxel_D: IntArray
-    entry_D3: FloatArray
-    exit_D3: FloatArray
+    `at_time` (D,) is the deposit at each place in time; all deposits have one.
+    """
 
-    def ends(self, key_D: IntArray, num_keys: int) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Return for each key its first entry, its last exit, and when its first deposit comes.
+    image: Image
+    row_I: IntArray
+    voxel_I: IntArray
+    time_I: IntArray
+    at_time: IntArray
 
-        Deposits of key NONE are left out; every key must have a deposit.
+    def ends(self, key_I: IntArray, num_keys: int) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return for each key its first entry, its last exit (K, 3), and when its first deposit comes.
+
+        Deposits of key NONE are left out; every key must have a deposit. Ends are held within their
+        voxel; they are in voxel units.
         """
-        used = np.flatnonzero(key_D != NONE)
-        key, first = np.unique(key_D[used], return_index=True)
-        _, last = np.unique(key_D[used][::-1], return_index=True)
-        assert len(key) == num_keys, "an object without deposits"
-        first, last = used[first], used[::-1][last]
-        return self.entry_D3[first], self.exit_D3[last], first
+        used = key_I != NONE
+        time_K = _first(key_I[used], self.time_I[used], num_keys)
+        last_K = np.full(num_keys, NONE, np.int64)
+        np.maximum.at(last_K, key_I[used], self.time_I[used])
+        deposits = self.image.deposits
+        first, last = self.at_time[time_K], self.at_time[last_K]
+        return (
+            self._held(first, deposits.pieces.points(first, deposits.pieces.begin[first])),
+            self._held(last, deposits.pieces.points(last, deposits.pieces.end[last])),
+            time_K,
+        )
+
+    def _held(self, row: IntArray, position: FloatArray) -> FloatArray:
+        low = self.image.coord[self.image.deposits.voxel[row]] + VOXEL_MARGIN
+        held: FloatArray = np.clip(position, low, low + (1 - 2 * VOXEL_MARGIN))
+        return held
 
 
 def tables(
@@ -73,21 +88,21 @@ def tables(
     """Make the products of `event.TRUTH` from the labels of one event."""
     trajectories = steps.trajectories
     assert trajectories is not None
-    time_order = np.argsort(steps.time[image.deposits.step], kind="stable")
-    path = _imaged_path(time_order, image)
-    track_D, class_D = labelled.track_D[path.row_D], labelled.class_D[path.row_D]
+    path, time_D = _path(steps, image)
+    track_I, class_I = labelled.track_D[path.row_I], labelled.class_D[path.row_I]
     semantic_V = labelled.semantic_V
-    owner_P, particle_V = _renumber(labelled.owner_V)
+    owner_P, particle_V = number_rows(labelled.owner_V, len(family.root))
     interaction_id_P = family.interaction[owner_P]
     number_N, interaction_P = np.unique(interaction_id_P, return_inverse=True)
     interaction_V = np.append(interaction_P, NONE)[particle_V]
     semantic_P = _particle_class(family.role[owner_P], particle_V, semantic_V)
 
-    particle_D = rows_of(labelled.owner_D[path.row_D], owner_P)
-    own_D = (rows_of(family.root[track_D], owner_P) == particle_D) & (particle_D != NONE)
-    start_P3, exit_P3, _ = path.ends(
-        np.where(own_D & (class_D == np.append(semantic_P, NONE)[particle_D]), particle_D, NONE), len(owner_P)
-    )
+    particle_T = np.full(len(family.root) + 1, NONE, np.int64)
+    particle_T[owner_P] = np.arange(len(owner_P))
+    root_particle_T = particle_T[family.root]
+    particle_I = particle_T[labelled.owner_D[path.row_I]]
+    own_I = (root_particle_T[track_I] == particle_I) & (class_I == np.append(semantic_P, NONE)[particle_I])
+    start_P3, exit_P3, _ = path.ends(np.where(own_I, particle_I, NONE), len(owner_P))
     end_P3 = np.where(
         (semantic_P == Semantic.TRACK)[:, None], exit_P3, _farthest(particle_V, image.coord, start_P3)
     )
@@ -100,7 +115,7 @@ def tables(
         "end_point": end_P3,
     }
     fragment_V, fragment = _fragments(
-        path, class_D, particle_D, particle_V, semantic_V, interaction_P, image, touch_distance
+        path, class_I, particle_I, particle_V, semantic_V, interaction_P, image, touch_distance
     )
     return {
         "truth_voxel": {
@@ -121,31 +136,31 @@ def tables(
             particle,
             fragment,
             nucleus_P=family.role[owner_P] == Role.NUCLEUS,
-            enters_P=_enters(
-                owner_P, family.root[labelled.track_D[time_order]], image.deposits.inside[time_order]
-            ),
+            enters_P=~image.deposits.inside[
+                path.at_time[_first(root_particle_T[labelled.track_D], time_D, len(owner_P))]
+            ],
         ),
     }
 
 
-def _imaged_path(time_order: IntArray, image: Image) -> _Path:
-    """Return the imaged deposits in the order of time, their ends held within their voxels."""
-    deposits = image.deposits
-    row_D = time_order[deposits.voxel[time_order] != NONE]
-    low_D3 = image.coord[deposits.voxel[row_D]] + VOXEL_MARGIN
-    high_D3 = low_D3 + (1 - 2 * VOXEL_MARGIN)
-    return _Path(
-        row_D,
-        deposits.voxel[row_D],
-        np.clip(deposits.entry[row_D], low_D3, high_D3),
-        np.clip(deposits.exit[row_D], low_D3, high_D3),
-    )
+def _path(steps: Steps, image: Image) -> tuple[_Path, IntArray]:
+    """Return the imaged deposits, and the place in time of each deposit (D,)."""
+    step_D = image.deposits.step
+    count_S = np.bincount(step_D, minlength=len(steps))
+    order_S = order_of_values(steps.time)
+    place_S = np.empty(len(steps), np.int64)
+    place_S[order_S] = np.cumsum(count_S[order_S]) - count_S[order_S]
+    time_D = np.arange(len(step_D)) + (place_S - (np.cumsum(count_S) - count_S))[step_D]
+    at_time = np.empty(len(step_D), np.int64)
+    at_time[time_D] = np.arange(len(step_D))
+    row_I = np.flatnonzero(image.deposits.voxel != NONE)
+    return _Path(image, row_I, image.deposits.voxel[row_I], time_D[row_I], at_time), time_D
 
 
 def _fragments(
     path: _Path,
-    class_D: IntArray,
-    particle_D: IntArray,
+    class_I: IntArray,
+    particle_I: IntArray,
     particle_V: IntArray,
     semantic_V: IntArray,
     interaction_P: IntArray,
@@ -153,27 +168,22 @@ def _fragments(
     touch_distance: int,
 ) -> tuple[IntArray, Columns]:
     """Cut the voxels of each particle and class into connected pieces, numbered by particle."""
-    fragment_V = np.full(len(particle_V), NONE, np.int64)
-    labelled = np.flatnonzero(particle_V != NONE)
-    group = particle_V[labelled] * len(Semantic) + semantic_V[labelled]
-    component = Lattice(group, image.coord[labelled], touch_distance).components()
-    number, first, fragment = np.unique(
-        group * (len(labelled) + 1) + component, return_index=True, return_inverse=True
-    )
-    fragment_V[labelled] = fragment
-    particle_F = particle_V[labelled][first]
-    semantic_F = semantic_V[labelled][first]
-    wins_D = (particle_D == particle_V[path.voxel_D]) & (class_D == semantic_V[path.voxel_D])
-    start_F3, exit_F3, time_F = path.ends(np.where(wins_D, fragment_V[path.voxel_D], NONE), len(number))
-    earliest_P = np.full(len(interaction_P), len(path.row_D), np.int64)
-    np.minimum.at(earliest_P, particle_F, time_F)
+    group_V = np.where(particle_V == NONE, NONE, particle_V * len(Semantic) + semantic_V)
+    fragment_V = pieces(group_V, image.coord, touch_distance)
+    # pieces are numbered by group, so by particle; any voxel tells whose they are
+    voxel_F = np.empty(int(fragment_V.max(initial=NONE)) + 1, np.int64)
+    voxel_F[fragment_V[fragment_V != NONE]] = np.flatnonzero(fragment_V != NONE)
+    particle_F, semantic_F = particle_V[voxel_F], semantic_V[voxel_F]
+    wins_I = (particle_I == particle_V[path.voxel_I]) & (class_I == semantic_V[path.voxel_I])
+    start_F3, exit_F3, time_F = path.ends(np.where(wins_I, fragment_V[path.voxel_I], NONE), len(voxel_F))
+    earliest_P = _first(particle_F, time_F, len(interaction_P))
     return fragment_V, {
         "semantic": semantic_F,
         "particle": particle_F,
         "interaction": interaction_P[particle_F],
         "is_primary": time_F == earliest_P[particle_F],
-        "num_voxels": _count(fragment_V, len(number)),
-        "energy": _sum(fragment_V, image.energy, len(number)),
+        "num_voxels": _count(fragment_V, len(voxel_F)),
+        "energy": _sum(fragment_V, image.energy, len(voxel_F)),
         "start_point": start_F3,
         "end_point": np.where(
             (semantic_F == Semantic.TRACK)[:, None], exit_F3, _farthest(fragment_V, image.coord, start_F3)
@@ -200,18 +210,10 @@ def _particles(owner_P: IntArray, family: Ancestry, trajectories: Trajectories) 
 
 def _particle_class(role_P: IntArray, particle_V: IntArray, semantic_V: IntArray) -> IntArray:
     """Return the class of each particle: that of its role, or shower where only its photons are left."""
-    wanted_P = np.array([ROLE_TO_SEMANTIC.get(Role(role), NONE) for role in role_P], np.int64)
+    wanted_P = ROLE_TO_SEMANTIC[role_P]
     matches_V = semantic_V == np.append(wanted_P, NONE)[particle_V]
     present_P = _count(particle_V[matches_V], len(role_P)) > 0
     return np.where(present_P, wanted_P, int(Semantic.SHOWER))
-
-
-def _enters(owner_P: IntArray, root_D: IntArray, inside_D: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which particles make their first deposit outside the box, from all deposits in time order."""
-    particle_D = rows_of(root_D, owner_P)
-    used = np.flatnonzero(particle_D != NONE)
-    _, first = np.unique(particle_D[used], return_index=True)
-    return ~inside_D[used[first]]
 
 
 def ends(
@@ -249,33 +251,38 @@ def ends(
 
 def _vertices(number_N: IntArray, family: Ancestry, trajectories: Trajectories, box: Box) -> FloatArray:
     """Return the position of each interaction: where the first of its generated particles starts."""
-    generated = np.unique(family.ancestor)
+    generated = np.flatnonzero(np.bincount(family.ancestor, minlength=len(family.ancestor)))
     number, first = np.unique(family.interaction[generated], return_index=True)
     return box.to_voxel(trajectories.position[generated[first[rows_of(number_N, number)]]])
-
-
-def _renumber(owner_V: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the owners that there are, sorted, and the row of each voxel's owner, NONE for NONE."""
-    owner_P = np.unique(owner_V)
-    owner_P = owner_P[owner_P != NONE]
-    return owner_P, rows_of(owner_V, owner_P)
 
 
 def _farthest(key_V: IntArray, coord_V3: IntArray, start_K3: FloatArray) -> FloatArray:
     """Return the centre of the voxel of each key (K, 3) that is farthest from the key's start."""
     used = np.flatnonzero(key_V != NONE)
-    centre_V3: FloatArray = np.add(coord_V3[used], 0.5, dtype=np.float64)
-    distance_V = ((centre_V3 - start_K3[key_V[used]]) ** 2).sum(axis=-1)
-    order = np.lexsort((-distance_V, key_V[used]))
-    _, first = np.unique(key_V[used][order], return_index=True)
-    return centre_V3[order[first]]
+    key_U = key_V[used]
+    offset_U3 = np.take(coord_V3, used, axis=0) + 0.5 - np.take(start_K3, key_U, axis=0)
+    distance_U = offset_U3[:, 0] ** 2 + offset_U3[:, 1] ** 2 + offset_U3[:, 2] ** 2
+    farthest_K = np.zeros(len(start_K3))
+    np.maximum.at(farthest_K, key_U, distance_U)
+    farthest = np.flatnonzero(distance_U == farthest_K[key_U])
+    voxel_K = _first(key_U[farthest], used[farthest], len(start_K3))
+    centre_K3: FloatArray = np.add(coord_V3[voxel_K], 0.5, dtype=np.float64)
+    return centre_K3
+
+
+def _first(key: IntArray, value: IntArray, num_keys: int) -> IntArray:
+    """Return the least value of each key (K,); keys NONE are left out, and every key must have one."""
+    nothing = np.iinfo(np.int64).max
+    first_K = np.full(num_keys + 1, nothing)  # the last one is for NONE
+    np.minimum.at(first_K, key, value)
+    assert (first_K[:-1] != nothing).all(), "an object without deposits"
+    return first_K[:-1]
 
 
 def _count(key: IntArray, num_keys: int) -> IntArray:
-    counted: IntArray = np.bincount(key[key != NONE], minlength=num_keys)
+    counted: IntArray = np.bincount(key + 1, minlength=num_keys + 1)[1:]  # NONE is -1
     return counted
 
 
 def _sum(key_V: IntArray, energy_V: FloatArray, num_keys: int) -> FloatArray:
-    used = key_V != NONE
-    return np.bincount(key_V[used], energy_V[used], num_keys).astype(np.float64)
+    return np.bincount(key_V + 1, energy_V, num_keys + 1)[1:].astype(np.float64)

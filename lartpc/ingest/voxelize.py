@@ -2,35 +2,60 @@
 
 Voxels that a source brings are laid into the box as they are.
 
-Shape suffixes: S steps, D deposits (pieces of steps, each in one voxel), V voxels.
+Shape suffixes: S steps, C cuts of steps at planes, D deposits (pieces of steps, each in one voxel),
+V voxels. Points stand as three rows, one for each axis (`_3S`): numpy works along rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.geometry import Box
+from lartpc.ingest.keys import number, order_of
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray, Steps
 from lartpc.vocab import NONE
 
 
 @dataclass(frozen=True)
-class Deposits:
-    """Pieces of steps (D,), ordered by step and along it.
+class Pieces:
+    """Parts of steps (D,), each between two fractions of its `step`: `begin` and `end`.
 
-    `voxel` is the row of the voxel, NONE where the piece is outside the box or its voxel was dropped.
-    `entry` and `exit` (D, 3) are the ends of the piece in voxel units, `energy` is in MeV.
+    Steps begin at `step_begin_3S` and go by `step_delta_3S`, in voxel units.
     """
 
     step: IntArray
+    begin: FloatArray
+    end: FloatArray
+    step_begin_3S: FloatArray
+    step_delta_3S: FloatArray
+
+    def points(self, row: IntArray, fraction: FloatArray) -> FloatArray:
+        """Return where the steps of some pieces (N,) are after a fraction of their way (N, 3)."""
+        step = self.step[row]
+        points: FloatArray = (self.step_begin_3S[:, step] + fraction * self.step_delta_3S[:, step]).T
+        return points
+
+
+@dataclass(frozen=True)
+class Deposits:
+    """Pieces of steps (D,), ordered by step and along it.
+
+    `voxel` is the row of the voxel, NONE where the piece is outside the box or its voxel was dropped;
+    `energy` is in MeV.
+    """
+
+    pieces: Pieces
     voxel: IntArray
     inside: NDArray[np.bool_]
     energy: FloatArray
-    entry: FloatArray
-    exit: FloatArray
+
+    @property
+    def step(self) -> IntArray:
+        """Step of each deposit (D,)."""
+        return self.pieces.step
 
 
 @dataclass(frozen=True)
@@ -59,26 +84,29 @@ def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0) -> Image:
         A position, time or energy is not finite, or an energy is negative.
     """
     steps.check()
-    begin_S3 = box.to_voxel(steps.start)
-    delta_S3 = box.to_voxel(steps.end) - begin_S3
-    step_D, from_D, to_D = _split(begin_S3, delta_S3, box.num_voxels)
-    begin_D3, delta_D3 = begin_S3[step_D], delta_S3[step_D]
-    return gather(
-        np.floor(begin_D3 + (0.5 * (from_D + to_D))[:, None] * delta_D3),
+    begin_3S = _rows_in_voxels(steps.start, box)
+    delta_3S = _rows_in_voxels(steps.end, box) - begin_3S
+    step_D, from_D, to_D = _split(begin_3S, delta_3S, box.num_voxels)
+    middle_D = 0.5 * (from_D + to_D)
+    position_3D = [
+        begin_S[step_D] + middle_D * delta_S[step_D]
+        for begin_S, delta_S in zip(begin_3S, delta_3S, strict=True)
+    ]
+    return _gather(
+        Pieces(step_D, from_D, to_D, begin_3S, delta_3S),
+        position_3D,
         steps.energy[step_D] * (to_D - from_D),
         box.num_voxels,
         threshold_mev,
         energy_mev=float(steps.energy.sum()),
-        step=step_D,
-        entry=begin_D3 + from_D[:, None] * delta_D3,
-        exit=begin_D3 + to_D[:, None] * delta_D3,
     )
 
 
 def place(voxels: Voxels, box: Box, threshold_mev: float = 0.0) -> Image:
     """Lay a source's voxels into a box: what is in one voxel is added up, what is outside is counted.
 
-    The box is moved to the source's voxels, by less than half a voxel. A deposit is a row of `voxels`.
+    The box is moved to the source's voxels, by less than half a voxel. A deposit is a row of `voxels`,
+    and a step from one corner of its voxel to the other.
 
     Raises
     ------
@@ -86,17 +114,16 @@ def place(voxels: Voxels, box: Box, threshold_mev: float = 0.0) -> Image:
         An energy is not finite or negative, or the grid has neither an origin nor a size.
     """
     voxels.check()
-    index_V3 = voxels.coord + shift(voxels, box)
+    index_3V = np.array((voxels.coord + shift(voxels, box)).T, np.float64, order="C")
     energy_V = voxels.energy.astype(np.float64)
-    return gather(
-        index_V3,
+    num_rows = len(voxels)
+    return _gather(
+        Pieces(np.arange(num_rows), np.zeros(num_rows), np.ones(num_rows), index_3V, np.ones_like(index_3V)),
+        list(index_3V),
         energy_V,
         box.num_voxels,
         threshold_mev,
         energy_mev=float(energy_V.sum()),
-        step=np.arange(len(voxels)),
-        entry=index_V3.astype(np.float64),
-        exit=index_V3.astype(np.float64) + 1,
     )
 
 
@@ -109,62 +136,91 @@ def shift(voxels: Voxels, box: Box) -> IntArray:
     return -((np.asarray(voxels.num_voxels, np.int64) - box.num_voxels) // 2)
 
 
-def gather(
-    index_D3: NDArray[Any],
+def _gather(
+    pieces: Pieces,
+    position_3D: Sequence[FloatArray],
     energy_D: FloatArray,
     num_voxels: int,
     threshold_mev: float,
     *,
     energy_mev: float,
-    step: IntArray,
-    entry: FloatArray,
-    exit: FloatArray,
 ) -> Image:
-    """Add up deposits, each in the voxel of the given index (D, 3); see `Deposits` and `Image`."""
-    inside_D: NDArray[np.bool_] = np.all((index_D3 >= 0) & (index_D3 < num_voxels), axis=-1)
-    sides = (num_voxels,) * 3
-    key_D = np.full(len(energy_D), NONE, np.int64)
-    key_D[inside_D] = np.ravel_multi_index(tuple(index_D3[inside_D].astype(np.int64).T), sides)
-    key_V, row_D = np.unique(key_D[inside_D], return_inverse=True)
-    energy_V = np.bincount(row_D, energy_D[inside_D], len(key_V)).astype(np.float64)
+    """Add up pieces with energy, each in the voxel where its position is [voxel units]."""
+    inside_D = np.ones(len(energy_D), np.bool_)
+    key_D = np.zeros(len(energy_D), np.int64)
+    for along_D in position_3D:
+        index_D = np.floor(along_D)
+        inside_D &= (index_D >= 0) & (index_D < num_voxels)
+        # outside, any number that an integer can hold will do
+        key_D = key_D * num_voxels + np.clip(index_D, 0, num_voxels).astype(np.int64)
+    key_V, row = number(key_D[inside_D])
+    energy_V = np.bincount(row, energy_D[inside_D], len(key_V)).astype(np.float64)
     kept_V = (energy_V > 0) & (energy_V >= threshold_mev)
-    new_row_V = np.where(kept_V, np.cumsum(kept_V) - 1, NONE)
     voxel_D = np.full(len(energy_D), NONE, np.int64)
-    voxel_D[inside_D] = new_row_V[row_D]
+    voxel_D[inside_D] = np.where(kept_V, np.cumsum(kept_V) - 1, NONE)[row]
     return Image(
-        coord=np.stack(np.unravel_index(key_V[kept_V], sides), axis=-1).astype(np.int64),
+        coord=_coord(key_V[kept_V], num_voxels),
         energy=energy_V[kept_V],
         energy_mev=energy_mev,
         energy_outside_mev=float(energy_D[~inside_D].sum()),
         energy_below_mev=float(energy_V[~kept_V].sum()),
-        deposits=Deposits(step, voxel_D, inside_D, energy_D, entry, exit),
+        deposits=Deposits(pieces, voxel_D, inside_D, energy_D),
     )
 
 
+def _rows_in_voxels(position_S3: FloatArray, box: Box) -> FloatArray:
+    """Return positions [cm] in voxel units, one row for each axis."""
+    position_3S = np.array(position_S3.T, order="C")
+    position_3S -= np.array(box.origin_cm)[:, None]
+    position_3S /= box.voxel_size_cm
+    return position_3S
+
+
+def _coord(key_V: IntArray, num_voxels: int) -> IntArray:
+    """Return the coordinates (V, 3) of numbered voxels."""
+    plane_V, z_V = _divide(key_V, num_voxels)
+    return np.stack([*_divide(plane_V, num_voxels), z_V], axis=-1)
+
+
+def _divide(number_V: IntArray, by: int) -> tuple[IntArray, IntArray]:
+    quotient_V = number_V // by  # numpy divides by multiplication here, but not in divmod
+    return quotient_V, number_V - quotient_V * by
+
+
 def _split(
-    begin_S3: FloatArray, delta_S3: FloatArray, num_voxels: int
+    begin_3S: FloatArray, delta_3S: FloatArray, num_voxels: int
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Cut steps at the planes of the grid: the step of each piece, and its range of the step in [0, 1].
 
     Only planes of the box cut, so that a step far outside costs nothing.
     """
-    num_steps = len(begin_S3)
-    end_S3 = begin_S3 + delta_S3
-    low_S3, high_S3 = np.minimum(begin_S3, end_S3), np.maximum(begin_S3, end_S3)
-    first_S3 = np.clip(np.floor(low_S3) + 1, 0, num_voxels + 1).astype(np.int64)
-    last_S3 = np.clip(np.ceil(high_S3) - 1, -1, num_voxels).astype(np.int64)
-    count_A = np.maximum(last_S3 - first_S3 + 1, 0).ravel()  # A: step and axis
-    row_C = np.repeat(np.arange(3 * num_steps), count_A)  # C: cuts
+    num_steps = begin_3S.shape[1]
+    end_3S = begin_3S + delta_3S
+    low_3S, high_3S = np.minimum(begin_3S, end_3S), np.maximum(begin_3S, end_3S)
+    first_3S = np.clip(np.floor(low_3S) + 1, 0, num_voxels + 1).astype(np.int64)
+    last_3S = np.clip(np.ceil(high_3S) - 1, -1, num_voxels).astype(np.int64)
+    count = (last_3S - first_3S + 1).ravel()
+    crossing_A = np.flatnonzero(count > 0)  # A: axes of steps that are cut
+    count_A = count[crossing_A]
+    row_C = np.repeat(crossing_A, count_A)
     rank_C = np.arange(len(row_C)) - np.repeat(np.cumsum(count_A) - count_A, count_A)
-    plane_C = first_S3.ravel()[row_C] + rank_C
-    cut_C = np.clip((plane_C - begin_S3.ravel()[row_C]) / delta_S3.ravel()[row_C], 0.0, 1.0)
+    plane_C = first_3S.ravel()[row_C] + rank_C
+    cut_C = np.clip((plane_C - begin_3S.ravel()[row_C]) / delta_3S.ravel()[row_C], 0.0, 1.0)
+    return _pieces(row_C % max(num_steps, 1), cut_C, num_steps)
 
-    step_D = np.concatenate([np.arange(num_steps), row_C // 3])
-    from_D = np.concatenate([np.zeros(num_steps), cut_C])
-    order_D = np.lexsort((from_D, step_D))
-    step_D, from_D = step_D[order_D], from_D[order_D]
-    to_D = np.ones_like(from_D)
-    same_D = step_D[1:] == step_D[:-1]
-    to_D[:-1][same_D] = from_D[1:][same_D]
+
+def _pieces(step_C: IntArray, cut_C: FloatArray, num_steps: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return step, begin and end of the pieces between cuts, which are fractions of their steps."""
+    order_C = np.argsort(cut_C)
+    order_C = order_C[order_of(step_C[order_C])]
+    count_S = np.bincount(step_C, minlength=num_steps) + 1
+    head_S = np.cumsum(count_S) - count_S
+    step_D = np.repeat(np.arange(num_steps), count_S)
+    cut_D = np.ones(len(step_D), np.bool_)
+    cut_D[head_S] = False
+    from_D = np.zeros(len(step_D))
+    from_D[cut_D] = cut_C[order_C]
+    to_D = np.ones(len(step_D))
+    to_D[:-1] = np.where(cut_D[1:], from_D[1:], 1.0)
     real_D = to_D > from_D  # a step through an edge or a corner crosses two or three planes at once
     return step_D[real_D], from_D[real_D], to_D[real_D]

@@ -6,6 +6,7 @@ from lartpc.config import Ingest
 from lartpc.event import TRUTH, conform
 from lartpc.geometry import Box
 from lartpc.ingest.connect import Lattice
+from lartpc.ingest.keys import number, order_of, order_of_values, rows_of
 from lartpc.ingest.labels import label
 from lartpc.ingest.roles import Role, ancestry
 from lartpc.ingest.steps import Steps, Trajectories
@@ -374,18 +375,44 @@ def test_roles_follow_process_first_and_parent_second():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("distance", [1, 2])
-def test_components_agree_with_all_pairs(distance):
+@pytest.mark.parametrize("distance", [1, 2, 3])
+@pytest.mark.parametrize("side", [9, 30])
+def test_components_agree_with_all_pairs(distance, side):
     rng = np.random.default_rng(2)
-    rows = np.unique(rng.integers(0, [3, 9, 9, 9], (300, 4)), axis=0)
-    rows = rows[rng.permutation(len(rows))]
-    group, coord = rows[:, 0], rows[:, 1:]
-    near = np.abs(coord[:, None] - coord).max(axis=-1) <= distance
+    coord = np.unique(rng.integers(0, side, (400, 3)), axis=0)
+    row = np.unique(rng.integers(0, [3, len(coord)], (500, 2)), axis=0)
+    group, voxel = row.T
+    near = np.abs(coord[voxel][:, None] - coord[voxel]).max(axis=-1) <= distance
     _, expected = connected_components(near & (group[:, None] == group), directed=False)
-    found = Lattice(group, coord, distance).components()
-    assert len(np.unique(expected * 1000 + found)) == expected.max() + 1 == found.max() + 1
-    query = rng.integers(0, 9, (50, 3))
-    touched = Lattice(group, coord, distance).touching(np.ones(50, np.int64), query)
-    near = (np.abs(query[:, None] - coord).max(axis=-1) <= distance) & (group == 1)
-    assert np.array_equal(touched >= 0, near.any(axis=1))
-    assert near[np.flatnonzero(touched >= 0), touched[touched >= 0]].all()
+    lattice = Lattice(group, voxel, coord, distance)
+    assert np.array_equal(lattice.components(), expected)
+    query = rng.integers(0, len(coord), 50)
+    touched = lattice.touching(np.ones(50, np.int64), query)
+    near = (np.abs(coord[query][:, None] - coord[voxel]).max(axis=-1) <= distance) & (group == 1)
+    last = np.where(near.any(axis=1), len(row) - 1 - np.argmax(near[:, ::-1], axis=1), -1)
+    assert np.array_equal(touched, last)
+
+
+def test_components_of_one_long_chain_in_any_direction():
+    # a stair of 600 steps, and a comb whose teeth meet only at the far end
+    stair = np.stack([np.arange(600)] * 3, axis=-1)
+    teeth = [(x, y, 0) for x in range(0, 40, 2) for y in range(30)]
+    comb = np.array(sorted(teeth + [(x, 30, 0) for x in range(39)]))
+    for coord in (stair, comb):
+        voxel = np.arange(len(coord))
+        assert not Lattice(0 * voxel, voxel, coord, 1).components().any()
+
+
+def test_large_keys_are_sorted_too():
+    key = np.array([2**62, 3, 2**62, 1, 2**62 - 1])
+    assert order_of(key).tolist() == [3, 1, 4, 0, 2]
+    assert order_of(key % 7 + 1).tolist() == np.argsort(key % 7 + 1, kind="stable").tolist()
+    distinct, number_N = number(key)
+    assert distinct.tolist() == [1, 3, 2**62 - 1, 2**62] and number_N.tolist() == [3, 1, 3, 0, 2]
+    assert order_of_values(np.array([2.0, -1.0, 2.0, 2.0, 0.5])).tolist() == [1, 4, 0, 2, 3]
+
+
+def test_ids_are_found_whether_they_lie_dense_or_far_apart():
+    for ids in (np.array([-3, 1, 5]), np.array([-3, 1, 10**12])):
+        assert rows_of(np.array([1, -3, ids[2], 0, 7, -4, 2**60]), ids).tolist() == [1, 0, 2, -1, -1, -1, -1]
+    assert rows_of(np.array([1, 2]), np.zeros(0, np.int64)).tolist() == [-1, -1]
