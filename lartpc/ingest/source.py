@@ -40,6 +40,9 @@ class Source:
     truth: tuple[str, ...] = ()
     """Truth products (of `event.TRUTH`) that the events come with."""
 
+    selection: str = ""
+    """What is read of a file that has several of a kind, such as images of several producers."""
+
     centre_cm: tuple[float, float, float] | None = None
     """Centre of the simulated volume or of the image, where the source states it."""
 

@@ -38,6 +38,7 @@ class Summary:
     energy_outside_mev: float = 0.0
     energy_below_mev: float = 0.0
     truth: tuple[str, ...] = ()
+    selection: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -73,7 +74,8 @@ def _convert(
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=[source.path])
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
-    summary = Summary(num_events=source.num_events, truth=source.truth)
+    attrs["selection"] = source.selection
+    summary = Summary(num_events=source.num_events, truth=source.truth, selection=source.selection)
     with EventWriter(out, products, file_uid=file_uid or digest(source.path), box=box, attrs=attrs) as writer:
         start = time.perf_counter()
         for entry in follow(range(source.num_events), f"ingest {source.path.name}", source.num_events):

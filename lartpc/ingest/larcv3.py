@@ -1,0 +1,216 @@
+"""LArCV 3 files, HDF5: voxels with clusters and particles, `/Data/<kind>_<producer>_group`.
+
+The layout is that of larcv 3.5.1 (src/larcv3/core/dataformat). An entry of a product has rows in
+`extents`, these have rows (projections, here volumes) in `voxel_extents` or `projection_extents`, and so
+on down to `voxels`. Shape suffixes: E events, V voxels, C clusters, P particles.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.source import Voxels, VoxelSource
+from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.vocab import NONE
+
+LOOKS_FOR = "HDF5 with 'Events/event_id' and 'Data/sparse3d_*_group' or 'Data/cluster3d_*_group' (LArCV 3)"
+POSITIONS = ("vtx", "end_pt", "first_step", "last_step", "parent_vtx", "ancestor_vtx")
+PLAIN = (
+    "shape",
+    "trackid",
+    "pdg",
+    "px",
+    "py",
+    "pz",
+    "process",
+    "parent_trackid",
+    "parent_pdg",
+    "ancestor_trackid",
+)
+
+
+class Larcv3Reader(VoxelSource):
+    """Reader of LArCV 3; see `source.VoxelSource`. Reads the rows of one event at a time."""
+
+    def __init__(self, path: Path) -> None:
+        file = open_hdf5(path)
+        found = split_names(list(file["Data"]), "_group")
+        chosen = choose(found["sparse3d"], found["cluster3d"], found["particle"])
+        assert chosen is not None, "no voxels: not recognised"
+        self.selection = str(chosen)
+        self.truth = chosen.truth
+        ids = _dataset(path, file, "Events/event_id", ("run", "subrun", "event"))[:]
+        identity_E3 = np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")], axis=-1)
+        super().__init__(path, file, identity_E3)
+        self._image = self._product("sparse3d", chosen.image)
+        self._classes = self._product("sparse3d", chosen.classes)
+        self._clusters = self._product("cluster3d", chosen.clusters)
+        self._particles = self._product("particle", chosen.particles)
+        base = self._image or self._clusters
+        assert base is not None, "neither image nor clusters"
+        self._base = base
+        self.unit_cm = 1.0
+        if base.num_images:
+            size_cm = common_pitch(path, base.grid(0).pitch)
+            self.unit_cm = cm_per_unit(size_cm)
+            self.voxel_size_cm = size_cm * self.unit_cm
+
+    def read(self, entry: int) -> Voxels:
+        """Read one event; ValueError if its rows make no sense."""
+        grid = self._base.first_grid(entry)
+        if grid is None:
+            return Voxels(np.zeros((0, 3), np.int64), np.zeros(0), num_voxels=(1, 1, 1))
+        return assemble(
+            grid,
+            self.unit_cm,
+            image=self._image.tensor(entry, grid) if self._image else None,
+            classes=self._classes.tensor(entry, grid) if self._classes else None,
+            clusters=self._clusters.tensor(entry, grid) if self._clusters else None,
+            particles=self._particles.particles(entry) if self._particles else None,
+        )
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest corners of all grids (2, 3), None without any."""
+        bounds = self._base.bounds()
+        return None if bounds is None else bounds * self.unit_cm
+
+    def _product(self, kind: str, producer: str) -> "_Product | None":
+        if not producer:
+            return None
+        product = _Product(self.path, self._file, kind, producer)
+        if product.num_events != self.num_events:
+            raise ValueError(
+                f"{self.path}: '{product.name}' has {product.num_events} events, 'Events/event_id' has "
+                f"{self.num_events}"
+            )
+        return product
+
+
+class _Product:
+    """One product of a file. Rows are found by `first` and `N` of the table above."""
+
+    def __init__(self, path: Path, file: Any, kind: str, producer: str) -> None:
+        self.name = f"Data/{kind}_{producer}_group"
+        self._path = path
+        self._file = file
+        self._extents = self._table("extents", ("first", "N"))[:]
+        if kind == "particle":
+            self._rows = self._table("particles", (*PLAIN, *POSITIONS))
+            return
+        self._clustered = kind == "cluster3d"
+        self._projections = self._table(
+            "projection_extents" if self._clustered else "voxel_extents", ("first", "N")
+        )
+        self._meta = self._table("image_meta", ("image_sizes", "number_of_voxels", "origin"))
+        if self._clustered:
+            self._cluster_rows = self._table("cluster_extents", ("first", "N"))
+        self._rows = self._table("voxels", ("id", "value"))
+
+    @property
+    def num_events(self) -> int:
+        return len(self._extents)
+
+    @property
+    def num_images(self) -> int:
+        return int(self._meta.shape[0])
+
+    def grid(self, image: int) -> Grid:
+        meta = self._read(self._meta, image, image + 1)[0]
+        num = meta["number_of_voxels"].astype(np.int64)
+        if not (num > 0).all():
+            raise ValueError(f"{self._path}: '{self.name}': image {image} has no voxels on a side")
+        return Grid(meta["origin"].astype(np.float64), meta["image_sizes"] / num, num)
+
+    def first_grid(self, entry: int) -> Grid | None:
+        first, count = self._range(self._extents[entry])
+        return self.grid(first) if count else None
+
+    def bounds(self) -> FloatArray | None:
+        if not self.num_images:
+            return None
+        meta = self._read(self._meta, 0, self.num_images)
+        return np.stack([meta["origin"].min(axis=0), (meta["origin"] + meta["image_sizes"]).max(axis=0)])
+
+    def tensor(self, entry: int, grid: Grid) -> Tensor:
+        """Return the voxels of an entry, all of its volumes on the given grid."""
+        coords, values, numbers = [np.zeros((0, 3), np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
+        num_clusters = 0
+        first, count = self._range(self._extents[entry])
+        for image in range(first, first + count):
+            start, num = self._range(self._read(self._projections, image, image + 1)[0])
+            number_V = np.full(num, NONE, np.int64)
+            if self._clustered:
+                clusters = self._read(self._cluster_rows, start, start + num)
+                size_C = clusters["N"].astype(np.int64)
+                number_V = np.repeat(num_clusters + np.arange(num), size_C)
+                num_clusters += num
+                start, num = (int(clusters["first"][0]) if num else 0), int(size_C.sum())
+            voxels = self._read(self._rows, start, start + num)
+            coords.append(self._coord(voxels["id"].astype(np.int64), image, grid))
+            values.append(voxels["value"].astype(np.float64))
+            numbers.append(number_V)
+        return Tensor(np.concatenate(coords), np.concatenate(values), np.concatenate(numbers), num_clusters)
+
+    def particles(self, entry: int) -> dict[str, Any]:
+        """Return the particles of an entry, positions as (P, 4)."""
+        first, count = self._range(self._extents[entry])
+        rows = self._read(self._rows, first, first + count)
+        return {name: rows[name] for name in PLAIN} | {
+            name: np.stack([rows[name][axis] for axis in "xyzt"], axis=-1) for name in POSITIONS
+        }
+
+    def _coord(self, id_V: IntArray, image: int, grid: Grid) -> IntArray:
+        """Return the voxels (V, 3) of their ids, in which z runs fastest, on the given grid."""
+        own = self.grid(image)
+        if len(id_V) and id_V.max() >= own.num.prod():
+            raise ValueError(f"'{self.name}': voxel {id_V.max()} of {own.num.prod()}")
+        if not np.allclose(own.pitch, grid.pitch, rtol=1e-6):
+            raise ValueError(f"'{self.name}': voxels of {own.pitch} beside voxels of {grid.pitch}")
+        shift_3 = np.rint(grid.to_voxel(own.origin)).astype(np.int64)
+        index = np.unravel_index(id_V, tuple(own.num.tolist()))
+        return np.stack(index, axis=-1).astype(np.int64) + shift_3
+
+    def _table(self, table: str, needed: tuple[str, ...]) -> Any:
+        return _dataset(self._path, self._file, f"{self.name}/{table}", needed)
+
+    def _read(self, data: Any, start: int, stop: int) -> Any:
+        if stop > len(data):
+            raise ValueError(f"'{data.name[1:]}' has {len(data)} rows, rows up to {stop} are referred to")
+        try:
+            return data[start:stop]
+        except OSError as error:
+            raise ValueError(
+                f"{self._path}: '{data.name[1:]}' cannot be read ({error}); copy or make it again"
+            ) from error
+
+    @staticmethod
+    def _range(row: Any) -> tuple[int, int]:
+        return int(row["first"]), int(row["N"])
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether the file is LArCV 3 with voxels in 3D."""
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path) as file:
+        data = file.get("Data")
+        if "Events" not in file or not isinstance(data, h5py.Group):
+            return False
+        found = split_names(list(data), "_group")
+        return bool(found["sparse3d"] or found["cluster3d"])
+
+
+def _dataset(path: Path, file: Any, name: str, needed: tuple[str, ...]) -> Any:
+    data = file.get(name)
+    if not isinstance(data, h5py.Dataset):
+        raise ValueError(f"{path}: no dataset '{name}'")
+    names = data.dtype.names or ()
+    if lacking := [field for field in needed if field not in names]:
+        raise ValueError(
+            f"{path}: dataset '{name}' has no field '{lacking[0]}'; it has {', '.join(names) or 'none'}"
+        )
+    return data
