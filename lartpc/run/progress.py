@@ -14,11 +14,21 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Count work done out of `total`, with free text beside it. Use as a context manager."""
+    """Count work done out of `total`, with free text beside it. Use as a context manager.
 
-    def __init__(self, label: str, total: int, unit: str, quiet: bool = False) -> None:
+    Parameters
+    ----------
+    label, unit
+        What is done, and what is counted.
+    quiet
+        Show nothing, as on all ranks but one.
+    done
+        What an earlier run has done; the time that is left is judged by what this one does.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, quiet: bool = False, done: int = 0) -> None:
         self._label, self._total, self._unit, self._quiet = label, total, unit, quiet
-        self._done = 0
+        self._done = self._first = done
         self._start = self._last = time.monotonic()
         console = Console(stderr=True)
         self._bar: Progress | None = None
@@ -31,7 +41,7 @@ class Meter:
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._task = self._bar.add_task(label, total=total, note="")
+            self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
     def __enter__(self) -> "Meter":
         if self._bar:
@@ -55,11 +65,19 @@ class Meter:
 
     def _line(self, note: str) -> None:
         seconds = time.monotonic() - self._start
-        left = self._total - self._done
-        ahead = f", {seconds / self._done * left:.0f} s left" if left and self._done else ""
-        text = f"{self._label}: {self._done}/{self._total} {self._unit} in {seconds:.0f} s{ahead} {note}"
+        left, here = self._total - self._done, self._done - self._first
+        ahead = f", {_clock(seconds / here * left)} left" if left and here else ""
+        text = f"{self._label}: {self._done}/{self._total} {self._unit} in {_clock(seconds)}{ahead} {note}"
         sys.stderr.write(text.rstrip() + "\n")
         sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    """Return a time as it is read: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def follow(items: Iterable[T], label: str, total: int, unit: str = "events") -> Iterator[T]:

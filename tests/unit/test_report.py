@@ -152,3 +152,34 @@ def test_no_curve_no_chart(tmp_path):
     curve.parent.mkdir()
     curve.write_text("")
     assert training_charts([curve]) == []
+
+
+def test_a_curve_has_charts_of_loss_optimizer_and_speed(tmp_path):
+    curve = tmp_path / "segment" / "training.jsonl"
+    curve.parent.mkdir()
+    lines = [
+        {
+            **{"step": step, "loss": 2.0, "loss_points": 0.5, "validation_loss": 2.5, "num_skipped": skipped},
+            **{"gradient_norm": 1.0, "largest_gradient_norm": 4.0, "learning_rate": 1e-3, "spikes": []},
+            **{"voxels_per_s": 5e4, "read_share": 0.01, "num_voxels": 3e4, "num_spikes": 0},
+            "validation": {"accuracy": 0.9},
+        }
+        for step, skipped in ((10, 0), (20, 3))
+    ]
+    curve.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    charts = {chart["title"]: chart for chart in training_charts([curve])}
+    names = {title: [series["name"] for series in chart["series"]] for title, chart in charts.items()}
+    assert names == {
+        "segment: loss": ["loss", "loss points", "loss on held-out events"],
+        "segment: on held-out events": ["accuracy"],
+        "segment: learning rate": ["learning rate"],
+        "segment: gradient": ["mean before clipping", "largest"],
+        "segment: speed of rank 0": ["voxels per s"],
+        "segment: waiting for input": ["read share"],
+        "segment: steps skipped, and spikes of the loss": ["skipped", "spikes"],
+    }
+    assert charts["segment: gradient"]["series"][1]["y"] == [4.0, 4.0]
+    assert charts["segment: steps skipped, and spikes of the loss"]["series"][0]["y"] == [0, 3]
+    lines[1]["num_skipped"] = 0
+    curve.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(training_charts([curve])) == 6

@@ -16,10 +16,11 @@ from lartpc.vocab import Species
 Chart = dict[str, Any]
 
 TRUTH, RECO, ALONE = "truth", "prediction", "prediction, samples without truth"
-_BOOKKEEPING = (
-    *("step", "num_voxels", "num_skipped", "voxels_per_s", "read_share"),
-    *("learning_rate", "gradient_norm", "validation"),
+_RATES = (
+    *("step", "num_voxels", "num_skipped", "num_spikes", "voxels_per_s", "read_share", "learning_rate"),
+    *("gradient_norm", "largest_gradient_norm", "validation", "validation_loss"),
 )
+"""What a line of a training curve holds besides the terms of the loss."""
 
 
 def distributions(dataset: Path) -> list[Chart]:
@@ -61,33 +62,45 @@ def distributions(dataset: Path) -> list[Chart]:
 
 
 def training_charts(curves: Sequence[Path]) -> list[Chart]:
-    """Return the loss and the validation figures of each training curve, one JSON object a line.
+    """Return the charts of each training curve: loss, held-out figures, optimizer and speed.
 
-    A line may stop in the middle, where a training was cut off; what can be read is drawn.
+    A curve has one JSON object a line. A line may stop in the middle, where a training was cut off; what
+    can be read is drawn.
     """
     charts = []
     for path in curves:
         lines = list(_lines(path))
         stage = path.parent.name
-        losses = {key for line in lines for key in line if key not in _BOOKKEEPING and _is_number(line[key])}
-        checks = {key for line in lines for key in line.get("validation", {})}
-        charts.append(
-            _curves(f"{stage}: loss", "loss", sorted(losses, key=lambda k: (k != "loss", k)), lines)
-        )
-        charts[-1]["log_y"] = True
+        losses = {key for line in lines for key in line if key not in _RATES and _is_number(line[key])}
+        terms = sorted(losses, key=lambda key: (key != "loss", key))
+        checks = sorted({key for line in lines for key in line.get("validation", {})})
         held_out = [{"step": line["step"], **line.get("validation", {})} for line in lines]
-        charts.append(_curves(f"{stage}: on held-out events", "figure", sorted(checks), held_out))
+        norms = ("gradient_norm", "largest_gradient_norm")
+        found = [
+            _curves(f"{stage}: loss", "loss", [*terms, "validation_loss"], lines, log_y=True),
+            _curves(f"{stage}: on held-out events", "figure", checks, held_out),
+            _curves(f"{stage}: learning rate", "learning rate", ["learning_rate"], lines),
+            _curves(f"{stage}: gradient", "norm", norms, lines, log_y=True),
+            _curves(f"{stage}: speed of rank 0", "voxels / s", ["voxels_per_s"], lines),
+            _curves(f"{stage}: waiting for input", "share of time", ["read_share"], lines),
+        ]
+        if any(line.get(key) for line in lines for key in ("num_skipped", "num_spikes")):
+            title = f"{stage}: steps skipped, and spikes of the loss"
+            found.append(_curves(title, "steps", ["num_skipped", "num_spikes"], lines))
+        charts += found
     return [chart for chart in charts if chart["series"]]
 
 
-def _curves(title: str, label: str, keys: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Chart:
-    series = []
+def _curves(
+    title: str, label: str, keys: Sequence[str], lines: Sequence[Mapping[str, Any]], *, log_y: bool = False
+) -> Chart:
+    series: list[dict[str, Any]] = []
     for key in keys:
         known = [(line["step"], line[key]) for line in lines if _is_number(line.get(key))]
         if known:
             x, y = zip(*known, strict=True)
-            series.append({"name": key.replace("_", " "), "x": x, "y": [_short(v) for v in y]})
-    return {"group": "Training", "title": title, "x": "step", "y": label, "series": series}
+            series.append({"name": _name(key), "x": x, "y": [_short(v) for v in y]})
+    return {"group": "Training", "title": title, "x": "step", "y": label, "log_y": log_y, "series": series}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -98,6 +111,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(line, dict) and "step" in line:
             yield line
+
+
+def _name(key: str) -> str:
+    """Return a key of a curve as a reader calls it."""
+    return {
+        "gradient_norm": "mean before clipping",
+        "largest_gradient_norm": "largest",
+        "validation_loss": "loss on held-out events",
+    }.get(key, key.removeprefix("num_").replace("_", " "))
 
 
 def _is_number(value: Any) -> bool:
