@@ -15,6 +15,7 @@ Part = Literal["train", "infer"]
 
 Range = tuple[float, float]
 Counts = tuple[int, int]
+Vector = tuple[float, float, float]
 
 
 class Section(BaseModel):
@@ -61,9 +62,42 @@ class Generator(Section):
     groups: tuple[ParticleGroup, ...] = Field(description="kinds of particles")
 
 
-class Simulate(Section):
-    """Geant4: multi-particle vertex (MPV) and multi-particle rain (MPR) in a box of liquid argon."""
+class Gun(Section):
+    """One particle an event."""
 
+    pdg: tuple[int, ...] = Field((13,), description="Monte-Carlo particle numbers, drawn with equal chance")
+    kinetic_energy_mev: Range = Field((1000, 1000), description="uniform range of the kinetic energy [MeV]")
+    position_cm: Vector | None = Field(
+        None,
+        description="start from the centre of the box [cm]; null: anywhere `wall_margin_cm` off the walls",
+    )
+    direction: Vector | None = Field(None, description="direction, of any length; null: isotropic")
+
+
+class Cosmic(Section):
+    """Cosmic muons that come from above (along y) over the particles of the vertex."""
+
+    window_us: float = Field(
+        2800,
+        ge=0,
+        description="time during which muons cross the box; 2800: a drift before and one after [us]",
+    )
+
+
+GENERATORS: dict[str, tuple[str, ...]] = {
+    "mpvmpr": ("vertex", "rain"),
+    "gun": ("gun",),
+    "cosmic": ("vertex", "cosmic"),
+}
+"""The sections that each generator reads."""
+
+
+class Simulate(Section):
+    """Geant4: what is shot into a box of liquid argon, and how it is transported."""
+
+    generator: Literal["mpvmpr", "gun", "cosmic"] = Field(
+        "mpvmpr", description="mpvmpr: vertex and rain; gun: one particle; cosmic: vertex and cosmic muons"
+    )
     box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
     wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
     production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
@@ -76,6 +110,19 @@ class Simulate(Section):
         Generator(num_particles=(2, 4), groups=RAIN_GROUPS),
         description="particles at independent positions (MPR)",
     )
+    gun: Gun = Gun()
+    cosmic: Cosmic = Cosmic()
+
+    @model_validator(mode="after")
+    def _no_setting_without_effect(self) -> Self:
+        read = GENERATORS[self.generator]
+        for name in sorted({name for names in GENERATORS.values() for name in names} - set(read)):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} has no effect with generator '{self.generator}', which reads {', '.join(read)}; "
+                    "remove it or choose another generator"
+                )
+        return self
 
 
 # -- ingestion ---------------------------------------------------------------------------------

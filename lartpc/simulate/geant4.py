@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.simulate import argon
-from lartpc.simulate.generators import Primary, check, event_seeds, primaries
+from lartpc.simulate.generators import Primary, check, event_seeds, kinds, primaries
 from lartpc.simulate.steps import SEGMENTS, TRAJECTORIES, StepsWriter
 
 DATA_DIR, DATA_LABEL = argon.data_dir()
@@ -135,6 +135,7 @@ class Gun(g4.G4VUserPrimaryGeneratorAction):
             self._gun.SetParticleEnergy(primary.kinetic_energy_mev * g4.MeV)
             self._gun.SetParticlePosition(g4.G4ThreeVector(*position))
             self._gun.SetParticleMomentumDirection(g4.G4ThreeVector(*primary.direction))
+            self._gun.SetParticleTime(primary.time_ns * g4.ns)
             self._gun.GeneratePrimaryVertex(event)
 
 
@@ -261,14 +262,12 @@ def check_particles(cfg: config.Simulate) -> None:
         The message names the key and the particle.
     """
     table = g4.G4ParticleTable.GetParticleTable()
-    for name, generator in (("vertex", cfg.vertex), ("rain", cfg.rain)):
-        for index, group in enumerate(generator.groups):
-            for pdg in group.pdg:
-                if table.FindParticle(pdg) is None:
-                    raise ValueError(
-                        f"simulate.{name}.groups.{index}.pdg: Geant4 knows no particle {pdg}; "
-                        "use the PDG's Monte-Carlo numbers"
-                    )
+    for key, kind in kinds(cfg):
+        for pdg in kind.pdg:
+            if table.FindParticle(pdg) is None:
+                raise ValueError(
+                    f"{key}.pdg: Geant4 knows no particle {pdg}; use the PDG's Monte-Carlo numbers"
+                )
 
 
 def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progress_fd: int) -> None:

@@ -1,20 +1,20 @@
-"""What is shot into the box: particles from one vertex (MPV) and particles as rain (MPR).
+"""What is shot into the box: a vertex with rain or under cosmic muons, or a single particle.
 
-The pair of generators that the open samples of the field are made with (PILArNet, arXiv:2006.01993):
-they know no neutrino, so that a network learns particles and not a flux.
+The first is the pair of generators that the open samples of the field are made with (multi-particle
+vertex, MPV, and rain, MPR; PILArNet, arXiv:2006.01993): they know no neutrino, so that a network
+learns particles and not a flux.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lartpc.config import Generator, ParticleGroup, Simulate
-
-Vector = tuple[float, float, float]
+from lartpc.config import GENERATORS, Generator, Gun, ParticleGroup, Simulate, Vector
+from lartpc.simulate import cosmic
 
 VERTEX_INTERACTION = 0
-"""The interaction of all particles from the vertex; each particle of the rain has its own after it."""
+"""The interaction of all particles from the vertex; every other particle has its own after it."""
 
 
 class Primary(NamedTuple):
@@ -25,6 +25,7 @@ class Primary(NamedTuple):
     position_cm: Vector
     direction: Vector
     interaction: int
+    time_ns: float = 0.0
 
 
 def check(cfg: Simulate) -> None:
@@ -40,7 +41,7 @@ def check(cfg: Simulate) -> None:
             f"simulate.wall_margin_cm ({cfg.wall_margin_cm:g}) must be less than half of "
             f"simulate.box_cm ({cfg.box_cm:g})"
         )
-    for name, generator in (("vertex", cfg.vertex), ("rain", cfg.rain)):
+    for name, generator in mixtures(cfg):
         fewest, most = generator.num_particles
         if not 0 <= fewest <= most:
             raise ValueError(
@@ -51,15 +52,37 @@ def check(cfg: Simulate) -> None:
                 f"simulate.{name}.num_particles goes up to {most}, but the groups hold at most {room} "
                 "particles; raise their max_count"
             )
+    if cfg.generator == "mpvmpr" and cfg.vertex.num_particles[1] + cfg.rain.num_particles[1] == 0:
+        raise ValueError("simulate.vertex.num_particles and simulate.rain.num_particles are both [0, 0]")
+    for key, shot in kinds(cfg):
+        low, high = shot.kinetic_energy_mev
+        if not 0 < low <= high:
+            raise ValueError(f"{key}.kinetic_energy_mev must be a range above 0, got [{low:g}, {high:g}]")
+        if not shot.pdg:
+            raise ValueError(f"{key}.pdg must name at least one particle")
+    if (position := cfg.gun.position_cm) and np.abs(position).max() >= cfg.box_cm / 2:
+        raise ValueError(
+            f"simulate.gun.position_cm {position} is outside the box, whose walls are at "
+            f"±{cfg.box_cm / 2:g} cm"
+        )
+    if cfg.gun.direction and not np.linalg.norm(cfg.gun.direction) > 0:
+        raise ValueError(f"simulate.gun.direction must have a length, got {cfg.gun.direction}")
+
+
+def mixtures(cfg: Simulate) -> Iterator[tuple[str, Generator]]:
+    """Yield the mixtures of particles that the chosen generator draws from, with their names."""
+    for name in GENERATORS[cfg.generator]:
+        if isinstance(generator := getattr(cfg, name), Generator):
+            yield name, generator
+
+
+def kinds(cfg: Simulate) -> Iterator[tuple[str, ParticleGroup | Gun]]:
+    """Yield everything that names particles for the chosen generator, with its key."""
+    if cfg.generator == "gun":
+        yield "simulate.gun", cfg.gun
+    for name, generator in mixtures(cfg):
         for index, group in enumerate(generator.groups):
-            low, high = group.kinetic_energy_mev
-            if not 0 < low <= high:
-                raise ValueError(
-                    f"simulate.{name}.groups.{index}.kinetic_energy_mev must be a range above 0, "
-                    f"got [{low:g}, {high:g}]"
-                )
-            if not group.pdg:
-                raise ValueError(f"simulate.{name}.groups.{index}.pdg must name at least one particle")
+            yield f"simulate.{name}.groups.{index}", group
 
 
 def event_seeds(seed: int, event: int) -> tuple[np.random.SeedSequence, int]:
@@ -72,18 +95,25 @@ def event_seeds(seed: int, event: int) -> tuple[np.random.SeedSequence, int]:
 
 
 def primaries(cfg: Simulate, rng: np.random.Generator) -> list[Primary]:
-    """Draw the primary particles of one event: those of the vertex, then the rain.
+    """Draw the primary particles of one event: those of the vertex, then the others.
 
     The vertex is uniform in the box less the margin at its walls, the rain uniform in the box;
-    directions are isotropic, energies uniform in the range of the particle's group.
+    directions are isotropic, energies uniform in the range of the particle's group. Cosmic muons are
+    those of `cosmic.muons`. Each particle that is not from the vertex is an interaction of its own.
     """
     half = cfg.box_cm / 2
     vertex = _position(half - cfg.wall_margin_cm, rng)
+    if cfg.generator == "gun":
+        return [_shoot(cfg.gun, cfg.gun.position_cm or vertex, VERTEX_INTERACTION, rng, cfg.gun.direction)]
     shot = [_shoot(group, vertex, VERTEX_INTERACTION, rng) for group in draw_groups(cfg.vertex, rng)]
-    shot += [
-        _shoot(group, _position(half, rng), interaction, rng)
-        for interaction, group in enumerate(draw_groups(cfg.rain, rng), start=VERTEX_INTERACTION + 1)
-    ]
+    first = VERTEX_INTERACTION + 1
+    if cfg.generator == "cosmic":
+        for number, muon in enumerate(cosmic.muons(cfg.box_cm, cfg.cosmic.window_us, rng), start=first):
+            pdg, energy_mev, position_cm, direction, time_ns = muon
+            shot.append(Primary(pdg, energy_mev, position_cm, direction, number, time_ns))
+        return shot
+    for number, group in enumerate(draw_groups(cfg.rain, rng), start=first):
+        shot.append(_shoot(group, _position(half, rng), number, rng))
     return shot
 
 
@@ -101,11 +131,23 @@ def draw_groups(generator: Generator, rng: np.random.Generator) -> Sequence[Part
     return drawn
 
 
-def _shoot(group: ParticleGroup, position_cm: Vector, interaction: int, rng: np.random.Generator) -> Primary:
-    pdg = int(rng.choice(group.pdg))
-    return Primary(
-        pdg, float(rng.uniform(*group.kinetic_energy_mev)), position_cm, _direction(rng), interaction
-    )
+def _shoot(
+    kind: ParticleGroup | Gun,
+    position_cm: Vector,
+    interaction: int,
+    rng: np.random.Generator,
+    direction: Vector | None = None,
+) -> Primary:
+    pdg = int(rng.choice(kind.pdg))
+    energy_mev = float(rng.uniform(*kind.kinetic_energy_mev))
+    return Primary(pdg, energy_mev, position_cm, _unit(direction) or _direction(rng), interaction)
+
+
+def _unit(direction: Vector | None) -> Vector | None:
+    if direction is None:
+        return None
+    x, y, z = np.asarray(direction) / np.linalg.norm(direction)
+    return float(x), float(y), float(z)
 
 
 def _position(half_cm: float, rng: np.random.Generator) -> Vector:

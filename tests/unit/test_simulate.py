@@ -10,7 +10,7 @@ import pytest
 
 from lartpc import config
 from lartpc.run.simulate import simulate
-from lartpc.simulate import argon, steps
+from lartpc.simulate import argon, cosmic, steps
 from lartpc.simulate.generators import check, draw_groups, event_seeds, primaries
 
 DEFAULT = config.Simulate()
@@ -21,6 +21,9 @@ def gun(pdg: int, kinetic_energy_mev: float) -> config.Generator:
         pdg=(pdg,), weight=1, max_count=1, kinetic_energy_mev=(kinetic_energy_mev, kinetic_energy_mev)
     )
     return config.Generator(num_particles=(1, 1), groups=(group,))
+
+
+NOTHING = config.Generator(num_particles=(0, 0), groups=())
 
 
 # -- generators ---------------------------------------------------------------------------------
@@ -82,11 +85,102 @@ def test_an_event_depends_on_its_seed_and_number_only():
         ({"vertex": {"num_particles": (2, 12), "groups": config.VERTEX_GROUPS}}, "vertex.num_particles"),
         ({"rain": {"num_particles": (3, 1), "groups": config.RAIN_GROUPS}}, "rain.num_particles"),
         ({"rain": gun(13, 0.0)}, "rain.groups.0.kinetic_energy_mev"),
+        ({"vertex": NOTHING, "rain": NOTHING}, "are both"),
+        ({"generator": "gun", "gun": {"kinetic_energy_mev": (5, 1)}}, "simulate.gun.kinetic_energy_mev"),
+        ({"generator": "gun", "gun": {"position_cm": (0, 0, 116)}}, "simulate.gun.position_cm"),
+        ({"generator": "gun", "gun": {"direction": (0, 0, 0)}}, "simulate.gun.direction"),
+        ({"generator": "gun", "gun": {"pdg": ()}}, "simulate.gun.pdg"),
     ],
 )
 def test_settings_without_events_are_refused(change, key):
     with pytest.raises(ValueError, match=key):
         check(config.Simulate(**change))
+
+
+@pytest.mark.parametrize(("left_out", "kept"), [("rain", "vertex"), ("vertex", "rain")])
+def test_vertex_and_rain_each_alone(left_out, kept):
+    cfg = config.Simulate(**{left_out: NOTHING, kept: config.Simulate.model_fields[kept].default})
+    shot = primaries(cfg, np.random.default_rng(1))
+    assert len(shot) >= 2
+    assert [p.interaction for p in shot] == (
+        [0] * len(shot) if kept == "vertex" else [*range(1, len(shot) + 1)]
+    )
+
+
+def test_a_gun_shoots_one_particle_where_it_is_told():
+    aimed = config.Gun(
+        pdg=(2212,), kinetic_energy_mev=(99, 101), position_cm=(1, -2, 3), direction=(0, 0, -5)
+    )
+    shots = [
+        primaries(config.Simulate(generator="gun", gun=aimed), np.random.default_rng(seed))
+        for seed in range(9)
+    ]
+    for (shot,) in shots:
+        assert (shot.pdg, shot.interaction, shot.time_ns) == (2212, 0, 0.0)
+        assert (shot.position_cm, shot.direction) == ((1, -2, 3), (0, 0, -1))
+        assert 99 <= shot.kinetic_energy_mev <= 101
+    assert len({shot.kinetic_energy_mev for (shot,) in shots}) == 9
+    free = config.Simulate(generator="gun")
+    shots = [primaries(free, np.random.default_rng(seed)) for seed in range(400)]
+    position = np.array([shot.position_cm for (shot,) in shots])
+    assert 80 < np.abs(position).max() < 115.2 - 30
+    assert np.abs(np.mean([shot.direction for (shot,) in shots], axis=0)).max() < 4 / np.sqrt(3 * 400)
+
+
+def test_a_setting_of_another_generator_is_refused():
+    with pytest.raises(ValueError, match="gun has no effect with generator 'mpvmpr'"):
+        config.Simulate(gun=config.Gun(pdg=(11,)))
+    with pytest.raises(ValueError, match="rain has no effect with generator 'cosmic'"):
+        config.Simulate(generator="cosmic", rain=NOTHING)
+
+
+def test_the_muon_spectrum_has_the_measured_size():
+    # PDG 2024, sec. 30.3.1: 70 per m², s and sr above 1 GeV/c from the vertical; about 1 per cm² and
+    # minute through a horizontal plane, muons and the rest together; mean energy 4 GeV.
+    momentum = np.geomspace(1, 1000, 5000)
+    intensity = cosmic.vertical_intensity(momentum)
+    assert np.trapezoid(intensity, momentum) * 1e4 == pytest.approx(70, rel=0.02)
+    # through the top alone: half of all that cross a cube
+    through_top = cosmic.mean_muons(1.0, 60e6) / 2
+    assert 0.7 < through_top < 1.0
+    rng = np.random.default_rng(1)
+    energy = [muon.kinetic_energy_mev for muon in cosmic.muons(230.4, 1e6, rng)]
+    assert np.mean(np.clip(energy, 0, 1e5)) == pytest.approx(4500, rel=0.15)
+
+
+def test_cosmic_muons_come_from_above_through_the_faces_that_they_see():
+    box_cm, window_us = 100.0, 20e6
+    found = list(cosmic.muons(box_cm, window_us, np.random.default_rng(2)))
+    num, mean = len(found), cosmic.mean_muons(box_cm, window_us)
+    assert abs(num - mean) < 4 * np.sqrt(mean)
+    direction = np.array([muon.direction for muon in found])
+    position = np.array([muon.position_cm for muon in found])
+    np.testing.assert_allclose((direction**2).sum(1), 1)
+    assert (direction[:, 1] < 0).all()
+    on_face = np.isclose(np.abs(position), box_cm / 2, atol=2e-4)
+    assert (on_face.sum(1) == 1).all()
+    assert (position[on_face] * direction[on_face] < 0).all(), "a muon that leaves"
+    top = on_face[:, 1]
+    assert top.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(num))
+    # cos²θ, and one more cosine by the area of the top: mean 4/5, variance 2/3 - 16/25
+    assert -direction[top, 1].mean() == pytest.approx(0.8, abs=4 * np.sqrt(2 / 75 / top.sum()))
+    time_ns = np.array([muon.time_ns for muon in found])
+    assert np.abs(time_ns).max() <= window_us * 500
+    charge = np.mean([muon.pdg == -13 for muon in found])
+    assert charge == pytest.approx(1.28 / 2.28, abs=4 * 0.5 / np.sqrt(num))
+
+
+def test_cosmic_muons_lie_over_a_vertex():
+    cfg = config.Simulate(generator="cosmic")
+    shots = [primaries(cfg, np.random.default_rng(seed)) for seed in range(200)]
+    muons = [[p for p in shot if p.interaction] for shot in shots]
+    assert np.mean([len(found) for found in muons]) == pytest.approx(
+        cosmic.mean_muons(cfg.box_cm, 2800), rel=0.2
+    )
+    for shot, found in zip(shots, muons, strict=True):
+        assert 2 <= len(shot) - len(found) <= 6
+        assert [p.interaction for p in found] == list(range(1, len(found) + 1))
+        assert all(p.time_ns == 0 for p in shot if not p.interaction)
 
 
 # -- tables for argon ---------------------------------------------------------------------------
@@ -238,6 +332,31 @@ def test_energy_is_conserved_and_muons_stop_where_they_should(tmp_path):
         ranges_cm.append(segments["dx"][muon].sum(dtype=np.float64) / 10)
     # Groom, Mokhov and Striganov, At. Data Nucl. Data Tables 78 (2001) 183.
     assert np.median(ranges_cm) == pytest.approx(76.15, rel=0.05)
+
+
+def test_gun_and_cosmics_in_geant4(tmp_path):
+    aimed = config.Gun(pdg=(-13,), kinetic_energy_mev=(80, 80), position_cm=(10, 20, 30), direction=(1, 0, 0))
+    simulate(config.Simulate(generator="gun", gun=aimed), num_events=1, seed=1, out=tmp_path / "gun.h5")
+    data = read(tmp_path / "gun.h5")
+    (shot,) = data["primaries"]
+    assert (shot["pdg_id"], shot["ke"]) == (-13, 80)
+    first = data["segments"][0]
+    assert (first["x_start"], first["y_start"], first["z_start"]) == (100, 200, 300)
+    assert first["x_end"] > 102
+
+    # about every other event has no muon, and with nothing at the vertex nothing at all
+    sparse = config.Simulate(generator="cosmic", vertex=NOTHING, cosmic=config.Cosmic(window_us=500))
+    simulate(sparse, num_events=12, seed=1, out=tmp_path / "cosmic.h5")
+    data = read(tmp_path / "cosmic.h5")
+    np.testing.assert_array_equal(data["event"]["event_id"], np.arange(12))
+    count = np.bincount(data["primaries"]["event_id"], minlength=12)
+    assert 0 in count and count.max() > 1
+    tracks = data["trajectories"]
+    born = tracks[tracks["process"] == b"primary"]
+    assert np.abs(born["t_start"]).max() < 250e3
+    assert np.ptp(born["t_start"]) > 100e3
+    for event in np.flatnonzero(count == 0):
+        assert not (data["segments"]["event_id"] == event).any()
 
 
 def test_a_crash_of_geant4_names_the_log(tmp_path, monkeypatch):
