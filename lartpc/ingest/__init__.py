@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lartpc.ingest import edepsim, edepsim_root, geant4, larcv3, pilarnet
+from lartpc.ingest import edepsim, edepsim_root, geant4, larcv3, pilarnet, spine
 from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
 from lartpc.ingest.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
@@ -24,6 +24,7 @@ FORMATS = (
     Format(edepsim_root.recognises, edepsim_root.EdepSimRootReader, edepsim_root.LOOKS_FOR),
     Format(larcv3.recognises, larcv3.Larcv3Reader, larcv3.LOOKS_FOR),
     Format(pilarnet.recognises, pilarnet.PilarnetReader, pilarnet.LOOKS_FOR),
+    Format(spine.recognises, spine.SpineReader, spine.LOOKS_FOR),
 )
 """The first match counts."""
 
