@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lartpc.ingest import edepsim, edepsim_root, geant4, larcv3, pilarnet, spine
+from lartpc.ingest import edepsim, edepsim_root, geant4, larcv2, larcv3, pilarnet, spine
 from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
 from lartpc.ingest.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
@@ -22,6 +22,7 @@ FORMATS = (
     Format(geant4.recognises, geant4.Geant4Reader, geant4.LOOKS_FOR),
     Format(edepsim.recognises, edepsim.EdepSimReader, edepsim.LOOKS_FOR),
     Format(edepsim_root.recognises, edepsim_root.EdepSimRootReader, edepsim_root.LOOKS_FOR),
+    Format(larcv2.recognises, larcv2.Larcv2Reader, larcv2.LOOKS_FOR),
     Format(larcv3.recognises, larcv3.Larcv3Reader, larcv3.LOOKS_FOR),
     Format(pilarnet.recognises, pilarnet.PilarnetReader, pilarnet.LOOKS_FOR),
     Format(spine.recognises, spine.SpineReader, spine.LOOKS_FOR),

@@ -161,6 +161,9 @@ def assemble(
     owner = np.where(cluster < num, cluster, NONE) if known else cluster
     if classes is not None:
         semantic = _look_up(coord, classes)
+        if known and particles is not None:
+            shape_P = np.append(_class(particles["shape"]), NONE)
+            owner = _settle(coord, energy, owner, shape_P[owner] == semantic)
     elif known and particles is not None:
         shape_P = np.append(_class(particles["shape"]), NONE)
         semantic = np.where((cluster != NONE) & (owner == NONE), int(Semantic.LOW_ENERGY), shape_P[owner])
@@ -230,6 +233,16 @@ def _look_up(coord: IntArray, classes: Tensor) -> IntArray:
     order = np.argsort(key_I, kind="stable")
     row = rows_of(key, key_I[order])
     return np.append(_class(classes.value[order]), NONE)[row]
+
+
+def _settle(coord: IntArray, energy: FloatArray, owner: IntArray, fits: NDArray[np.bool_]) -> IntArray:
+    """Give all rows of a voxel one owner: of those whose shape is the voxel's class the one with most energy."""
+    (key,) = _keys(coord)
+    order = np.lexsort((-energy, ~fits, key))
+    _, first, voxel = np.unique(key[order], return_index=True, return_inverse=True)
+    settled = np.empty_like(owner)
+    settled[order] = owner[order][first][voxel]
+    return settled
 
 
 def _near(grid: Grid, particles: Columns, coord: IntArray, owner: IntArray) -> Columns:

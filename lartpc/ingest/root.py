@@ -109,8 +109,9 @@ class Branch:
         row = entry - int(self._starts[basket])
         return self._data[self._offsets[row] : self._offsets[row + 1]]
 
-    def numbers(self, entry: int, dtype: Any) -> NDArray[Any]:
-        """Return the entry as numbers or objects of one size."""
+    def numbers(self, entry: int, dtype: Any = None) -> NDArray[Any]:
+        """Return the entry as numbers or objects of one size, by default in the type that the file says."""
+        dtype = self.dtype if dtype is None else dtype
         data = self.entry(entry)
         if len(data) % np.dtype(dtype).itemsize:
             raise ValueError(f"{self.where}: entry {entry} has {len(data)} bytes, not a number of {dtype}")
@@ -118,13 +119,40 @@ class Branch:
         _check_objects(values, f"{self.where}, entry {entry}")
         return values
 
-    def all_numbers(self, dtype: Any) -> NDArray[np.int64]:
-        """Return the whole branch, for a branch of one number per entry."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the branch's numbers in the file."""
+        interpretation = self._branch.interpretation
+        dtype = getattr(getattr(interpretation, "content", interpretation), "from_dtype", None)
+        if dtype is None:
+            raise ValueError(f"{self.where} holds {self._branch.typename}, not numbers")
+        found: np.dtype[Any] = np.dtype(dtype)
+        return found
+
+    def all_numbers(self, dtype: Any = None) -> NDArray[Any]:
+        """Return the whole branch, for a branch of one number per entry; by default in its own type."""
+        dtype = self.dtype if dtype is None else dtype
         pieces = [self._read(basket)[0].view(dtype) for basket in range(len(self._starts) - 1)]
-        values = np.concatenate([np.zeros(0, np.int64), *pieces])
+        values = np.concatenate([np.zeros(0, dtype), *pieces])
         if len(values) != self._starts[-1]:
             raise ValueError(f"{self.where} has {len(values)} numbers in {self._starts[-1]} entries")
         return values
+
+    def strings(self, entry: int, num: int) -> list[bytes]:
+        """Return the entry as `num` strings: each has a length u1, or 255 and a length u4, before it."""
+        data = self.entry(entry).tobytes()
+        where = f"{self.where}, entry {entry}"
+        position = 6 if data else 0  # byte count and version
+        found = []
+        for _ in range(num):
+            length, position = data[position] if position < len(data) else 0, position + 1
+            if length == 255:
+                length, position = _count(np.frombuffer(data, np.uint8), position, where)
+            found.append(data[position : position + length])
+            position += length
+        if position != len(data):
+            raise ValueError(f"{where}: {len(data)} bytes, but {num} strings in them take {position}")
+        return found
 
     def _load(self, basket: int) -> None:
         self._data, self._offsets = self._read(basket)

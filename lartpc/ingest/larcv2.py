@@ -1,0 +1,202 @@
+"""LArCV 2 files, ROOT: voxels with clusters and particles, tree `<kind>_<producer>_tree`.
+
+The classes are those of larcv2 (larcv/core/DataFormat: EventBase.h, Voxel3D.h, Particle.h). Shape
+suffixes: E events, V voxels, C clusters, P particles.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lartpc.event import Columns
+from lartpc.ingest.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.root import Branch, Vectors, is_root, open_root, trees
+from lartpc.ingest.source import Voxels, VoxelSource
+from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.vocab import NONE
+
+LOOKS_FOR = "ROOT with trees 'sparse3d_*_tree' or 'cluster3d_*_tree' (LArCV 2)"
+CM = 1
+"""DistanceUnit_t of an image whose lengths are in cm."""
+
+POSITIONS = ("vtx", "end_pt", "first_step", "last_step", "ancestor_vtx")
+NUMBERS = (
+    "id",
+    "shape",
+    "trackid",
+    "pdg",
+    "px",
+    "py",
+    "pz",
+    "parent_trackid",
+    "parent_pdg",
+    "ancestor_trackid",
+)
+LATER = ("group_id", "interaction_id")
+"""Members that the first versions do not have."""
+
+
+class Larcv2Reader(VoxelSource):
+    """Reader of LArCV 2; see `source.VoxelSource`. One basket of each branch is held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        file = open_root(path)
+        found = split_names(sorted(trees(file)), "_tree")
+        chosen = choose(found["sparse3d"], found["cluster3d"], found["particle"])
+        assert chosen is not None, "no voxels: not recognised"
+        self.selection = str(chosen)
+        self.truth = chosen.truth
+        self._image = _Image(path, file[f"sparse3d_{chosen.image}_tree"]) if chosen.image else None
+        self._classes = _Image(path, file[f"sparse3d_{chosen.classes}_tree"]) if chosen.classes else None
+        self._clusters = (
+            _Clusters(path, file[f"cluster3d_{chosen.clusters}_tree"]) if chosen.clusters else None
+        )
+        self._particles = (
+            _Particles(path, file[f"particle_{chosen.particles}_tree"]) if chosen.particles else None
+        )
+        base = self._image or self._clusters
+        assert base is not None, "neither image nor clusters"
+        self._base = base
+        super().__init__(path, file, base.identity_E3)
+        for other in (self._classes, self._clusters, self._particles):
+            if other and not np.array_equal(other.identity_E3, base.identity_E3):
+                raise ValueError(
+                    f"{path}: trees '{base.name}' and '{other.name}' do not list the same events; write "
+                    "both in one go"
+                )
+        self.unit_cm = 1.0
+        valid = np.flatnonzero(base.meta.valid_E)
+        if len(valid):
+            size = common_pitch(path, base.meta.pitch_E3[valid[0]])
+            self.unit_cm = cm_per_unit(size, stated_cm=base.meta.unit == CM)
+            self.voxel_size_cm = size * self.unit_cm
+
+    def read(self, entry: int) -> Voxels:
+        """Read one event; ValueError if its bytes make no sense."""
+        grid = self._base.meta.grid(entry)
+        return assemble(
+            grid,
+            self.unit_cm,
+            image=self._image.tensor(entry) if self._image else None,
+            classes=self._classes.tensor(entry) if self._classes else None,
+            clusters=self._clusters.tensor(entry) if self._clusters else None,
+            particles=self._particles.read(entry) if self._particles else None,
+        )
+
+    def bounds_cm(self) -> FloatArray | None:
+        """Return the lowest and highest corners of all grids (2, 3), None without any."""
+        meta = self._base.meta
+        if not meta.valid_E.any():
+            return None
+        low_E3 = meta.origin_E3[meta.valid_E]
+        high_E3 = low_E3 + (meta.pitch_E3 * meta.num_E3)[meta.valid_E]
+        return np.stack([low_E3.min(axis=0), high_E3.max(axis=0)]) * self.unit_cm
+
+
+class _Tree:
+    """A tree of one product: identities of its events, and its branches."""
+
+    def __init__(self, path: Path, tree: Any) -> None:
+        self.name = str(tree.name)
+        self._path = path
+        self._tree = tree
+        self.identity_E3: IntArray = np.stack(
+            [self.branch(name).all_numbers().astype(np.int64) for name in ("_run", "_subrun", "_event")],
+            axis=-1,
+        )
+
+    def branch(self, name: str) -> Branch:
+        return Branch(self._path, self._tree, name)
+
+
+class _Meta:
+    """The grids of a product, one per event; not valid where the event is empty."""
+
+    def __init__(self, tree: _Tree) -> None:
+        def all_of(*names: str) -> Any:
+            return np.stack([tree.branch(f"_meta._{name}").all_numbers() for name in names], axis=-1)
+
+        self._tree = tree.name
+        self.origin_E3: FloatArray = all_of("p1.x", "p1.y", "p1.z").astype(np.float64)
+        self.pitch_E3: FloatArray = all_of("xlen", "ylen", "zlen").astype(np.float64)
+        self.num_E3: IntArray = all_of("xnum", "ynum", "znum").astype(np.int64)
+        self.valid_E = (self.num_E3 > 0).all(axis=-1) & (self.pitch_E3 > 0).all(axis=-1)
+        units = np.unique(all_of("unit"))
+        self.unit = int(units[0]) if len(units) == 1 else NONE
+
+    def grid(self, entry: int) -> Grid:
+        pitch_3 = self.pitch_E3[entry] if self.valid_E[entry] else np.ones(3)
+        return Grid(self.origin_E3[entry], pitch_3, self.num_E3[entry])
+
+    def coord(self, id_V: IntArray, entry: int) -> IntArray:
+        """Return the voxels (V, 3) of their ids, in which x runs fastest."""
+        num_x, num_y, num_z = self.num_E3[entry].tolist()
+        if len(id_V) and int(id_V.max()) >= num_x * num_y * num_z:
+            raise ValueError(f"'{self._tree}': voxel {id_V.max()} of {num_x * num_y * num_z}")
+        if not len(id_V):
+            return np.zeros((0, 3), np.int64)
+        return np.stack([id_V % num_x, id_V // num_x % num_y, id_V // (num_x * num_y)], axis=-1)
+
+
+class _Image(_Tree):
+    def __init__(self, path: Path, tree: Any) -> None:
+        super().__init__(path, tree)
+        self.meta = _Meta(self)
+        self._id = self.branch("_voxel_v._id")
+        self._value = self.branch("_voxel_v._value")
+
+    def tensor(self, entry: int) -> Tensor:
+        coord = self.meta.coord(self._id.numbers(entry).astype(np.int64), entry)
+        value = self._value.numbers(entry).astype(np.float64)
+        if len(value) != len(coord):
+            raise ValueError(f"'{self.name}': {len(coord)} voxels with {len(value)} values")
+        return Tensor(coord, value, np.full(len(coord), NONE, np.int64))
+
+
+class _Clusters(_Tree):
+    def __init__(self, path: Path, tree: Any) -> None:
+        super().__init__(path, tree)
+        self.meta = _Meta(self)
+        self._voxels = Vectors(self.branch("_voxel_vv._voxel_v"), "larcv::Voxel", ("_id", "_value"))
+
+    def tensor(self, entry: int) -> Tensor:
+        voxels, size_C = self._voxels.read(entry)
+        return Tensor(
+            self.meta.coord(voxels["_id"].astype(np.int64), entry),
+            voxels["_value"].astype(np.float64),
+            np.repeat(np.arange(len(size_C)), size_C),
+            len(size_C),
+        )
+
+
+class _Particles(_Tree):
+    def __init__(self, path: Path, tree: Any) -> None:
+        super().__init__(path, tree)
+        has = {str(key).rpartition("/")[2] for key in tree.keys()}  # noqa: SIM118
+        later = [name for name in LATER if f"_part_v._{name}" in has]
+        self._numbers = {name: self.branch(f"_part_v._{name}") for name in (*NUMBERS, *later)}
+        self._positions = {
+            name: [self.branch(f"_part_v._{name}._{axis}") for axis in "xyzt"] for name in POSITIONS
+        }
+        self._process = self.branch("_part_v._process")
+
+    def read(self, entry: int) -> Columns:
+        """Return the particles of an entry, positions as (P, 4)."""
+        columns: Columns = {name: branch.numbers(entry) for name, branch in self._numbers.items()}
+        columns["process"] = np.array(self._process.strings(entry, len(columns["pdg"])), np.bytes_)
+        for name, branches in self._positions.items():
+            columns[name] = np.stack([branch.numbers(entry) for branch in branches], axis=-1)
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"'{self.name}': branches with {sorted(lengths)} particles")
+        return columns
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether the file is LArCV 2 with voxels in 3D."""
+    if not is_root(path):
+        return False
+    with open_root(path) as file:
+        found = split_names(sorted(trees(file)), "_tree")
+        return bool(found["sparse3d"] or found["cluster3d"])
