@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lartpc.detectors import PRESETS
+
 Part = Literal["train", "infer"]
 """What a slice is for: training a stage, or running it."""
 
@@ -128,15 +130,36 @@ class Simulate(Section):
 # -- ingestion ---------------------------------------------------------------------------------
 
 
+class Volume(Section):
+    """A box of active argon."""
+
+    low_cm: tuple[float, float, float] = Field(description="lower corner [cm]")
+    high_cm: tuple[float, float, float] = Field(description="upper corner [cm]")
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if not all(low < high for low, high in zip(self.low_cm, self.high_cm, strict=True)):
+            raise ValueError("low_cm must lie below high_cm along each axis")
+        return self
+
+
 class Ingest(Section):
     """Steps to voxels and truth labels (SuperaAtomic rules)."""
 
+    detector: Literal["generic", "2x2", "icarus"] = Field(
+        "generic",
+        description="sets voxel_size_cm, num_voxels, centre_cm and volumes, where these are not given: "
+        "see docs/geometry.md",
+    )
     voxel_size_cm: float = Field(0.3, gt=0, description="voxel pitch [cm]")
-    num_voxels: int = Field(768, ge=1, le=4096, description="voxels per side of the imaged box")
+    num_voxels: int = Field(768, ge=1, le=8192, description="voxels per side of the imaged box")
     centre_cm: tuple[float, float, float] | None = Field(
         None,
         description="centre of the imaged box [cm]; null: the centre of the source's volume, or of "
         "its steps where it states none",
+    )
+    volumes: tuple[Volume, ...] = Field(
+        (), description="active volumes; what is outside all of them is not imaged; none: the whole box"
     )
     voxel_threshold_mev: float = Field(0.0, ge=0, description="voxels with less energy are dropped [MeV]")
     shower_min_voxels: int = Field(10, ge=1, description="smaller showers are low-energy deposits")
@@ -145,10 +168,26 @@ class Ingest(Section):
     michel_min_energy_mev: float = Field(
         2.5, ge=0, description="electrons of a captured muon below it are not Michels but Auger [MeV]"
     )
+    point_min_voxels: int = Field(
+        5, ge=1, description="smaller shower fragments have no true point (arXiv:2006.14745)"
+    )
     touch_distance: int = Field(1, ge=1, description="largest step between touching voxels, per axis")
     precedence: tuple[int, int, int, int, int] = Field(
         (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_the_detector(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return PRESETS.get(str(values.get("detector", "generic")), {}) | values
+
+    @model_validator(mode="after")
+    def _each_class_once(self) -> Self:
+        if sorted(self.precedence) != list(range(len(self.precedence))):
+            raise ValueError("precedence must name each class 0 to 4 once")
+        return self
 
 
 # -- learned stages ----------------------------------------------------------------------------

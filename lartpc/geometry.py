@@ -1,4 +1,4 @@
-"""The imaged box and the way between voxel coordinates and centimetres."""
+"""The imaged box, the active volumes in it, and the way between voxel coordinates and centimetres."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,26 @@ class Box:
         inside: NDArray[np.bool_] = np.all((position >= 0) & (position < self.num_voxels), axis=-1)
         return inside
 
+    def clip(self, volumes_cm: ArrayLike) -> NDArray[np.float64]:
+        """Return active volumes (N, 2, 3), lower and upper corners [cm], in voxel units, cut to the box.
+
+        Raises
+        ------
+        ValueError
+            A volume lies outside the box.
+        """
+        volumes: NDArray[np.float64] = self.to_voxel(np.reshape(volumes_cm, (-1, 2, 3)))
+        cut: NDArray[np.float64] = np.clip(volumes, 0, self.num_voxels)
+        if (empty := (cut[:, 0] >= cut[:, 1]).any(axis=-1)).any():
+            low, high = self.to_cm(volumes[empty][0])
+            end = np.add(self.origin_cm, self.size_cm)
+            raise ValueError(
+                f"the active volume from {_text(low)} to {_text(high)} cm lies outside the imaged box, "
+                f"which goes from {_text(self.origin_cm)} to {_text(end)} cm; "
+                "set ingest.centre_cm, num_voxels or volumes"
+            )
+        return cut
+
     def as_dict(self) -> dict[str, Any]:
         """Return the box as plain values, for file attributes."""
         return {
@@ -58,3 +78,21 @@ class Box:
         """Read a box back from `as_dict`."""
         x, y, z = values["origin_cm"]
         return cls((float(x), float(y), float(z)), float(values["voxel_size_cm"]), int(values["num_voxels"]))
+
+
+def volume_of(position: ArrayLike, volumes: ArrayLike) -> NDArray[np.int64]:
+    """Return the first of the volumes (N, 2, 3) that each position (..., 3) lies in, -1 for none.
+
+    Both are in the same unit; a lower face belongs to a volume, an upper one does not.
+    """
+    position = np.asarray(position)
+    found = np.full(position.shape[:-1], -1, np.int64)
+    boxes = np.reshape(volumes, (-1, 2, 3))
+    for number in range(len(boxes) - 1, -1, -1):
+        low, high = boxes[number]
+        found[np.all((position >= low) & (position < high), axis=-1)] = number
+    return found
+
+
+def _text(position: ArrayLike) -> str:
+    return "(" + ", ".join(f"{x:.6g}" for x in np.asarray(position)) + ")"

@@ -78,7 +78,7 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
         "truth_fragment": columns_F,
         "truth_particle": columns_P,
         "truth_interaction": _interactions(interactions, columns_P, image),
-        "truth_point": _points(given.get("truth_point", {}), particles, columns_P, columns_F, box),
+        "truth_point": _points(given.get("truth_point", {}), particles, columns_P, columns_F, box, cfg),
     }
     return {name: made[name] for name in products}
 
@@ -226,7 +226,9 @@ def _interactions(found: _Objects, columns_P: Columns, image: Image) -> Columns:
     return _complete("truth_interaction", found.columns | made | _sums(found, image), found.num)
 
 
-def _points(given: Columns, particles: _Objects, columns_P: Columns, columns_F: Columns, box: Box) -> Columns:
+def _points(
+    given: Columns, particles: _Objects, columns_P: Columns, columns_F: Columns, box: Box, cfg: Ingest
+) -> Columns:
     """Return the source's points, or those at the ends of particles and fragments; none outside the box."""
     if given:
         particle = given.get("particle", np.full(len(given["position"]), NONE)).astype(np.int64)
@@ -238,7 +240,13 @@ def _points(given: Columns, particles: _Objects, columns_P: Columns, columns_F: 
         owned_F = columns_F["particle"] != NONE
         fragment = {name: value[owned_F] for name, value in columns_F.items()}
         fragment["is_primary"] = fragment["is_primary"] == 1
-        table = ends(columns_P, fragment, nucleus_P=nucleus_P, enters_P=np.zeros(particles.num, bool))
+        table = ends(
+            columns_P,
+            fragment,
+            nucleus_P=nucleus_P,
+            enters_P=np.zeros(particles.num, bool),
+            min_voxels=cfg.point_min_voxels,
+        )
         kept = np.ones(len(table["kind"]), bool)
     kept &= box.contains(table["position"])
     return {name: value[kept] for name, value in table.items()}

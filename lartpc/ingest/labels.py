@@ -53,7 +53,7 @@ def label(steps: Steps, image: Image, box: Box, cfg: Ingest) -> dict[str, Column
         semantic_V=semantic_V,
         owner_V=_rows(pairs.root, owner_V),
     )
-    return tables(labelled, steps, image, family, box, cfg.touch_distance)
+    return tables(labelled, steps, image, family, box, cfg)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.config import Ingest
 from lartpc.event import Columns
 from lartpc.geometry import Box
 from lartpc.ingest.connect import pieces
@@ -20,9 +21,6 @@ from lartpc.vocab import NONE, PDG_TO_SPECIES, PointKind, Semantic
 
 VOXEL_MARGIN = 1e-3
 """Points are kept this far from the faces of their voxel, so that rounding cannot move them out."""
-
-MIN_POINT_VOXELS = 5
-"""Smaller fragments have no point, as in the PPN paper (arXiv:2006.14745)."""
 
 ROLE_TO_SEMANTIC = np.full(len(Role), NONE, np.int64)
 ROLE_TO_SEMANTIC[[Role.TRACK, Role.NUCLEUS]] = Semantic.TRACK
@@ -83,7 +81,7 @@ class _Path:
 
 
 def tables(
-    labelled: Labelled, steps: Steps, image: Image, family: Ancestry, box: Box, touch_distance: int
+    labelled: Labelled, steps: Steps, image: Image, family: Ancestry, box: Box, cfg: Ingest
 ) -> dict[str, Columns]:
     """Make the products of `event.TRUTH` from the labels of one event."""
     trajectories = steps.trajectories
@@ -115,7 +113,7 @@ def tables(
         "end_point": end_P3,
     }
     fragment_V, fragment = _fragments(
-        path, class_I, particle_I, particle_V, semantic_V, interaction_P, image, touch_distance
+        path, class_I, particle_I, particle_V, semantic_V, interaction_P, image, cfg.touch_distance
     )
     return {
         "truth_voxel": {
@@ -139,6 +137,7 @@ def tables(
             enters_P=~image.deposits.inside[
                 path.at_time[_first(root_particle_T[labelled.track_D], time_D, len(owner_P))]
             ],
+            min_voxels=cfg.point_min_voxels,
         ),
     }
 
@@ -222,18 +221,19 @@ def ends(
     *,
     nucleus_P: NDArray[np.bool_],
     enters_P: NDArray[np.bool_],
+    min_voxels: int,
 ) -> Columns:
     """Make `truth_point`: start and end of tracks, the start of other particles and of shower fragments.
 
     Nuclei have none, nor has an electron or photon whose first deposit is not in the image, nor a
-    fragment of fewer than `MIN_POINT_VOXELS`.
+    fragment of fewer than `min_voxels`.
     """
     track_P = particle["semantic"] == Semantic.TRACK
     shower_P = particle["semantic"] == Semantic.SHOWER
     starts = np.flatnonzero(~nucleus_P & (track_P | (~shower_P & ~enters_P)))
     ends = np.flatnonzero(~nucleus_P & track_P)
     cut_F = fragment["is_primary"] & enters_P[fragment["particle"]]
-    seen_F = (fragment["semantic"] == Semantic.SHOWER) & (fragment["num_voxels"] >= MIN_POINT_VOXELS)
+    seen_F = (fragment["semantic"] == Semantic.SHOWER) & (fragment["num_voxels"] >= min_voxels)
     showers = np.flatnonzero(seen_F & ~cut_F)
     owner = np.concatenate([starts, ends, fragment["particle"][showers]])
     kind = np.full(len(owner), int(PointKind.START))

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lartpc.geometry import Box
 from lartpc.ingest.keys import number, order_of
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray, Steps
 from lartpc.vocab import NONE
+
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Deposits:
 
     pieces: Pieces
     voxel: IntArray
-    inside: NDArray[np.bool_]
+    inside: BoolArray
     energy: FloatArray
 
     @property
@@ -73,20 +75,27 @@ class Image:
     deposits: Deposits
 
 
-def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0) -> Image:
+def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0, volumes_cm: ArrayLike = ()) -> Image:
     """Split steps over the voxels of a box; a step of no length goes whole to its voxel.
 
     Voxels with less than `threshold_mev`, or with nothing, are dropped and their energy is counted.
 
+    Parameters
+    ----------
+    volumes_cm
+        Lower and upper corners (N, 2, 3) of active volumes. What is in none of them is outside, and a
+        voxel on a face holds what is inside. Without any, the whole box is active.
+
     Raises
     ------
     ValueError
-        A position, time or energy is not finite, or an energy is negative.
+        A position, time or energy is not finite, an energy is negative, or a volume lies outside the box.
     """
+    volumes_N23 = box.clip(volumes_cm)
     steps.check()
     begin_3S = _rows_in_voxels(steps.start, box)
     delta_3S = _rows_in_voxels(steps.end, box) - begin_3S
-    step_D, from_D, to_D = _split(begin_3S, delta_3S, box.num_voxels)
+    step_D, from_D, to_D = _split(begin_3S, delta_3S, box.num_voxels, volumes_N23)
     middle_D = 0.5 * (from_D + to_D)
     position_3D = [
         begin_S[step_D] + middle_D * delta_S[step_D]
@@ -99,6 +108,7 @@ def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0) -> Image:
         box.num_voxels,
         threshold_mev,
         energy_mev=float(steps.energy.sum()),
+        active_D=_active(position_3D, volumes_N23) if len(volumes_N23) else None,
     )
 
 
@@ -144,9 +154,10 @@ def _gather(
     threshold_mev: float,
     *,
     energy_mev: float,
+    active_D: BoolArray | None = None,
 ) -> Image:
     """Add up pieces with energy, each in the voxel where its position is [voxel units]."""
-    inside_D = np.ones(len(energy_D), np.bool_)
+    inside_D = np.ones(len(energy_D), np.bool_) if active_D is None else active_D
     key_D = np.zeros(len(energy_D), np.int64)
     for along_D in position_3D:
         index_D = np.floor(along_D)
@@ -187,12 +198,23 @@ def _divide(number_V: IntArray, by: int) -> tuple[IntArray, IntArray]:
     return quotient_V, number_V - quotient_V * by
 
 
+def _active(position_3D: Sequence[FloatArray], volumes_N23: FloatArray) -> BoolArray:
+    """Tell which positions lie in one of the volumes."""
+    active_D = np.zeros(len(position_3D[0]), np.bool_)
+    for low_3, high_3 in volumes_N23:
+        within_D = np.ones_like(active_D)
+        for along_D, low, high in zip(position_3D, low_3, high_3, strict=True):
+            within_D &= (along_D >= low) & (along_D < high)
+        active_D |= within_D
+    return active_D
+
+
 def _split(
-    begin_3S: FloatArray, delta_3S: FloatArray, num_voxels: int
+    begin_3S: FloatArray, delta_3S: FloatArray, num_voxels: int, volumes_N23: FloatArray
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Cut steps at the planes of the grid: the step of each piece, and its range of the step in [0, 1].
 
-    Only planes of the box cut, so that a step far outside costs nothing.
+    Only planes of the box cut, so that a step far outside costs nothing. Faces of volumes cut too.
     """
     num_steps = begin_3S.shape[1]
     end_3S = begin_3S + delta_3S
@@ -206,7 +228,24 @@ def _split(
     rank_C = np.arange(len(row_C)) - np.repeat(np.cumsum(count_A) - count_A, count_A)
     plane_C = first_3S.ravel()[row_C] + rank_C
     cut_C = np.clip((plane_C - begin_3S.ravel()[row_C]) / delta_3S.ravel()[row_C], 0.0, 1.0)
-    return _pieces(row_C % max(num_steps, 1), cut_C, num_steps)
+    step_C = row_C % max(num_steps, 1)
+    if len(volumes_N23):
+        step, cut = _cut_at_faces(begin_3S, delta_3S, volumes_N23)
+        step_C, cut_C = np.concatenate([step_C, step]), np.concatenate([cut_C, cut])
+    return _pieces(step_C, cut_C, num_steps)
+
+
+def _cut_at_faces(
+    begin_3S: FloatArray, delta_3S: FloatArray, volumes_N23: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """Return the steps that cross planes of faces of the volumes, and the fractions of them before it."""
+    steps, cuts = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for begin_S, delta_S, faces in zip(begin_3S, delta_3S, volumes_N23.reshape(-1, 3).T, strict=True):
+        for face in np.unique(faces):
+            step = np.flatnonzero((begin_S < face) != (begin_S + delta_S < face))
+            steps.append(step)
+            cuts.append(np.clip((face - begin_S[step]) / delta_S[step], 0.0, 1.0))
+    return np.concatenate(steps), np.concatenate(cuts)
 
 
 def _pieces(step_C: IntArray, cut_C: FloatArray, num_steps: int) -> tuple[IntArray, FloatArray, FloatArray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import IMAGE, Columns, empty
@@ -14,11 +15,12 @@ from lartpc.geometry import Box
 from lartpc.ingest import open_source
 from lartpc.ingest.given import carry
 from lartpc.ingest.labels import label
-from lartpc.ingest.source import Source, StepSource, VoxelSource
+from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
+from lartpc.ingest.steps import Steps
 from lartpc.ingest.voxelize import Image, place, voxelize
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import EventWriter, digest, provenance
+from lartpc.store import EventWriter, provenance
 
 ENERGY_TOLERANCE = 1e-6
 """Largest relative difference between the energy of the source and what is accounted for."""
@@ -29,7 +31,11 @@ PITCH_TOLERANCE = 1e-3
 
 @dataclass
 class Summary:
-    """What was read and written; the energies add up: in = voxels + outside + below."""
+    """What was read and written.
+
+    The energies add up: `energy_mev` = voxels + outside + below, all of the events that are used. That of
+    the others, as far as it could be read and is a finite number, is `energy_quarantined_mev`.
+    """
 
     num_events: int = 0
     num_quarantined: int = 0
@@ -37,6 +43,7 @@ class Summary:
     energy_mev: float = 0.0
     energy_outside_mev: float = 0.0
     energy_below_mev: float = 0.0
+    energy_quarantined_mev: float = 0.0
     truth: tuple[str, ...] = ()
     selection: str = ""
 
@@ -70,25 +77,34 @@ def _convert(
 ) -> Summary:
     _check_pitch(source, cfg)
     box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
+    box.clip(_volumes_cm(cfg))  # a volume outside the box is an error of the whole file
     products = IMAGE + source.truth
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=[source.path])
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
     attrs["selection"] = source.selection
     summary = Summary(num_events=source.num_events, truth=source.truth, selection=source.selection)
-    with EventWriter(out, products, file_uid=file_uid or digest(source.path), box=box, attrs=attrs) as writer:
+    uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
+    with EventWriter(out, products, file_uid=uid, box=box, attrs=attrs) as writer:
         start = time.perf_counter()
         for entry in follow(range(source.num_events), f"ingest {source.path.name}", source.num_events):
             identity = dict(zip(("run", "subrun", "event"), source.identity(entry), strict=True))
+            read: Steps | Voxels | None = None
             try:
-                image, num_read, truth = _read(source, entry, box, cfg)
+                read = source.read(entry)
+                image, truth = _convert_event(read, source.truth, box, cfg)
                 _check_energy(image)
             except Exception as error:
+                energy = np.zeros(0) if read is None else read.energy
+                energy_mev = float(energy[np.isfinite(energy)].sum())
                 kept = {name: empty(name) for name in products}
-                kept["event"] = empty("event", 1) | _row(identity)
+                kept["event"] = empty("event", 1) | _row(
+                    {**identity, "num_steps": len(energy), "energy_mev": energy_mev}
+                )
                 reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 writer.quarantine(entry, reason, kept)
                 summary.num_quarantined += 1
+                summary.energy_quarantined_mev += energy_mev
                 continue
             energies = {
                 "energy_mev": image.energy_mev,
@@ -96,7 +112,7 @@ def _convert(
                 "energy_below_mev": image.energy_below_mev,
             }
             columns = {
-                "event": _row({**identity, "num_steps": num_read, **energies}),
+                "event": _row({**identity, "num_steps": len(read), **energies}),
                 "voxel": {"coord": image.coord, "energy": image.energy},
             }
             writer.append(entry, columns | truth)
@@ -109,17 +125,15 @@ def _convert(
     return summary
 
 
-def _read(
-    source: StepSource | VoxelSource, entry: int, box: Box, cfg: config.Ingest
-) -> tuple[Image, int, dict[str, Columns]]:
-    """Return the image of an event, the number of steps or voxels read, and its truth products."""
-    if isinstance(source, VoxelSource):
-        voxels = source.read(entry)
-        image = place(voxels, box, cfg.voxel_threshold_mev)
-        return image, len(voxels), carry(voxels, image, source.truth, box, cfg)
-    steps = source.read(entry)
-    image = voxelize(steps, box, cfg.voxel_threshold_mev)
-    return image, len(steps), label(steps, image, box, cfg) if source.truth else {}
+def _convert_event(
+    read: Steps | Voxels, truth: tuple[str, ...], box: Box, cfg: config.Ingest
+) -> tuple[Image, dict[str, Columns]]:
+    """Return the image of an event and its truth products."""
+    if isinstance(read, Voxels):
+        image = place(read, box, cfg.voxel_threshold_mev)
+        return image, carry(read, image, truth, box, cfg)
+    image = voxelize(read, box, cfg.voxel_threshold_mev, _volumes_cm(cfg))
+    return image, label(read, image, box, cfg) if truth else {}
 
 
 def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
@@ -132,14 +146,27 @@ def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
 
 
 def _centre(source: Source, cfg: config.Ingest) -> tuple[float, ...]:
-    """Return the centre of the imaged box: as set, as the source states it, or that of its deposits."""
-    stated = cfg.centre_cm or source.centre_cm
-    if stated is not None:
-        return stated
+    """Return the centre of the imaged box: as set, of the active volumes, or of the source's.
+
+    A source states a centre, or has that of its deposits.
+    """
+    if cfg.centre_cm is not None:
+        return cfg.centre_cm
+    if cfg.volumes:
+        corners_cm = _volumes_cm(cfg).reshape(-1, 3)
+        return tuple((0.5 * (corners_cm.min(axis=0) + corners_cm.max(axis=0))).tolist())
+    if source.centre_cm is not None:
+        return source.centre_cm
     bounds = source.bounds_cm()
     if bounds is None:
         return (0.0, 0.0, 0.0)
     return tuple((np.round(bounds.mean(axis=0) / cfg.voxel_size_cm) * cfg.voxel_size_cm).tolist())
+
+
+def _volumes_cm(cfg: config.Ingest) -> NDArray[np.float64]:
+    """Return lower and upper corners of the active volumes (N, 2, 3) [cm]."""
+    corners = [(volume.low_cm, volume.high_cm) for volume in cfg.volumes]
+    return np.array(corners, np.float64).reshape(-1, 2, 3)
 
 
 def _check_energy(image: Image) -> None:

@@ -55,7 +55,7 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 TABLES_VERSION = 1
 EVALUATE_VERSION = 1
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

@@ -4,8 +4,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from lartpc.config import Ingest
+from lartpc.config import Ingest, Volume
 from lartpc.event import IMAGE, TRUTH
 from lartpc.ingest import open_source
 from lartpc.ingest.edepsim import EdepSimReader
@@ -161,7 +163,7 @@ def test_event_ids_that_repeat_are_events_of_their_own(tmp_path):
         open_source(source)
 
 
-def test_neutral_particles_deposit_at_the_end_of_their_step(tmp_path):
+def test_trap_neutral_particles_deposit_at_the_end_of_their_step(tmp_path):
     step = g4_step(0, 2, 2112, (0, 0, 0), (300, 0, 0), 1.0)
     photon = g4_step(0, 3, 22, (0, 0, 0), (0, 300, 0), 1.0)
     muon = g4_muon(0)
@@ -169,6 +171,140 @@ def test_neutral_particles_deposit_at_the_end_of_their_step(tmp_path):
     steps = open_source(source).read(0)
     assert np.allclose(steps.start[:2], [[30, 0, 0], [0, 30, 0]])
     assert np.allclose(steps.start[2], [-5, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (((0, 0, 0), (9, 0, 0), -1.0), "energy of step 0 is negative (-1 MeV)"),
+        (((0, 0, 0), (9, 0, 0), np.nan), "energy of step 0 is not finite"),
+        (((0, 0, 0), (9, 0, 0), np.inf), "energy of step 0 is not finite"),
+        (((0, np.nan, 0), (9, 0, 0), 1.0), "start of step 0 is not finite"),
+        (((0, 0, 0), (np.inf, 0, 0), 1.0), "end of step 0 is not finite"),
+    ],
+)
+def test_bad_steps_set_their_event_aside(step, reason, tmp_path):
+    rows = [g4_muon(event) for event in (1, 2, 3)]
+    bad = g4_step(2, 1, 13, *step)
+    source = write_geant4(
+        tmp_path / "s.h5", [rows[0][0], bad, rows[1][0], rows[2][0]], [row[1] for row in rows]
+    )
+    summary = ingest(source, Ingest(centre_cm=(0, 0, 0)), out=tmp_path / "out.h5")
+    assert (summary.num_events, summary.num_quarantined) == (3, 1)
+    assert summary.energy_mev == pytest.approx(40.0)
+    read_mev = np.nan_to_num(step[2], nan=0.0, posinf=0.0) + 20.0
+    assert summary.energy_quarantined_mev == pytest.approx(read_mev)
+    with open_events(tmp_path / "out.h5") as events:
+        assert reason in events.quarantined()[1][1]
+        assert events.num_voxels()[1] == 0 and events[1]["event"]["num_steps"].tolist() == [2]
+        assert events[1]["event"]["energy_mev"][0] == pytest.approx(read_mev)
+
+
+def test_steps_of_no_length_stay_in_their_voxel(tmp_path):
+    source = write_geant4(
+        tmp_path / "s.h5",
+        [g4_step(0, 1, 13, (1, 1, 1), (1, 1, 1), 2.0), g4_step(0, 1, 13, (-4, 1, 1), (-4, 1, 1), 0.0)],
+        [g4_muon(0)[1]],
+    )
+    ingest(source, Ingest(centre_cm=(0, 0, 0)), out=tmp_path / "out.h5")
+    with open_events(tmp_path / "out.h5") as events:
+        assert events[0]["voxel"]["energy"].tolist() == [2.0]
+        assert np.array_equal(events[0]["voxel"]["coord"], [[384, 384, 384]])
+
+
+def test_segments_of_30_cm_are_split_over_their_voxels(tmp_path):
+    # along x: 100 voxels of 3 mm with 0.6 MeV each
+    source = write_geant4(
+        tmp_path / "s.h5", [g4_step(0, 1, 13, (-150, 1, 1), (150, 1, 1), 60.0)], [g4_muon(0)[1]]
+    )
+    ingest(source, Ingest(centre_cm=(0, 0, 0)), out=tmp_path / "out.h5")
+    with open_events(tmp_path / "out.h5") as events:
+        assert np.allclose(events[0]["voxel"]["energy"], 0.6, rtol=1e-5)
+        assert events[0]["voxel"]["coord"][:, 0].tolist() == list(range(334, 434))
+        assert events[0]["truth_fragment"]["num_voxels"].tolist() == [100]
+
+
+def test_steps_outside_the_volume_are_counted_and_not_lost(tmp_path):
+    steps = [g4_muon(0)[0], g4_step(0, 1, 13, (5000, 0, 0), (5100, 0, 0), 7.0), g4_muon(1)[0]]
+    source = write_geant4(tmp_path / "s.h5", steps, [g4_muon(0)[1], g4_muon(1)[1]])
+    summary = ingest(source, Ingest(centre_cm=(0, 0, 0)), out=tmp_path / "out.h5")
+    assert summary.num_quarantined == 0
+    assert summary.energy_outside_mev == pytest.approx(7.0)
+    volume = Volume(low_cm=(0, -10, -10), high_cm=(20, 10, 10))
+    summary = ingest(source, Ingest(volumes=(volume,)), out=tmp_path / "half.h5")
+    assert summary.energy_outside_mev == pytest.approx(27.0)
+    with open_events(tmp_path / "half.h5") as events:
+        assert np.allclose(np.array(events.box.origin_cm) + events.box.size_cm / 2, [10, 0, 0])
+
+
+def test_a_volume_that_is_not_imaged_is_an_error_of_the_file(mixed_events, tmp_path):
+    cfg = Ingest(centre_cm=(1000, 0, 0), volumes=(Volume(low_cm=(0, 0, 0), high_cm=(9, 9, 9)),))
+    with pytest.raises(ValueError, match="lies outside the imaged box"):
+        ingest(mixed_events, cfg, out=tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+
+
+BAD_STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.tuples(*[st.sampled_from([-400.0, -11.0, 0.0, 0.1, 3.0, 30.0, 301.0, 1e6, np.nan])] * 3),
+        st.tuples(*[st.sampled_from([-300.0, -3.0, 0.0, 0.1, 5.0, 90.0, 1e6])] * 3),
+        st.sampled_from([0.0, 1e-8, 0.04, 1.0, 30.0, 1.0, 2.0, -0.5, np.nan, np.inf]),
+        st.sampled_from([1, 1, 1, 1, 2, 9]),
+    ),
+    max_size=30,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=BAD_STEPS)
+def test_events_and_energy_of_any_bad_file_add_up(rows, tmp_path):
+    rows = sorted(rows, key=lambda row: row[0])
+    steps = [
+        g4_step(event, track, 13 if track == 1 else 2112, start, end, energy)
+        for event, start, end, energy, track in rows
+    ]
+    # track 9 has steps, but no trajectory
+    trajectories = [
+        (event, track, 0, pdg, b"primary", 60.0, (0, 0, 0), (120, 0, 0), 0.0, 0)
+        for event in range(6)
+        for track, pdg in ((1, 13), (2, 2112))
+    ]
+    source = write_geant4(tmp_path / "s.h5", steps, trajectories, events=range(6))
+    cfg = Ingest(
+        num_voxels=64,
+        centre_cm=(0, 0, 0),
+        voxel_threshold_mev=0.05,
+        volumes=(
+            {"low_cm": (-9, -9, -9), "high_cm": (-0.05, 9, 9)},
+            {"low_cm": (0, -9, -9), "high_cm": (9, 9, 9)},
+        ),
+    )
+    summary = ingest(source, cfg, out=tmp_path / "out.h5")
+    energy = np.array([row[3] for row in rows], np.float32)
+    with open_events(tmp_path / "out.h5") as events:
+        voxels_mev = sum(float(event["voxel"]["energy"].sum(dtype=np.float64)) for event in events)
+        quarantined = set(events.quarantined())
+        num_steps = sum(int(event["event"]["num_steps"][0]) for event in events)
+    assert summary.num_events == 6 and summary.num_quarantined == len(quarantined)
+    bad = {
+        event
+        for event, start, end, dE, track in rows
+        if track == 9 or not np.isfinite([*start, *end, dE]).all() or dE < 0
+    }
+    # of a neutral particle the start says nothing
+    assert {row[0] for row in rows if row[4] == 9 or not np.isfinite(row[3]) or row[3] < 0} <= quarantined
+    assert quarantined <= bad
+    assert num_steps == len(rows)
+    accounted_mev = (
+        voxels_mev + summary.energy_outside_mev + summary.energy_below_mev + summary.energy_quarantined_mev
+    )
+    assert accounted_mev == pytest.approx(float(energy[np.isfinite(energy)].sum(dtype=np.float64)), rel=1e-6)
 
 
 def write_edepsim(path, *, missing=()):
@@ -280,6 +416,40 @@ def test_a_file_without_rows_is_a_shard_without_events(tmp_path):
     assert ingest(source, Ingest(), out=tmp_path / "out.h5").num_events == 0
     with open_events(tmp_path / "out.h5") as events:
         assert len(events) == 0
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "geant4_steps_20ev.h5",
+        "edepsim_hdf5_mixed_100ev.h5",
+        "edepsim_hdf5_small_10ev.h5",
+        "edepsim_hdf5_corsika_25ev.h5",
+        "edepsim_root_electron_10ev.twin.h5",
+        "edepsim_root_electron_10ev.root",
+    ],
+)
+@pytest.mark.parametrize(
+    "cfg",
+    [Ingest(), Ingest(detector="2x2", centre_cm=None, num_voxels=128, voxel_threshold_mev=0.1, volumes=())],
+)
+def test_real_files_keep_the_energy_of_each_event(name, cfg, tmp_path):
+    source = Path(str(DATA)) / name
+    opened = open_source(source)
+    read_mev = [opened.read(entry).energy.sum() for entry in range(opened.num_events)]
+    opened.close()
+    assert ingest(source, cfg, out=tmp_path / "out.h5").num_quarantined == 0
+    with open_events(tmp_path / "out.h5") as events:
+        for event, expected_mev in zip(events.stream(IMAGE), read_mev, strict=True):
+            row = event["event"]
+            accounted_mev = (
+                event["voxel"]["energy"].sum(dtype=np.float64)
+                + row["energy_outside_mev"][0]
+                + row["energy_below_mev"][0]
+            )
+            assert accounted_mev == pytest.approx(expected_mev, rel=1e-5)
+            assert row["energy_mev"][0] == pytest.approx(expected_mev, rel=1e-12)
 
 
 @needs_data

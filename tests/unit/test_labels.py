@@ -416,3 +416,75 @@ def test_ids_are_found_whether_they_lie_dense_or_far_apart():
     for ids in (np.array([-3, 1, 5]), np.array([-3, 1, 10**12])):
         assert rows_of(np.array([1, -3, ids[2], 0, 7, -4, 2**60]), ids).tolist() == [1, 0, 2, -1, -1, -1, -1]
     assert rows_of(np.array([1, 2]), np.zeros(0, np.int64)).tolist() == [-1, -1]
+
+
+# -- traps that simulation files set ----------------------------------------------------------------
+
+
+def test_trap_michel_of_a_captured_muon_is_told_by_its_energy():
+    # mu- at rest: the decay in orbit carries the capture process too, beside Auger electrons and photons
+    event = muon(Event(), pdg=13)
+    event.track(2, 11, P.CAPTURE, 1, ke=30.0).track(3, 11, P.CAPTURE, 1, ke=2.4).track(4, 22, P.CAPTURE, 1)
+    event.track(5, 11, P.COMPTON, 4, ke=1.0)
+    line_in_y(event, 2, 25, 6)
+    line_in_y(event, 3, 45, 6)
+    line_in_y(event, 5, 55, 6)
+    image, products = event.label()
+    assert semantic_at(image, products, 25, 13, 10) == Semantic.MICHEL
+    assert semantic_at(image, products, 45, 13, 10) == Semantic.LOW_ENERGY
+    assert semantic_at(image, products, 55, 13, 10) == Semantic.LOW_ENERGY
+    image, products = event.label(CFG.model_copy(update={"michel_min_energy_mev": 2.0}))
+    assert semantic_at(image, products, 45, 13, 10) == Semantic.MICHEL
+
+
+@pytest.mark.parametrize(
+    ("process", "num", "expected"),
+    [
+        (P.COMPTON, 12, Semantic.SHOWER),
+        (P.CONVERSION, 12, Semantic.SHOWER),
+        (P.COMPTON, 5, Semantic.LOW_ENERGY),
+        (P.PHOTO_ELECTRIC, 12, Semantic.LOW_ENERGY),
+        (P.IONISATION, 12, Semantic.DELTA),
+    ],
+)
+def test_trap_of_pruned_parents_the_process_decides_and_not_the_muon_named_as_parent(process, num, expected):
+    event = muon(Event()).track(2, 11, process, 1)
+    line_in_y(event, 2, 40, num)
+    image, products = event.label()
+    assert semantic_at(image, products, 40, 12, 10) == expected
+    # whoever it comes off, it belongs to the muon's interaction
+    assert (products["truth_particle"]["interaction"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "at", "before", "after"),
+    [
+        ("track_min_voxels", 4, (45, 12), Semantic.TRACK, Semantic.LOW_ENERGY),
+        ("shower_min_voxels", 11, (35, 12), Semantic.SHOWER, Semantic.LOW_ENERGY),
+        ("delta_min_voxels", 4, (15, 12), Semantic.DELTA, Semantic.TRACK),
+        ("michel_min_energy_mev", 41.0, (25, 12), Semantic.MICHEL, Semantic.TRACK),
+    ],
+)
+def test_each_threshold_acts_at_its_value(key, value, at, before, after):
+    event = muon(Event(), pdg=13)
+    event.track(2, 11, P.IONISATION, 1).track(3, 11, P.CAPTURE, 1, ke=40.0)
+    event.track(4, 22, P.PRIMARY, interaction=0).track(5, 11, P.CONVERSION, 4)
+    event.track(6, 2212, P.HADRONIC, 1)
+    line_in_y(event, 2, 15, 3)
+    line_in_y(event, 3, 25, 5)
+    line_in_y(event, 5, 35, 10)
+    line_in_y(event, 6, 45, 3)
+    image, products = event.label()
+    assert semantic_at(image, products, *at, 10) == before
+    image, products = event.label(CFG.model_copy(update={key: value}))
+    assert semantic_at(image, products, *at, 10) == after
+
+
+def test_shower_fragments_below_the_least_size_have_no_point():
+    event = Event().track(1, 11, P.PRIMARY, interaction=0).track(2, 22, P.BREMSSTRAHLUNG, 1)
+    event.track(3, 11, P.CONVERSION, 2)
+    line_in_y(event, 1, 10, 15)
+    line_in_y(event, 3, 30, 10, time=2.0)
+    for least, num_points in ((10, 2), (11, 1), (16, 0)):
+        _, products = event.label(CFG.model_copy(update={"point_min_voxels": least}))
+        assert len(products["truth_point"]["kind"]) == num_points
