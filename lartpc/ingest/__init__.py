@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lartpc.ingest import edepsim, edepsim_root, geant4, larcv2, larcv3, pilarnet, spine
+from lartpc.ingest import edepsim, edepsim_root, geant4, hits, larcv2, larcv3, pilarnet, spine
 from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
 from lartpc.ingest.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
@@ -26,6 +26,9 @@ FORMATS = (
     Format(larcv3.recognises, larcv3.Larcv3Reader, larcv3.LOOKS_FOR),
     Format(pilarnet.recognises, pilarnet.PilarnetReader, pilarnet.LOOKS_FOR),
     Format(spine.recognises, spine.SpineReader, spine.LOOKS_FOR),
+    Format(hits.recognises_flow, hits.FlowReader, hits.FLOW_LOOKS_FOR),
+    Format(hits.recognises_jax, hits.JaxReader, hits.JAX_LOOKS_FOR),
+    Format(hits.recognises_packets, hits.refuse_packets, hits.PACKETS_LOOKS_FOR),
 )
 """The first match counts."""
 

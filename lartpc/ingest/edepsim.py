@@ -73,6 +73,8 @@ class EdepSimReader(StepSource):
             tables.append(Table(path, file, "vertices", VERTICES))
         ids, self._rows = index_events(tables)
         super().__init__(path, file, numbered(ids))
+        if "packets" in file:
+            self.selection = "segments, the true deposits; not packets"
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""

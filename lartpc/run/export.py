@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lartpc import __version__
 from lartpc.atomic import complete, part_of
 from lartpc.event import Event
+from lartpc.ingest.hits import W_ION_MEV
 from lartpc.ingest.pilarnet import SIDE
 from lartpc.run.progress import Meter
 from lartpc.store import Events, open_events
@@ -21,9 +22,6 @@ Format = Literal["pilarnet-m-v1", "pilarnet-m-v2"]
 
 BLOCK = 256
 """Events written at once."""
-
-W_ION_MEV = 23.6e-6
-"""Energy per electron-ion pair in liquid argon (Miyajima et al., Phys. Rev. A 10, 1452) [MeV]."""
 
 NEEDED = ("event", "voxel", "truth_voxel", "truth_particle", "truth_interaction")
 
