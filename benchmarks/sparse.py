@@ -79,34 +79,35 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) 
     clock = time.process_time if args.threads == 1 else time.perf_counter
     energy = torch.rand(len(coord))
     works: dict[tuple[str, str], Callable[[], None]] = {}
+    nets: dict[str, torch.nn.Module] = {}
     for backend in args.backends:
         torch.manual_seed(1)
         net = segment.Segmenter(config.Segment(unet=cfg, backend=backend))
         optimizer = torch.optim.AdamW(net.parameters())
 
         def infer(net: segment.Segmenter = net) -> None:
-            net.eval()
             with torch.inference_mode():
                 net(coord, energy, 1, SIDE)
 
         def train(net: segment.Segmenter = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
-            net.train()
             optimizer.zero_grad()
             logits, proposals, _ = net(coord, energy, 1, SIDE)
             outputs = (logits, proposals.offset_VD, proposals.class_VK, proposals.end_V, *proposals.masks)
             sum(output.square().mean() for output in outputs).backward()
             optimizer.step()
 
+        nets[backend] = net
         works[backend, "infer"], works[backend, "train"] = infer, train
     operations = num_operations(net, coord)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
-    for work in works.values():
-        work()
     rate = 0.0
-    for _ in range(args.repeats):
+    for repeat in range(args.repeats + 1):
         rate = max(rate, gemm_rate(clock))
-        for key, work in works.items():
-            times[key].append(timed(work, clock))
+        for (backend, mode), work in works.items():
+            nets[backend].train(mode == "train")
+            found = timed(work, clock)
+            if repeat:  # the first only warms up
+                times[backend, mode].append(found)
     first = args.backends[0]
     for mode, passes in (("infer", 1), ("train", 3)):
         median = {backend: float(np.median(times[backend, mode])) for backend in args.backends}

@@ -7,28 +7,18 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lartpc.config import UResNet as Settings
-from lartpc.sparse import Backend, BatchNorm, Downsample, Lattice, SubmanifoldConv, Upsample
+from lartpc.sparse import Backend, Downsample, Lattice, NormActivation, SubmanifoldConv, Upsample
 
 NORM_EPS = 1e-4
 NORM_MOMENTUM = 0.05
 """SPINE's U-ResNet takes 0.01 for its tens of thousands of steps; ours are hundreds."""
 
 
-class NormActivation(nn.Module):
-    """Batch normalisation and LeakyReLU of features (V, C)."""
-
-    def __init__(self, num_channels: int, leakiness: float) -> None:
-        super().__init__()
-        self.norm = BatchNorm(num_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
-        self.leakiness = leakiness
-
-    def forward(self, feat_VC: Tensor) -> Tensor:
-        """Normalise and activate."""
-        # In place is safe: the gradient of the norm needs its input only.
-        return functional.leaky_relu(self.norm(feat_VC), self.leakiness, inplace=True)
+def norm_activation(num_channels: int, leakiness: float, backend: Backend) -> NormActivation:
+    """Return the normalisation and activation in front of a convolution."""
+    return NormActivation(num_channels, leakiness, NORM_EPS, NORM_MOMENTUM, backend)
 
 
 class ResidualBlock(nn.Module):
@@ -39,17 +29,16 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.shortcut = nn.Identity() if num_in == num_out else nn.Linear(num_in, num_out, bias=False)
-        self.first_act = NormActivation(num_in, leakiness)
+        self.first_act = norm_activation(num_in, leakiness, backend)
         self.first_conv = SubmanifoldConv(num_in, num_out, kernel, dimension, backend)
-        self.second_act = NormActivation(num_out, leakiness)
+        self.second_act = norm_activation(num_out, leakiness, backend)
         self.second_conv = SubmanifoldConv(num_out, num_out, kernel, dimension, backend)
 
     def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
         """Map features (V, C_in) to (V, C_out) on the same voxels."""
         out: Tensor = self.first_conv(self.first_act(feat_VC), lattice)
         out = self.second_conv(self.second_act(out), lattice)
-        shortcut: Tensor = self.shortcut(feat_VC)
-        return shortcut + out
+        return out.add_(self.shortcut(feat_VC))
 
 
 class Blocks(nn.ModuleList):
@@ -109,11 +98,11 @@ class UResNet(nn.Module):
         widths = planes(cfg)
         self.stem = SubmanifoldConv(num_in, widths[0], cfg.kernel, dimension, backend)
         self.encoder = nn.ModuleList(Blocks(width, width, cfg, dimension, backend) for width in widths)
-        self.down_act = nn.ModuleList(NormActivation(fine, cfg.leakiness) for fine in widths[:-1])
+        self.down_act = nn.ModuleList(norm_activation(fine, cfg.leakiness, backend) for fine in widths[:-1])
         self.down = nn.ModuleList(
             Downsample(fine, coarse, dimension, backend) for fine, coarse in pairwise(widths)
         )
-        self.up_act = nn.ModuleList(NormActivation(coarse, cfg.leakiness) for coarse in widths[1:])
+        self.up_act = nn.ModuleList(norm_activation(coarse, cfg.leakiness, backend) for coarse in widths[1:])
         self.up = nn.ModuleList(
             Upsample(coarse, fine, dimension, backend) for fine, coarse in pairwise(widths)
         )

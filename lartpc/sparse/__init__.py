@@ -7,7 +7,6 @@ on one thread (its scatter races on more). `docs/segmentation.md` compares the b
 
 from lartpc.sparse.convolution import (
     Backend,
-    BatchNorm,
     Downsample,
     SubmanifoldConv,
     Upsample,
@@ -16,6 +15,7 @@ from lartpc.sparse.convolution import (
     self_test,
 )
 from lartpc.sparse.lattice import Coarsening, KernelMap, Lattice
+from lartpc.sparse.norm import BatchNorm, NormActivation
 
 __all__ = [
     "Backend",
@@ -24,6 +24,7 @@ __all__ = [
     "Downsample",
     "KernelMap",
     "Lattice",
+    "NormActivation",
     "SubmanifoldConv",
     "Upsample",
     "convolve",

@@ -7,17 +7,20 @@ bitwise the same whenever repeated, on any number of threads.
 Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets, P pairs, T tiles.
 """
 
-from ctypes import c_int64, c_void_p
+from ctypes import c_double, c_int64, c_void_p
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc.sparse import build
 
 ROWS_PER_TILE = 512
 """So many rows of output, and those of input that they need, stay in the cache of a core."""
+
+ROWS_PER_BLOCK = 64
+"""Rows summed by themselves in a normalisation; `rows_per_block` of the library."""
 
 SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 """Endings of the library's functions."""
@@ -44,7 +47,7 @@ class Tiles(NamedTuple):
     num_target: int
 
 
-def can_convolve(feat: Tensor, weight: Tensor) -> bool:
+def can_compute(feat: Tensor, weight: Tensor) -> bool:
     """Tell whether the kernel takes these tensors; half precisions and GPUs are for others."""
     return feat.device.type == "cpu" and feat.dtype == weight.dtype and feat.dtype in SUFFIXES
 
@@ -95,7 +98,8 @@ def find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shifts: list[int], ke
     _call(
         "neighbours",
         *(keys_V, rows_V, num_voxels, torch.tensor(shifts), len(shifts), kernel),
-        *(ROWS_PER_TILE, pairs, starts, torch.get_num_threads()),
+        *(ROWS_PER_TILE, pairs, starts),
+        *(torch.empty((num_voxels * kernel, 2), dtype=torch.int32), torch.get_num_threads()),
     )
     return Tiles(pairs, starts, rows_V, num_voxels)
 
@@ -112,6 +116,57 @@ def arrange(source_P: Tensor, target_P: Tensor, offset_P: Tensor, num_offsets: i
         torch.empty(num_tiles * num_offsets, dtype=torch.int64),
     )
     return Tiles(pairs, starts, None, num_target)
+
+
+def normalise_by_running(feat_VC: Tensor, norm: nn.BatchNorm1d, leakiness: float) -> Tensor:
+    """Normalise features by running statistics and activate them."""
+    out_VC = torch.empty_like(feat_VC)
+    _call(
+        f"normalise_by_running_{SUFFIXES[feat_VC.dtype]}",
+        *(feat_VC, out_VC, feat_VC.new_empty(2, feat_VC.shape[1]), norm.weight, norm.bias),
+        *(norm.running_mean, norm.running_var, norm.eps, leakiness, *feat_VC.shape, torch.get_num_threads()),
+    )
+    return out_VC
+
+
+def normalise_by_own(feat_VC: Tensor, norm: nn.BatchNorm1d, leakiness: float) -> tuple[Tensor, Tensor]:
+    """Normalise by the features' own statistics, move the running ones towards them, and activate.
+
+    Returns
+    -------
+    Features (V, C), and what their gradient needs of the statistics.
+    """
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    out_VC = torch.empty_like(feat_VC)
+    stats_SC = feat_VC.new_empty(4, feat_VC.shape[1])
+    _call(
+        f"normalise_by_own_{SUFFIXES[feat_VC.dtype]}",
+        *(feat_VC, out_VC, stats_SC, _partial_sums(feat_VC), norm.weight, norm.bias),
+        *(norm.running_mean, norm.running_var, norm.momentum, norm.eps, leakiness),
+        *(*feat_VC.shape, torch.get_num_threads()),
+    )
+    return out_VC, stats_SC
+
+
+def normalise_backward(
+    feat_VC: Tensor, grad_VC: Tensor, stats_SC: Tensor, leakiness: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of the features, the weights and the biases."""
+    grad_feat_VC = torch.empty_like(feat_VC)
+    grad_weight_C, grad_bias_C = feat_VC.new_empty(2, feat_VC.shape[1]).unbind()
+    _call(
+        f"normalise_backward_{SUFFIXES[feat_VC.dtype]}",
+        *(feat_VC, grad_VC, grad_feat_VC, grad_weight_C, grad_bias_C, stats_SC, _partial_sums(feat_VC)),
+        *(leakiness, *feat_VC.shape, torch.get_num_threads()),
+    )
+    return grad_feat_VC, grad_weight_C, grad_bias_C
+
+
+def _partial_sums(feat_VC: Tensor) -> Tensor:
+    """Return space for two sums per channel, of each block of rows and of all."""
+    num_rows, num_channels = feat_VC.shape
+    return torch.empty((-(-num_rows // ROWS_PER_BLOCK) + 1, 2 * num_channels), dtype=torch.float64)
 
 
 def _num_tiles(num_rows: int) -> int:
@@ -149,7 +204,7 @@ def _turn(weight_KCC: Tensor, *, reverse: bool) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
     turned_KCC = weight_KCC.new_empty(num_offsets, num_out, num_in)
     name = f"turn_{SUFFIXES[weight_KCC.dtype]}"
-    _call(name, weight_KCC, turned_KCC, num_offsets, num_in, num_out, int(reverse))
+    _call(name, weight_KCC, turned_KCC, num_offsets, num_in, num_out, int(reverse), torch.get_num_threads())
     return turned_KCC
 
 
@@ -160,13 +215,14 @@ def _pad(tensor: Tensor) -> Tensor:
     return functional.pad(tensor, (0, missing)) if missing else tensor
 
 
-def _call(name: str, *arguments: Tensor | int | None) -> None:
-    """Call a function of the library with the addresses of tensors, and integers as int64."""
-    getattr(build.load(), name)(
-        *(
-            c_int64(argument)
-            if isinstance(argument, int)
-            else c_void_p(None if argument is None else argument.data_ptr())
-            for argument in arguments
-        )
-    )
+def _call(name: str, *arguments: Tensor | float | None) -> None:
+    """Call a function of the library: tensors by their address, integers as int64, floats as double."""
+    getattr(build.load(), name)(*map(_as_c, arguments))
+
+
+def _as_c(argument: Tensor | float | None) -> c_void_p | c_int64 | c_double:
+    if isinstance(argument, Tensor):
+        return c_void_p(argument.data_ptr())
+    if argument is None:
+        return c_void_p(None)
+    return c_int64(argument) if isinstance(argument, int) else c_double(argument)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,11 +272,16 @@ def test_self_test_passes_in_inference_mode_too(backend: sparse.Backend) -> None
         assert sparse.self_test(backend) is None
 
 
-@pytest.mark.parametrize("name", ["_convolve", "_convolve_weight", "_turn"])
+@pytest.mark.parametrize("name", ["_convolve", "_convolve_weight", "_turn", "normalise_backward"])
 def test_self_test_sees_a_kernel_that_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     need("fused")
     right = getattr(fused, name)
-    monkeypatch.setattr(fused, name, lambda *args, **kwargs: right(*args, **kwargs) * (1 + 1e-9))
+
+    def wrong(*args: Any, **kwargs: Any) -> Any:
+        found = right(*args, **kwargs)
+        return found * (1 + 1e-9) if isinstance(found, torch.Tensor) else (found[0] * (1 + 1e-9), *found[1:])
+
+    monkeypatch.setattr(fused, name, wrong)
     assert "is wrong by" in (sparse.self_test("fused") or "")
 
 
@@ -285,6 +291,44 @@ def test_spconv_that_fails_falls_back_to_torch_and_says_why(monkeypatch: pytest.
     with pytest.warns(RuntimeWarning, match="falls back from spconv to torch.*: output is wrong"):
         assert sparse.resolve("spconv") == "torch"
     sparse.resolve.cache_clear()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize(("num_rows", "width"), [(2, 3), (64, 16), (65, 20), (20_000, 37), (20_000, 48)])
+def test_compiled_normalisation_is_that_of_torch(num_rows: int, width: int, num_threads: int) -> None:
+    need("fused")
+    random = torch.Generator().manual_seed(num_rows)
+    feat = 3 + 2 * torch.randn(num_rows, width, generator=random, dtype=torch.float64)
+    grad = torch.randn(num_rows, width, generator=random, dtype=torch.float64)
+    weight = torch.randn(width, generator=random, dtype=torch.float64)
+    found = {}
+    for backend in ("fused", "torch"):
+        layer = sparse.NormActivation(width, 0.33, 1e-4, 0.05, backend).double()
+        norm = layer.norm
+        with torch.no_grad():
+            norm.weight.copy_(weight)
+            norm.bias.copy_(weight.flip(0))
+        with threads(num_threads):
+            out = layer(feat.requires_grad_())
+            grads = torch.autograd.grad(out, (feat, norm.weight, norm.bias), grad)
+            layer.eval()
+            frozen = layer(feat)  # with gradients
+            assert frozen.requires_grad
+            with torch.no_grad():
+                inferred = layer(feat)
+        assert int(norm.num_batches_tracked) == 1
+        found[backend] = [out, *grads, frozen, inferred, norm.running_mean, norm.running_var]
+    for ours, theirs in zip(found["fused"], found["torch"], strict=True):
+        assert (ours - theirs).abs().max() <= 1e-11 * theirs.abs().max()
+
+
+def test_compiled_normalisation_keeps_its_precision_far_from_zero() -> None:
+    # In single precision, the sum of squares of such values would leave nothing of the variance.
+    need("fused")
+    feat = 1000 + torch.randn(30_000, 16, generator=torch.Generator().manual_seed(1))
+    layer = sparse.NormActivation(16, 1.0, 1e-4, 1.0, "fused")
+    layer(feat)
+    assert torch.allclose(layer.norm.running_var, feat.double().var(0).float(), rtol=1e-3)
 
 
 def test_half_precision_goes_to_torch() -> None:
