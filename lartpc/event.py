@@ -103,7 +103,9 @@ PRODUCTS: dict[str, Product] = {
             "semantic": _SEMANTIC,
             "particle": _index("truth_particle"),
             "interaction": _index("truth_interaction"),
-            "is_primary": _scalar("i1", "", "1: the piece of its particle that comes first in time"),
+            "is_primary": _scalar(
+                "i1", "", "1: the piece of its particle that comes first in time; -1: not known"
+            ),
             "num_voxels": _NUM_VOXELS,
             "energy": _ENERGY,
             "start_point": _START,
@@ -120,7 +122,7 @@ PRODUCTS: dict[str, Product] = {
             "semantic": _SEMANTIC,
             "process": _code(CreationProcess, "creation process"),
             "interaction": _index("truth_interaction"),
-            "is_primary": _scalar("i1", "", "1: leaves the vertex of its interaction"),
+            "is_primary": _scalar("i1", "", "1: leaves the vertex of its interaction; -1: not known"),
             "num_voxels": _NUM_VOXELS,
             "energy": _ENERGY,
             "energy_init": _scalar("f4", "MeV", "kinetic energy at creation"),
@@ -135,7 +137,7 @@ PRODUCTS: dict[str, Product] = {
         {
             "vertex": _vector("voxel", "position of the vertex; it may lie outside the box"),
             "num_particles": _scalar("i4", "", "particles with voxels"),
-            "num_primaries": _scalar("i4", "", "primary particles with voxels"),
+            "num_primaries": _scalar("i4", "", "primary particles with voxels; -1: not known"),
             "energy": _ENERGY,
         },
     ),
@@ -241,7 +243,7 @@ TRUTH = (
     "truth_interaction",
     "truth_point",
 )
-"""What ingest writes besides, where the source has truth."""
+"""What ingest writes besides, as far as the source has it; numbers that it does not state are nan."""
 
 
 @dataclass(frozen=True)

@@ -353,7 +353,7 @@ def _truth_particles(event: Event, pairs: Overlaps) -> Rows:
         "truth_interaction_id": true["interaction"],
         **{name: true[name] for name in ("track_id", "parent_track_id", "pdg", "species", "semantic")},
         "process": true["process"],
-        "is_primary": true["is_primary"] > 0,
+        "is_primary": true["is_primary"],
         "num_voxels": true["num_voxels"],
         "energy_mev": true["energy"],
         "energy_init_mev": true["energy_init"],

@@ -38,7 +38,8 @@ def to_arrow(table: str, rows: Mapping[str, Any]) -> pa.Table:
             indices = pa.array(codes, mask=codes < 0)
             arrays.append(pa.DictionaryArray.from_arrays(indices, pa.array(field.words, pa.string())))
         elif pa.types.is_boolean(field.type):
-            arrays.append(pa.array(np.asarray(values, bool)))
+            codes = np.asarray(values).astype(np.int8)  # -1: not known
+            arrays.append(pa.array(codes > 0, mask=codes < 0))
         elif isinstance(values, np.ndarray) and values.dtype != object:
             arrays.append(pa.array(values, from_pandas=True).cast(field.type))
         else:

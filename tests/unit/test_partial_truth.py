@@ -71,6 +71,23 @@ def test_tables_of_a_partial_truth(shards, tmp_path):
     assert pd.read_parquet(tmp_path / "points" / "points.parquet")["truth_distance_cm"].isna().all()
 
 
+def test_what_the_source_does_not_say_is_null_in_the_tables(tmp_path):
+    event = good_event()
+    particle = event["truth_particle"]
+    particle["is_primary"] = np.full_like(particle["is_primary"], -1)
+    particle["energy_init"] = np.full_like(particle["energy_init"], np.nan)
+    event["truth_interaction"]["vertex"] = np.full_like(event["truth_interaction"]["vertex"], np.nan)
+    files = write_shard(tmp_path, "beam/0000", [event])
+    summarize(files, tmp_path / "tables")
+    table = pq.read_table(tmp_path / "tables" / "truth_particles.parquet")
+    assert table["is_primary"].null_count == table["energy_init_mev"].null_count == len(table) == 4
+    table = pq.read_table(tmp_path / "tables" / "truth_interactions.parquet")
+    assert table["vertex_x_cm"].null_count == len(table) and not any(table["is_vertex_in_box"].to_pylist())
+    assert evaluate(files, tmp_path / "metrics.parquet") == 1
+    row = pq.read_table(tmp_path / "metrics.parquet").to_pandas().iloc[0]
+    assert np.sum(row["primary_confusion"]) == 0 and len(row["vertex_distance_cm"]) == 0
+
+
 def test_a_stage_is_not_run_on_truth_that_is_not_there(shards, tmp_path, capsys):
     section = config.Cluster()
     weights = tmp_path / "cluster.pt"
