@@ -143,6 +143,47 @@ class Volume(Section):
         return self
 
 
+class Response(Section):
+    """The detector: recombination, drift along x, read-out; off by default, as images of true energy are.
+
+    An image is then of collected charge, in MeV of a minimum ionising particle.
+    """
+
+    recombination: Literal["none", "birks", "box"] = Field(
+        "none", description="electrons that recombine; birks (ICARUS), box: modified Box model (ArgoNeuT)"
+    )
+    field_kv_cm: float = Field(0.5, gt=0, le=2, description="electric field [kV/cm]")
+    temperature_k: float = Field(87.17, gt=83, lt=100, description="temperature of the argon [K]")
+    anode_x_cm: tuple[float, ...] | None = Field(
+        None,
+        min_length=1,
+        description="planes along x that electrons drift to, each to the nearest [cm]; null: the lower "
+        "face of the imaged box",
+    )
+    lifetime_us: float | None = Field(
+        None, gt=0, description="lifetime of drifting electrons; null: infinite [us]"
+    )
+    diffusion_longitudinal_cm2_s: float = Field(
+        0.0, ge=0, description="diffusion along the drift; in argon about 4.0 [cm²/s]"
+    )
+    diffusion_transverse_cm2_s: float = Field(
+        0.0, ge=0, description="diffusion across the drift; in argon about 8.8 [cm²/s]"
+    )
+    electrons_per_cluster: float = Field(600, gt=0, description="electrons that diffuse as one")
+    shift_by_time: bool = Field(
+        False, description="deposits appear displaced by the way that electrons drift in the deposit's time"
+    )
+    noise_electrons: float = Field(
+        0.0, ge=0, description="Gaussian noise of each voxel with charge [electrons]"
+    )
+    voxel_threshold_electrons: float = Field(
+        0.0, ge=0, description="voxels with less charge are dropped [electrons]"
+    )
+    pixel_threshold_electrons: float = Field(
+        0.0, ge=0, description="columns along x with less charge in all are dropped [electrons]"
+    )
+
+
 class Ingest(Section):
     """Steps to voxels and truth labels (SuperaAtomic rules)."""
 
@@ -175,6 +216,7 @@ class Ingest(Section):
     precedence: tuple[int, int, int, int, int] = Field(
         (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
     )
+    response: Response = Response()
 
     @model_validator(mode="before")
     @classmethod

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from lartpc.geometry import Box
 from lartpc.vocab import NONE, CreationProcess, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.0"
-"""Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version."""
+SCHEMA_VERSION = "1.1"
+"""Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
+1.1, 2026-11, `event.energy_lost_mev`."""
 
 Columns = dict[str, NDArray[Any]]
 """The columns of one product of one event, all of the same length."""
@@ -78,6 +79,9 @@ PRODUCTS: dict[str, Product] = {
             "energy_mev": _scalar("f8", "MeV", "energy of all steps, or voxels, of the source"),
             "energy_outside_mev": _scalar("f8", "MeV", "of it, energy outside the imaged box"),
             "energy_below_mev": _scalar("f8", "MeV", "of it, energy in voxels below the threshold"),
+            "energy_lost_mev": _scalar(
+                "f8", "MeV", "of it, what the detector's response takes away; negative: it adds"
+            ),
         },
     ),
     "voxel": Product(

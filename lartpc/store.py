@@ -205,12 +205,16 @@ class _Layer:
         """Read the rows of the events `start:stop` at once and cut them into events."""
         if product not in self.opened:
             group = self.file[product]
-            columns = {name: group[name] for name in PRODUCTS[product].columns}
+            # A file of an older minor version lacks what was added since.
+            columns = {name: group[name] for name in PRODUCTS[product].columns if name in group}
             self.opened[product] = group["offsets"], columns
         offset, columns = self.opened[product]
         offsets: NDArray[np.int64] = offset[start : stop + 1]
         bounds = (offsets - offsets[0]).tolist()
         pieces = {name: column[offsets[0] : offsets[-1]] for name, column in columns.items()}
+        if missing := PRODUCTS[product].columns.keys() - pieces.keys():
+            added = empty(product, bounds[-1])
+            pieces |= {name: added[name] for name in missing}
         return [{name: rows[first:last] for name, rows in pieces.items()} for first, last in pairwise(bounds)]
 
 

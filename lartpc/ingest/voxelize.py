@@ -64,7 +64,8 @@ class Deposits:
 class Image:
     """The voxels of an event: `coord` (V, 3) sorted with x slowest, `energy` (V,) [MeV].
 
-    `energy_mev` = sum of `energy` + `energy_outside_mev` + `energy_below_mev`.
+    `energy_mev` = sum of `energy` + `energy_outside_mev` + `energy_below_mev` + `energy_lost_mev`, the
+    last by the detector's response.
     """
 
     coord: IntArray
@@ -73,6 +74,7 @@ class Image:
     energy_outside_mev: float
     energy_below_mev: float
     deposits: Deposits
+    energy_lost_mev: float = 0.0
 
 
 def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0, volumes_cm: ArrayLike = ()) -> Image:

@@ -15,9 +15,10 @@ from lartpc.geometry import Box
 from lartpc.ingest import open_source
 from lartpc.ingest.given import carry
 from lartpc.ingest.labels import label
+from lartpc.ingest.response import detect
 from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
-from lartpc.ingest.voxelize import Image, place, voxelize
+from lartpc.ingest.voxelize import Image, place
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
 from lartpc.store import EventWriter, provenance
@@ -33,8 +34,8 @@ PITCH_TOLERANCE = 1e-3
 class Summary:
     """What was read and written.
 
-    The energies add up: `energy_mev` = voxels + outside + below, all of the events that are used. That of
-    the others, as far as it could be read and is a finite number, is `energy_quarantined_mev`.
+    The energies add up: `energy_mev` = voxels + outside + below + lost, all of the events that are used. That
+    of the others, as far as it could be read and is a finite number, is `energy_quarantined_mev`.
     """
 
     num_events: int = 0
@@ -43,6 +44,7 @@ class Summary:
     energy_mev: float = 0.0
     energy_outside_mev: float = 0.0
     energy_below_mev: float = 0.0
+    energy_lost_mev: float = 0.0
     energy_quarantined_mev: float = 0.0
     truth: tuple[str, ...] = ()
     selection: str = ""
@@ -76,6 +78,10 @@ def _convert(
     source: StepSource | VoxelSource, cfg: config.Ingest, out: Path, file_uid: str | None
 ) -> Summary:
     _check_pitch(source, cfg)
+    if isinstance(source, VoxelSource) and cfg.response != config.Response():
+        raise ValueError(
+            f"ingest.response acts on steps of energy, and {source.path} holds voxels; remove the section"
+        )
     box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
     box.clip(_volumes_cm(cfg))  # a volume outside the box is an error of the whole file
     products = IMAGE + source.truth
@@ -92,7 +98,7 @@ def _convert(
             read: Steps | Voxels | None = None
             try:
                 read = source.read(entry)
-                image, truth = _convert_event(read, source.truth, box, cfg)
+                image, truth = _convert_event(read, source.truth, box, cfg, (uid, entry))
                 _check_energy(image)
             except Exception as error:
                 energy = np.zeros(0) if read is None else read.energy
@@ -110,6 +116,7 @@ def _convert(
                 "energy_mev": image.energy_mev,
                 "energy_outside_mev": image.energy_outside_mev,
                 "energy_below_mev": image.energy_below_mev,
+                "energy_lost_mev": image.energy_lost_mev,
             }
             columns = {
                 "event": _row({**identity, "num_steps": len(read), **energies}),
@@ -126,14 +133,14 @@ def _convert(
 
 
 def _convert_event(
-    read: Steps | Voxels, truth: tuple[str, ...], box: Box, cfg: config.Ingest
+    read: Steps | Voxels, truth: tuple[str, ...], box: Box, cfg: config.Ingest, key: tuple[str, int]
 ) -> tuple[Image, dict[str, Columns]]:
-    """Return the image of an event and its truth products."""
+    """Return the image of an event and its truth products; `key` is its file's uid and its entry."""
     if isinstance(read, Voxels):
         image = place(read, box, cfg.voxel_threshold_mev)
         return image, carry(read, image, truth, box, cfg)
-    image = voxelize(read, box, cfg.voxel_threshold_mev, _volumes_cm(cfg))
-    return image, label(read, image, box, cfg) if truth else {}
+    steps, image = detect(read, box, cfg, _volumes_cm(cfg), key)
+    return image, label(steps, image, box, cfg) if truth else {}
 
 
 def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
@@ -170,11 +177,12 @@ def _volumes_cm(cfg: config.Ingest) -> NDArray[np.float64]:
 
 
 def _check_energy(image: Image) -> None:
-    accounted_mev = image.energy.sum() + image.energy_outside_mev + image.energy_below_mev
+    counted_mev = (image.energy_outside_mev, image.energy_below_mev, image.energy_lost_mev)
+    accounted_mev = image.energy.sum() + sum(counted_mev)
     if abs(accounted_mev - image.energy_mev) > ENERGY_TOLERANCE * image.energy_mev:
         raise ValueError(
             f"{image.energy_mev:.6g} MeV were read, but {accounted_mev:.6g} MeV are in voxels, outside the "
-            "box and below the threshold"
+            "box, below the threshold and lost to the response"
         )
 
 

@@ -55,8 +55,8 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 3
-TABLES_VERSION = 1
+INGEST_VERSION = 4
+TABLES_VERSION = 2
 EVALUATE_VERSION = 1
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

@@ -167,6 +167,9 @@ def _counts(codes: NDArray[Any], enum: type[IntEnum], stem: str) -> Rows:
     return {stem.format(word): found[i : i + 1] for i, word in enumerate(names_of(enum))}
 
 
+_ENERGIES = ("energy_mev", "energy_outside_mev", "energy_below_mev", "energy_lost_mev")
+
+
 def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) -> Rows:
     source = event["event"]
     truth_label = event["truth_voxel"]["semantic"]
@@ -177,7 +180,7 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
         "quarantine_step": [quarantined[0] if quarantined else None],
         "has_truth": [has_truth],
         "num_voxels": [event.num_voxels],
-        **{name: source[name] for name in ("energy_mev", "energy_outside_mev", "energy_below_mev")},
+        **{name: source[name] for name in _ENERGIES},
         "energy_voxels_mev": [event["voxel"]["energy"].sum(dtype=np.float64)],
         **_counts(event["semantic"]["label"], Semantic, "num_voxels_{}"),
         **{name: count if has_truth else [-1] for name, count in truth_counts.items()},

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lartpc.vocab import CreationProcess, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version."""
 
 Rows = dict[str, Any]
@@ -124,6 +124,9 @@ TABLES: dict[str, Table] = {
             "energy_mev": Field(pa.float64(), "energy of all steps, or voxels, of the source", "MeV"),
             "energy_outside_mev": Field(pa.float64(), "of it, energy outside the imaged box", "MeV"),
             "energy_below_mev": Field(pa.float64(), "of it, energy in voxels below the threshold", "MeV"),
+            "energy_lost_mev": Field(
+                pa.float64(), "of it, what the detector's response takes away; negative: it adds", "MeV"
+            ),
             "energy_voxels_mev": Field(pa.float64(), "of it, energy in the voxels", "MeV"),
             **_per(Semantic, "num_voxels_{}", _count, "voxels of predicted class {}"),
             **_per(Semantic, "truth_num_voxels_{}", _count, "voxels of true class {}; -1: no truth"),

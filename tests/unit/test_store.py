@@ -123,3 +123,12 @@ def test_hand_made_truth_is_consistent() -> None:
     event = labelled([{"coord": [[1, 1, 1], [1, 1, 2]]}], num_blips=3)
     assert event.num_voxels == 5
     assert (event["truth_voxel"]["particle"] >= 0).sum() == 2
+
+
+def test_a_file_of_an_older_minor_version_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "old.h5", [typical(0), typical(1)])
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = "1.0"
+        del file["event"]["energy_lost_mev"]
+    with open_events(path) as events:
+        assert [event["event"]["energy_lost_mev"].tolist() for event in events] == [[0.0], [0.0]]
