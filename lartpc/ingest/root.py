@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.vocab import NONE
+
 Bytes = NDArray[np.uint8]
 Items = dict[str, NDArray[Any]]
 
@@ -255,11 +257,15 @@ class Vectors:
         item_bytes = sum(sizes)
         position = self._header(data, where)
         starts, counts = [], []
-        for _ in range(num_vectors):
-            count, position = _count(data, position, where)
-            starts.append(position)
-            counts.append(count)
-            position += count * item_bytes
+        unpack, content = struct.Struct(">I").unpack_from, data.data
+        try:
+            for _ in range(num_vectors):
+                (count,) = unpack(content, position)
+                starts.append(position + 4)
+                counts.append(count)
+                position += 4 + count * item_bytes
+        except struct.error as error:
+            raise ValueError(f"{where}: ends within a vector") from error
         if position != len(data):
             raise ValueError(f"{where}: {len(data)} bytes, but the vectors in them take {position}")
         if 0 in counts:
@@ -290,7 +296,7 @@ class Vectors:
 
 
 def first_numbers(data: Bytes, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first number of each `vector<int>` (I,), -1 of an empty one.
+    """Return the first number of each `vector<int>` (I,), NONE of an empty one.
 
     `data` are the bytes of such a member from `Vectors.read`, `counts` (L,) the items of each vector.
     """
@@ -298,16 +304,19 @@ def first_numbers(data: Bytes, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(words) == 2 * counts.sum() and (words[::2] == 1).all():
         return words[1::2].astype(np.int64)
     listed = words.tolist()
-    first: list[int] = []
+    starts: list[int] = []
     position = 0
-    num = int(counts.sum())
-    while position < len(listed) and len(first) < num:
-        end = position + 1 + listed[position]
-        first.append(listed[position + 1] if position + 1 < min(end, len(listed)) else -1)
-        position = end
-    if len(first) < num or position != len(listed):
-        raise ValueError(f"{num} vectors of numbers do not fill {len(data)} bytes")
-    return np.array(first, np.int64)
+    try:
+        for _ in range(int(counts.sum())):
+            starts.append(position)
+            position += 1 + listed[position]
+    except IndexError:
+        position = NONE
+    if position != len(listed):
+        raise ValueError(f"{counts.sum()} vectors of numbers do not fill {len(data)} bytes")
+    start_I = np.array(starts, np.int64)
+    filled_I = words[start_I] > 0
+    return np.where(filled_I, words[np.where(filled_I, start_I + 1, start_I)], NONE).astype(np.int64)
 
 
 def _count(data: Bytes, position: int, where: str) -> tuple[int, int]:
