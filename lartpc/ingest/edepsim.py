@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lartpc.event import TRUTH
-from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.hdf5 import (
+    WINDOW_ROWS,
+    Aliases,
+    Table,
+    bounds_cm,
+    fields,
+    index_events,
+    is_hdf5,
+    open_hdf5,
+)
+from lartpc.ingest.physics import check_loss, kinetic_energy_mev, kinetic_from_momentum_mev
 from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
-from lartpc.vocab import CreationProcess
+from lartpc.vocab import NONE, CreationProcess
 
 LOOKS_FOR = "HDF5 with 'segments' that have 'event_id' or 'eventID', 'x_start' and 'dE'"
 NS_PER_US = 1000.0
@@ -40,7 +50,9 @@ TRAJECTORIES: Aliases = {
     "time": ("t_start",),
     "interaction": ("vertex_id", "vertexID"),
 }
-VERTICES: Aliases = {"event_id": ("event_id", "eventID")}
+EVENTS: Aliases = {"event_id": ("event_id", "eventID")}
+EVENT_TABLES = ("vertices", "mc_hdr", "genie_hdr")
+"""Datasets that list events, whether these left steps or not; the last two are those of the 2x2 simulation."""
 
 # G4ProcessType.hh
 NOT_DEFINED, ELECTROMAGNETIC, HADRONIC, DECAY = 0, 2, 4, 6
@@ -67,10 +79,12 @@ class EdepSimReader(StepSource):
         tables = [self._segments]
         if {"start_process", "start_subprocess"} <= set(fields(file, "trajectories")):
             self.truth = TRUTH
-            self._trajectories = Table(path, file, "trajectories", TRAJECTORIES)
+            self._trajectories = Table(
+                path, file, "trajectories", TRAJECTORIES, optional=("energy", "interaction")
+            )
             tables.append(self._trajectories)
-        if fields(file, "vertices"):
-            tables.append(Table(path, file, "vertices", VERTICES))
+        tables += [Table(path, file, name, EVENTS) for name in EVENT_TABLES if fields(file, name)]
+        self._check_units()
         ids, self._rows = index_events(tables)
         super().__init__(path, file, numbered(ids))
         if "packets" in file:
@@ -89,16 +103,31 @@ class EdepSimReader(StepSource):
             trajectories=self._read_trajectories(entry, event) if self.has_truth else None,
         )
 
+    def _check_units(self) -> None:
+        rows = self._segments.columns(0, min(len(self._segments), WINDOW_ROWS))
+        start_S3, end_S3 = (
+            np.stack([rows[f"{axis}_{side}"] for axis in "xyz"], axis=-1).astype(np.float64)
+            for side in ("start", "end")
+        )
+        energy_S = rows["energy"].astype(np.float64)
+        check_loss(self._segments.path, start_S3, end_S3, energy_S, rows["pdg"].astype(np.int64))
+
     def bounds_cm(self) -> FloatArray | None:
         """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
         return bounds_cm(self._segments, 1.0)
 
     def _read_trajectories(self, entry: int, event: int) -> Trajectories:
         rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])
+        if "energy" in rows:
+            kinetic_T = kinetic_energy_mev(rows["energy"], rows["momentum"])
+        else:
+            kinetic_T = kinetic_from_momentum_mev(rows["pdg"], rows["momentum"])
+        if "interaction" not in rows:
+            rows["interaction"] = vertices_by_position(rows["parent_id"], rows["position"])
         return build_trajectories(
             rows,
             event=event,
-            kinetic_energy=kinetic_energy_mev(rows["energy"], rows["momentum"]),
+            kinetic_energy=kinetic_T,
             process=creation_process(rows["process"], rows["subprocess"], rows["parent_id"]),
             length_in_cm=1.0,
             time_in_ns=NS_PER_US,
@@ -114,14 +143,13 @@ def recognises(path: Path) -> bool:
         return {"x_start", "dE"} <= names and bool({"event_id", "eventID"} & names)
 
 
-def kinetic_energy_mev(energy: ArrayLike, momentum: ArrayLike) -> FloatArray:
-    """Return the kinetic energy (T,) [MeV] of a total energy (T,) [MeV] and a momentum (T, 3) [MeV/c]."""
-    energy_T = np.asarray(energy, np.float64)
-    momentum2_T = (np.asarray(momentum, np.float64) ** 2).sum(axis=-1)
-    mass_T = np.sqrt(np.maximum(energy_T**2 - momentum2_T, 0.0))
-    # p² / (E + m) is E - m without its cancellation, which single precision would show
-    kinetic_T: FloatArray = momentum2_T / np.maximum(energy_T + mass_T, np.finfo(np.float64).tiny)
-    return kinetic_T
+def vertices_by_position(parent_id: ArrayLike, position: ArrayLike) -> IntArray:
+    """Give generated particles (T,) the number of their position (T, 3), which is their vertex; NONE for others."""
+    generated_T = np.asarray(parent_id) < 0
+    vertex_T = np.full(len(generated_T), NONE, np.int64)
+    _, number = np.unique(np.asarray(position)[generated_T], axis=0, return_inverse=True)
+    vertex_T[generated_T] = number.reshape(-1)
+    return vertex_T
 
 
 def creation_process(process: ArrayLike, subprocess: ArrayLike, parent_id: ArrayLike) -> IntArray:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lartpc.event import TRUTH
-from lartpc.ingest.edepsim import creation_process, kinetic_energy_mev
+from lartpc.ingest.edepsim import creation_process
 from lartpc.ingest.keys import rows_of
+from lartpc.ingest.physics import kinetic_energy_mev
 from lartpc.ingest.root import LORENTZ_VECTOR, Branch, Vectors, first_numbers, is_root, open_root, trees
 from lartpc.ingest.source import StepSource
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories

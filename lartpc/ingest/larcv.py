@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from particle import Particle, ParticleNotFound
 
 from lartpc.event import TRUTH, Columns
 from lartpc.ingest.edepsim import creation_process as process_of_codes
 from lartpc.ingest.geant4 import creation_process as process_of_name
 from lartpc.ingest.keys import rows_of
+from lartpc.ingest.physics import kinetic_from_momentum_mev
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
 from lartpc.vocab import NONE, CreationProcess, Semantic
@@ -295,7 +295,8 @@ def _table(particles: Columns) -> tuple[Columns, FloatArray]:
         "process": process_P,
         "interaction": interaction_P,
         "is_primary": (generated_P | of_pi_zero_P).astype(np.int64),
-        "energy_init": _kinetic_mev(particles["pdg"], momentum_P3),
+        # not the file's `energy_init`: some programs fill it with the total energy and some with the kinetic one
+        "energy_init": kinetic_from_momentum_mev(particles["pdg"], momentum_P3),
         "momentum": momentum_P3,
         "time": particles["vtx"][:, 3].astype(np.float64),
     }, vertices
@@ -343,26 +344,6 @@ def _processes(names: NDArray[np.generic], parent_P: IntArray) -> IntArray:
     return np.where(
         parent_P == INVALID, int(CreationProcess.PRIMARY), np.array(codes, np.int64)[index.reshape(-1)]
     )
-
-
-def _kinetic_mev(pdg_P: NDArray[np.generic], momentum_P3: FloatArray) -> FloatArray:
-    """Return the kinetic energy (P,) [MeV]; nan of particles whose mass nobody knows.
-
-    Not `energy_init`, which some programs fill with the total energy and some with the kinetic one.
-    """
-    codes, index = np.unique(pdg_P, return_inverse=True)
-    mass_P = np.array([_mass_mev(int(code)) for code in codes], np.float64)[index.reshape(-1)]
-    momentum_P = np.linalg.norm(momentum_P3, axis=-1)
-    kinetic_P: FloatArray = np.hypot(momentum_P, mass_P) - mass_P
-    return kinetic_P
-
-
-def _mass_mev(pdg: int) -> float:
-    try:
-        mass = Particle.from_pdgid(pdg).mass
-    except ParticleNotFound:
-        return np.nan
-    return np.nan if mass is None else float(mass)
 
 
 def split_names(names: Mapping[str, object] | Sequence[str], ending: str) -> dict[str, list[str]]:
