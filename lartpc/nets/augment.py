@@ -53,8 +53,9 @@ def turn(event: Event, rng: np.random.Generator) -> Event:
             columns[name] = np.where(flip, mirrored, value).astype(value.dtype)
         turned[product] = columns
     if "voxel" in turned:
-        coord = turned["voxel"]["coord"]
-        order = np.lexsort((coord[:, 2], coord[:, 1], coord[:, 0]))
+        # One key sorts several times faster than three columns.
+        x, y, z = turned["voxel"]["coord"].T.astype(np.int64)
+        order = np.argsort((x * size + y) * size + z)
         for product, columns in turned.items():
             if product == "voxel" or PRODUCTS[product].per == "voxel":
                 turned[product] = {name: value[order] for name, value in columns.items()}

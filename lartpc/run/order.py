@@ -80,6 +80,10 @@ class Order:
     def __len__(self) -> int:
         return len(self._size_N)
 
+    def voxels(self) -> Integers:
+        """Return the voxels (N,) of the events that are drawn."""
+        return self._size_N
+
     def place(self, number: int) -> tuple[int, int]:
         """Return the block of an event, and its row in that block."""
         return int(self._block_N[number]), int(self._row_N[number])
