@@ -17,7 +17,7 @@ BLOCK = 16
 WINDOW = 16
 """Blocks whose events are shuffled among each other; the ranks keep them in memory, each its part."""
 
-SLACK = 0.02
+SLACK = 0.005
 """What a rank may get above its part of a batch's voxels before an event leaves its home."""
 
 
