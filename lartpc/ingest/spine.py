@@ -68,7 +68,7 @@ class SpineReader(VoxelSource):
         self._image = next((image for image in found if self._has_members(image.members)), found[0])
         num_events = self._products.num_events
         super().__init__(path, file, numbered(np.arange(num_events)))
-        if "run_info" in names and num_events:
+        if "run_info" in names:
             self._identity_E3 = self._run_info()
         if num_events:
             origin, pitch_cm, count = self._meta(0)
@@ -194,11 +194,14 @@ class SpineReader(VoxelSource):
         return True
 
     def _run_info(self) -> IntArray:
-        rows = [
-            self._products.objects("run_info", entry, ("run", "subrun", "event"))
-            for entry in range(self._products.num_events)
-        ]
-        return np.array([[int(row[name][0]) for name in ("run", "subrun", "event")] for row in rows])
+        rows = self._products.whole("run_info", ("run", "subrun", "event"))
+        lengths = {name: len(rows.get(name, ())) for name in ("run", "subrun", "event")}
+        if set(lengths.values()) != {self.num_events}:
+            raise ValueError(
+                f"{self.path}: 'run_info' must have run, subrun and event of each of the {self.num_events} "
+                f"events, it has {lengths}"
+            )
+        return np.stack([rows[name].astype(np.int64) for name in lengths], axis=-1)
 
     def _knows_ends(self) -> bool:
         fields = [field for field in ENDS["start_point"] if field in self._products.fields("truth_particles")]

@@ -45,6 +45,11 @@ class RegionProducts:
         start, stop = self._range(name, entry)
         return {field: self._file[name].fields(field)[start:stop] for field in wanted if field in has}
 
+    def whole(self, name: str, wanted: Iterable[str]) -> Rows:
+        """Return those of the wanted fields that a product has, for the objects of all events."""
+        has = self.fields(name)
+        return {field: self._file[name].fields(field)[:] for field in wanted if field in has}
+
     def _range(self, name: str, entry: int) -> tuple[int, int]:
         """Return the rows that an event owns: SPINE appends them in one piece."""
         reference = self._events[entry][name]
@@ -98,6 +103,11 @@ class OffsetProducts:
             elif field in (fixed.dtype.names or ()):
                 rows[field] = fixed[field]
         return rows
+
+    def whole(self, name: str, wanted: Iterable[str]) -> Rows:
+        """Return those of the wanted fields of fixed length that a product has, for the objects of all events."""
+        fixed = self._products[name]["fixed"]
+        return {field: fixed.fields(field)[:] for field in wanted if field in fixed.dtype.names}
 
     def _find_pools(self, name: str) -> dict[str, tuple[int, int, bool]]:
         """Return for each field of varying length its pool, its place there, and whether it is text."""

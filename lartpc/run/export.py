@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -22,6 +22,9 @@ Format = Literal["pilarnet-m-v1", "pilarnet-m-v2"]
 
 BLOCK = 256
 """Events written at once."""
+
+ROW_TYPES = {"point": np.float32, "cluster": np.int32, "cluster_extra": np.float32}
+"""Type of the numbers: the public loaders count with those of `cluster`, so these must be integers."""
 
 NEEDED = ("event", "voxel", "truth_voxel", "truth_particle", "truth_interaction")
 
@@ -116,9 +119,10 @@ class _Writer:
         self._file = file
         self._with_species = to == "pilarnet-m-v2"
         names = ("point", "cluster", "cluster_extra") if self._with_species else ("point", "cluster")
-        row = h5py.vlen_dtype(np.float32)
         self._rows = {
-            name: file.create_dataset(name, (0,), maxshape=(None,), dtype=row, chunks=(BLOCK,))
+            name: file.create_dataset(
+                name, (0,), maxshape=(None,), dtype=h5py.vlen_dtype(ROW_TYPES[name]), chunks=(BLOCK,)
+            )
             for name in names
         }
         self._identity = file.create_dataset("identity", (0, 3), "i8", maxshape=(None, 3), chunks=(BLOCK, 3))
@@ -149,7 +153,7 @@ class _Writer:
             self._identity[start + place] = [int(numbers[key][0]) for key in ("run", "subrun", "event")]
 
 
-def _rows_of(event: Event, with_species: bool) -> dict[str, NDArray[np.float32]]:
+def _rows_of(event: Event, with_species: bool) -> dict[str, NDArray[Any]]:
     """Flatten an event: its low-energy voxels are the first cluster, each fragment is one after it.
 
     Shape suffixes: V voxels, C clusters.
@@ -202,4 +206,4 @@ def _rows_of(event: Event, with_species: bool) -> dict[str, NDArray[np.float32]]
             [np.zeros(len(size_C)), np.nan_to_num(momentum_C), vertex_C3[interaction_C]]
         )
     rows["cluster"] = cluster_CX
-    return {name: np.ascontiguousarray(value, np.float32).ravel() for name, value in rows.items()}
+    return {name: np.ascontiguousarray(value, ROW_TYPES[name]).ravel() for name, value in rows.items()}

@@ -61,7 +61,8 @@ def write(path: Path, *, revision=2, times=True, events=None) -> Path:
         rows[name] = change(rows[name])
     with h5py.File(path, "w") as file:
         for name, row in rows.items():
-            vlen(file, name, row)
+            whole = name == "cluster" and all((np.asarray(each) % 1 == 0).all() for each in row)
+            vlen(file, name, row, np.int32 if whole else np.float32)
     return path
 
 
@@ -272,11 +273,11 @@ def test_what_public_loaders_expect(tmp_path):
             point = file["point"][entry].reshape(-1, 8)
             cluster = file["cluster"][entry].reshape(-1, 6)
             extra = file["cluster_extra"][entry].reshape(-1, 5)
-            assert point.dtype == cluster.dtype == np.float32
+            assert point.dtype == extra.dtype == np.float32 and cluster.dtype == np.int32
             assert len(cluster) == len(extra) and cluster[:, 0].sum() == len(point) == sizes[entry]
             # the first cluster is the low-energy scatter, even where there is none
             assert cluster[0, 1:].tolist() == [-1, -1, -1, 4, -1] and (cluster[1:, 4] < 4).all()
-            label = np.repeat(cluster[:, 4], cluster[:, 0].astype(int))
+            label = np.repeat(cluster[:, 4], cluster[:, 0])  # needs integers
             order = np.lexsort(point[:, 2::-1].T)
             assert np.array_equal(label[order], event["truth_voxel"]["semantic"])
             assert np.array_equal(point[order, :3], event["voxel"]["coord"])

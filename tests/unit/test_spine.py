@@ -151,8 +151,9 @@ def test_truncated_and_empty(copied, tmp_path, version):
     with pytest.raises(ValueError, match="cannot be read"):
         open_source(path)
 
-    def empty(file, _):
+    def empty(file, data):
         file["events"].resize(0, axis=0)
+        (data("run_info") if version == 1 else data("run_info")["fixed"]).resize(0, axis=0)
 
     summary, events, _ = events_of(copied(version, empty), tmp_path)
     assert summary.num_events == 0 and not events
