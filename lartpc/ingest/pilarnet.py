@@ -117,6 +117,7 @@ class PilarnetReader(VoxelSource):
             _, row = np.unique(interaction_C, return_index=True)
             row = row[interaction_C[row] != NONE]
             vertex = np.stack([extra[f"vertex_{axis}"][row] for axis in "xyz"], axis=-1)
+            vertex[(vertex == NONE).all(axis=-1)] = np.nan
         if self._has_times:
             particle_V = particle_C[of_V]
             particle["start_point"], particle["end_point"], _ = _ends(

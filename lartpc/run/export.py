@@ -26,6 +26,9 @@ BLOCK = 256
 ROW_TYPES = {"point": np.float32, "cluster": np.int32, "cluster_extra": np.float32}
 """Type of the numbers: the public loaders count with those of `cluster`, so these must be integers."""
 
+UNKNOWN = -1.0
+"""Momentum and coordinates of the vertex where there are none; the public loaders keep momenta below 0."""
+
 NEEDED = ("event", "voxel", "truth_voxel", "truth_particle", "truth_interaction")
 
 
@@ -199,11 +202,11 @@ def _rows_of(event: Event, with_species: bool) -> dict[str, NDArray[Any]]:
     rows = {"point": point_V8}
     if with_species:
         species_C = np.append(particle["species"], NONE)[particle_C]
-        momentum_C = np.append(np.linalg.norm(particle["momentum"], axis=-1), 0.0)[particle_C]
-        vertex_C3 = np.concatenate([event["truth_interaction"]["vertex"] + offset, np.zeros((1, 3))])
+        momentum_C = np.append(np.linalg.norm(particle["momentum"], axis=-1), np.nan)[particle_C]
+        vertex_C3 = np.concatenate([event["truth_interaction"]["vertex"] + offset, np.full((1, 3), np.nan)])
         cluster_CX = np.column_stack([cluster_CX, species_C])
         rows["cluster_extra"] = np.column_stack(
-            [np.zeros(len(size_C)), np.nan_to_num(momentum_C), vertex_C3[interaction_C]]
+            [np.zeros(len(size_C)), *np.nan_to_num([momentum_C, *vertex_C3[interaction_C].T], nan=UNKNOWN)]
         )
     rows["cluster"] = cluster_CX
     return {name: np.ascontiguousarray(value, ROW_TYPES[name]).ravel() for name, value in rows.items()}

@@ -280,10 +280,23 @@ def test_what_public_loaders_expect(tmp_path):
             label = np.repeat(cluster[:, 4], cluster[:, 0])  # needs integers
             order = np.lexsort(point[:, 2::-1].T)
             assert np.array_equal(label[order], event["truth_voxel"]["semantic"])
+            assert (extra[0, 1:] == -1).all() and (extra[1:, 1] >= 0).all()
             assert np.array_equal(point[order, :3], event["voxel"]["coord"])
             assert (
                 set(cluster[1:, 5]) <= set(range(5)) and np.isfinite(point).all() and np.isfinite(extra).all()
             )
+
+
+def test_what_is_not_known_stays_unknown(tmp_path):
+    event = sample()[0]
+    for product, column in (("truth_interaction", "vertex"), ("truth_particle", "momentum")):
+        event[product][column] = np.full_like(event[product][column], np.nan)
+    export([write_events(tmp_path / "in.h5", [event], event.box)], tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert (file["cluster_extra"][0].reshape(-1, 5)[:, 1:] == -1).all()
+    ingest(tmp_path / "out.h5", CFG, out=tmp_path / "again.h5")
+    with open_events(tmp_path / "again.h5") as again:
+        assert np.isnan(again[0]["truth_interaction"]["vertex"]).all()
 
 
 def test_export_leaves_out_what_was_set_aside_and_joins_shards(tmp_path):
