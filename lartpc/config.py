@@ -6,7 +6,7 @@ a changed setting reruns that step and what is downstream of it, and nothing els
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ Part = Literal["train", "infer"]
 Range = tuple[float, float]
 Counts = tuple[int, int]
 Vector = tuple[float, float, float]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -240,12 +241,33 @@ class Training(Section):
 
     num_steps: int = Field(gt=0, description="optimizer steps")
     batch_size: int = Field(ge=1, description="events per step, over all ranks")
+    accumulate: int = Field(
+        1, ge=1, description="pieces that a batch is computed in, one after another, to save memory"
+    )
     learning_rate: float = Field(gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
     clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="arithmetic of the network; bf16: mixed, weights and losses stay in fp32"
+    )
     validate_every: int = Field(100, ge=1, description="steps between validations and checkpoints")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="longest time between two checkpoints [min]; 0: one after each step"
+    )
     num_validation_events: int = Field(32, ge=0, description="events of the validation split used each time")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a lower loss that end the training; null: never"
+    )
+    output: Literal["auto", "best", "last"] = Field(
+        "auto", description="which weights go on to inference; auto: best with patience, else last"
+    )
+    init_from: str | None = Field(
+        None, description="weights file to start from: what fits by name and shape is taken"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="beginnings of names of parameters that keep their first values"
+    )
     max_voxels: int | None = Field(
         None, ge=1, description="events with more voxels are not trained on; null: all are [voxel]"
     )
@@ -261,9 +283,44 @@ class Training(Section):
         0.0, ge=0, le=1, description="relative spread of a random factor on the energy of each voxel"
     )
     seed: int = Field(1, ge=0, description="seed of weights, order and augmentation")
+    deterministic: bool = Field(
+        False, description="only operations that give the same bits each time; slower on GPUs"
+    )
     backend: Literal["mpi", "gloo", "nccl", "auto"] = Field(
         "auto", description="gradient reduction; auto: nccl on GPUs, mpi on CPUs"
     )
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} cannot be cut in accumulate = {self.accumulate}")
+        if self.num_validation_events == 0 and (self.patience or self.output == "best"):
+            raise ValueError("patience and output: best need num_validation_events above 0")
+        return self
+
+
+class SegmentTraining(Training):
+    """How the segmentation is trained."""
+
+    loss: Literal["ce", "inverse", "weighted"] = Field(
+        "ce",
+        description="weights of the voxels: equal; inverse to the voxels of their class in their event "
+        "(arXiv:1808.07269); or class_weights",
+    )
+    class_weights: tuple[Weight, Weight, Weight, Weight, Weight] | None = Field(
+        None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
+    )
+    sync_batch_norm: bool = Field(
+        False, description="batch statistics over all ranks; else each rank has its own"
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if (self.loss == "weighted") != (self.class_weights is not None):
+            raise ValueError("loss: weighted and class_weights go together")
+        if self.class_weights and not any(self.class_weights):
+            raise ValueError("class_weights are all zero")
+        return self
 
 
 class UResNet(Section):
@@ -308,7 +365,7 @@ class Segment(Section):
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()
     infer: SegmentInfer = SegmentInfer()
-    train: Training = Training(num_steps=450, batch_size=8, learning_rate=4e-3)
+    train: SegmentTraining = SegmentTraining(num_steps=450, batch_size=8, learning_rate=4e-3)
     weights: str | None = Field(None, description="released weights; null: train")
 
 

@@ -7,6 +7,7 @@ DistributedDataParallel over NCCL on GPUs, and on CPUs over MPI itself (a commun
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as torch_dist
 from torch.nn.parallel import DistributedDataParallel
+
+from lartpc.heartbeat import Heartbeat
 
 LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
@@ -30,6 +33,7 @@ class Ranks:
     device: torch.device
     backend: str
     comm: Any = None
+    heartbeat: Heartbeat | None = None
 
     @property
     def is_main(self) -> bool:
@@ -40,7 +44,7 @@ class Ranks:
         """Return the network with its gradients summed over the ranks.
 
         Losses are normalised by global counts, so the sum (not DDP's mean) is the gradient that a
-        single rank would have on the whole batch. Batch-norm statistics stay per rank.
+        single rank would have on the whole batch.
         """
         net = net.to(self.device)
         if self.size == 1:
@@ -57,8 +61,17 @@ class Ranks:
         """Return the elementwise sum of a tensor over the ranks, without gradient."""
         total = values.detach().clone()
         if self.size > 1:
+            total = total.to(self.device)  # nccl reduces nothing else
             torch_dist.all_reduce(total)
-        return total
+        return total.to(values.device)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, by rank, on each of them."""
+        return [value] if self.size == 1 else list(self.comm.allgather(value))
+
+    def from_main(self, value: Any) -> Any:
+        """Return the value that rank 0 gave."""
+        return value if self.size == 1 else self.comm.bcast(value)
 
     def average_buffers(self, net: nn.Module) -> None:
         """Give all ranks the mean of their floating-point buffers (batch-norm statistics)."""
@@ -80,13 +93,20 @@ class Ranks:
         if self.size == 1:
             return
         if error is not None and not isinstance(error, SystemExit):
+            # If the cause is another rank's end, the heartbeat says so and ends this one meanwhile.
+            time.sleep(1.0)
             # The others may wait in a reduction for ever: end the whole job, and say who failed.
-            sys.excepthook(type(error), error, trace)
+            if isinstance(error, ValueError):
+                sys.stderr.write(f"lartpc: {error}\n")
+            else:
+                sys.excepthook(type(error), error, trace)
             sys.stderr.write(f"lartpc: rank {self.rank} of {self.size} failed; ending all ranks\n")
             sys.stderr.flush()
             self.comm.Abort(1)
         # Without a barrier here, ranks were seen to abort when MPI finalises under a live process group.
         torch_dist.barrier()
+        if self.heartbeat:
+            self.heartbeat.close()
         torch_dist.destroy_process_group()
 
 
@@ -129,11 +149,17 @@ def join(expected: int | None = None, backend: str = "auto") -> Ranks:
     device = torch.device("cuda", local_rank % torch.cuda.device_count()) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    host, port = comm.bcast(_meeting_point(comm) if comm.rank == 0 else None)
+    server = socket.create_server(("", 0), backlog=comm.size) if comm.rank == 0 else None
+    host, port, watched = comm.bcast((*_meeting_point(), server.getsockname()[1]) if server else None)
+    heartbeat = (
+        Heartbeat.listen(server, comm.size)
+        if server
+        else Heartbeat.call((host, watched), comm.rank, comm.size)
+    )
     torch_dist.init_process_group(
         "nccl" if cuda else "gloo", init_method=f"tcp://{host}:{port}", rank=comm.rank, world_size=comm.size
     )
-    return Ranks(comm.rank, comm.size, local_rank, device, backend, comm)
+    return Ranks(comm.rank, comm.size, local_rank, device, backend, comm, heartbeat)
 
 
 def mpi_version() -> str:
@@ -158,7 +184,7 @@ def _world() -> tuple[Any, int, int]:
     return comm, local.rank, local.size
 
 
-def _meeting_point(comm: Any) -> tuple[str, int]:
+def _meeting_point() -> tuple[str, int]:
     host = socket.gethostname()
     try:
         address = socket.gethostbyname(host)

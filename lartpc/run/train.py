@@ -1,28 +1,36 @@
 """`lartpc train`: data-parallel training of one stage, on one process or on many MPI ranks."""
 
 import json
-import math
-import shutil
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from lartpc import config, dist
 from lartpc.atomic import replacing
 from lartpc.event import Event
+from lartpc.run.board import FOLDER, Board
+from lartpc.run.checkpoint import Checkpoints
+from lartpc.run.curve import Curve
+from lartpc.run.interrupt import GO_ON, Interrupt
+from lartpc.run.optimize import Optimization, learning_rate
 from lartpc.run.progress import Meter
 from lartpc.run.sample import Sample
-from lartpc.run.weights import save_weights
+from lartpc.run.weights import save_weights, warm_start
 from lartpc.stages import Stage
 from lartpc.store import provenance
 
-Terms = dict[str, tuple[Tensor, Tensor]]
+WITHOUT_EFFECT = ("backend", "checkpoint_minutes", "num_workers", "output")
+"""Settings that another checkpoint may have been made with: they do not change the weights."""
 
 
 def train(
@@ -37,12 +45,16 @@ def train(
 ) -> dict[str, Any]:
     """Train a stage and write its weights; a run that was cut off goes on from its last checkpoint.
 
+    Asked to end by SIGTERM, SIGUSR1 or SIGINT on any rank, all ranks finish the same step, a checkpoint
+    is written, and the process ends with status 75 (`interrupt.GO_ON`).
+
     Parameters
     ----------
     files, validation_files
         Event files of any number of shards; files of the same shard are overlaid.
     out
-        The weights file, written last. Checkpoints live in `.resume/` beside it until then.
+        The weights file, written last, with the best and the last weights beside it (`weights.best.pt`,
+        `weights.last.pt`). Checkpoints live in `.resume/` beside it until then.
     log
         The training curve: one JSON object per validation.
     num_ranks
@@ -55,165 +67,230 @@ def train(
     if not stage.learned:
         raise ValueError(f"stage '{stage.name}' has no weights to train; run it with 'lartpc infer'")
     settings: config.Training = section.train
-    with dist.join(num_ranks, settings.backend) as ranks:
-        sample = Sample(stage, files, section)
-        held_out = Sample(stage, validation_files, section)
+    with (
+        Interrupt() as interrupt,
+        _deterministic(settings.deterministic),
+        dist.join(num_ranks, settings.backend) as ranks,
+    ):
+        sample = Sample(stage, files, section, ranks=ranks, max_voxels=settings.max_voxels)
+        held_out = Sample(stage, validation_files, section, ranks=ranks)
         if not len(sample):
             raise ValueError(
                 f"no event to train {stage.name} on in {', '.join(map(str, files)) or 'no files'}"
             )
-        run = _Run(stage, section, ranks, out.parent / ".resume")
-        with Meter(f"train {stage.name}", settings.num_steps, "steps", quiet=not ranks.is_main) as meter:
-            meter.advance(run.step)
-            while run.step < settings.num_steps:
-                start = time.perf_counter()
-                batch = sample.batch(run.step, settings, ranks)
-                read = time.perf_counter() - start
-                loss = run.update(batch)
-                run.record(loss, batch, read, time.perf_counter() - start)
-                if run.step % settings.validate_every == 0 or run.step == settings.num_steps:
-                    run.validate(held_out)
-                    run.checkpoint()
+        if settings.batch_size < ranks.size * settings.accumulate:
+            raise ValueError(
+                f"{stage.name}.train.batch_size {settings.batch_size} gives some of {ranks.size} ranks no event "
+                f"(accumulate is {settings.accumulate}); raise it, or use fewer ranks"
+            )
+        digest = blake2b("\n".join(map(str, files)).encode(), digest_size=8).hexdigest()
+        run = _Run(stage, section, ranks, out.parent / ".resume", f"{len(sample)} events of {digest}")
+        if sample.num_large:
+            run.say(f"{sample.num_large} events with more than {settings.max_voxels} voxels are left out")
+        label, quiet = f"train {stage.name}", not ranks.is_main
+        with (
+            Meter(label, settings.num_steps, "steps", quiet=quiet, done=run.step) as meter,
+            Board(out.parent / FOLDER if ranks.is_main else None, run.step) as board,
+            run.pieces(sample) as pieces,
+        ):
+            while not run.is_over and not run.must_stop:
+                num_lines = len(run.curve.lines)
+                loss = run.advance(pieces, held_out, stop=interrupt.signal is not None)
+                board.add_step(run.step, loss, learning_rate(run.step - 1, settings))
+                for line in run.curve.lines[num_lines:]:
+                    board.add_line(line)
                 meter.advance(1, f"loss {loss['loss']:.4f}")
+        if not run.is_over:
+            run.say(
+                f"asked to end{f' by {interrupt.signal.name}' if interrupt.signal else ''} at step {run.step} of "
+                f"{settings.num_steps}; a checkpoint is written, and the same command goes on from it"
+            )
+            raise SystemExit(GO_ON)
         if ranks.is_main:
-            origin = provenance(
-                f"train {stage.name}",
-                stage.version,
-                config=config.slice_of(section, "train"),
-                inputs=files,
-                seed=settings.seed,
-            )
-            with replacing(log) as part:
-                part.write_text("".join(json.dumps(line) + "\n" for line in run.curve))
-            save_weights(
-                out, stage, section, run.net, {**origin, "num_ranks": ranks.size, "final": run.curve[-1]}
-            )
-            run.forget()
+            _finish(run, files, out, log)
         ranks.barrier()
-        return run.curve[-1]
+        return run.curve.lines[-1]
+
+
+def _finish(run: "_Run", files: Sequence[Path], out: Path, log: Path) -> None:
+    """Write the curve and the weights, the declared ones last, and remove the checkpoints."""
+    origin = provenance(
+        f"train {run.stage.name}",
+        run.stage.version,
+        config=config.slice_of(run.section, "train"),
+        inputs=files,
+        seed=run.settings.seed,
+    )
+    with replacing(log) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in run.curve.lines))
+    last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
+    choices = {"last": last, "best": run.best or last}
+    wanted = run.settings.output
+    if wanted == "auto":
+        wanted = "best" if run.settings.patience else "last"
+    targets = {name: out.with_name(f"{out.stem}.{name}{out.suffix}") for name in choices}
+    for path, name in [*((targets[name], name) for name in choices), (out, wanted)]:
+        chosen = choices[name]
+        final = next(line for line in run.curve.lines[::-1] if line["step"] <= chosen["step"])
+        about = {**origin, "num_ranks": run.ranks.size, "weights": name, "final": final}
+        save_weights(path, run.stage, run.section, chosen["state"], about)
+    run.checkpoints.forget()
 
 
 class _Run:
-    """The state of a training: network, optimizer, step and curve, with its checkpoints."""
+    """A training: the optimization, its curve and its checkpoints, on one of the ranks."""
 
-    def __init__(self, stage: Stage, section: Any, ranks: dist.Ranks, folder: Path) -> None:
+    def __init__(self, stage: Stage, section: Any, ranks: dist.Ranks, folder: Path, sample: str) -> None:
         self.stage, self.section, self.ranks = stage, section, ranks
         self.settings: config.Training = section.train
         self.module = stage.module()
         torch.manual_seed(self.settings.seed)
-        self.net: nn.Module = self.module.network(section)
-        self.wrapped = ranks.wrap(self.net)
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        net = self.module.network(section)
+        if self.settings.init_from:
+            self.say(warm_start(net, Path(self.settings.init_from)))
+        self.optimization = Optimization(net, self.module.loss, section, ranks)
         self.step = 0
-        self.curve: list[dict[str, Any]] = []
-        self._sums: dict[str, float] = {}
-        self._file = folder / "state.pt"
-        self._key = json.dumps([config.slice_of(section, "train"), stage.version], sort_keys=True)
+        self.curve = Curve(f"train {stage.name}", quiet=not ranks.is_main)
+        self.best: dict[str, Any] | None = None
+        self.num_worse = 0
+        self.must_stop = False
+        self._saved = time.monotonic()
+        key = key_of(stage.name, config.slice_of(section, "train"))
+        key |= {"stage version": stage.version, "sample": sample}
+        self.checkpoints = Checkpoints(folder, key, ranks)
         self._restore()
 
-    def update(self, batch: list[Event]) -> dict[str, float]:
-        """Make one optimizer step on the batch of all ranks and return the terms of its loss."""
-        self.net.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.settings)
-        terms: Terms = self.module.loss(self.wrapped, batch, self.section)
-        counts = self.ranks.sum(torch.stack([count.detach().float() for _, count in terms.values()]))
-        counts = counts.clamp(min=1e-12)
-        loss = sum(
-            (total / count for (total, _), count in zip(terms.values(), counts, strict=True)),
-            start=torch.zeros((), device=self.ranks.device),
+    @property
+    def is_over(self) -> bool:
+        """Tell whether all steps are made, or validations have not been better for `patience` times."""
+        patience = self.settings.patience
+        return self.step >= self.settings.num_steps or (patience is not None and self.num_worse >= patience)
+
+    def pieces(self, sample: Sample) -> AbstractContextManager[Iterator[list[Event]]]:
+        """Read this rank's share of the pieces of all batches that are left, ahead of time."""
+        num_pieces = self.settings.accumulate
+        settings = self.settings.model_copy(update={"batch_size": self.settings.batch_size // num_pieces})
+        steps = range(self.step * num_pieces, self.settings.num_steps * num_pieces)
+        return sample.batches(steps, settings, self.ranks)
+
+    def advance(self, ahead: Iterator[list[Event]], held_out: Sample, *, stop: bool) -> dict[str, float]:
+        """Make a step, with what is due after it: record, validation and checkpoint.
+
+        All ranks learn in the step whether one of them was asked to `stop`, and whether it is time for
+        a checkpoint by the clock of rank 0; `must_stop` then says so on all of them.
+        """
+        start = time.perf_counter()
+        pieces = list(islice(ahead, self.settings.accumulate))
+        read = time.perf_counter() - start
+        overdue = time.monotonic() - self._saved >= 60 * self.settings.checkpoint_minutes
+        loss, requests = self.optimization.update(
+            pieces, self.step, [float(stop), float(overdue and self.ranks.is_main)]
         )
-        # Every parameter takes part, so that DDP waits for none that an odd batch did not need.
-        loss = loss + 0.0 * sum(parameter.sum() for parameter in self.net.parameters())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip_norm)
-        if torch.isfinite(norm):
-            self.optimizer.step()
         self.step += 1
-        sums = self.ranks.sum(torch.stack([total.detach().float() for total, _ in terms.values()]))
-        values = dict(zip(terms, (sums / counts).tolist(), strict=True))
-        return {
-            "loss": sum(values.values()),
-            **values,
-            "gradient_norm": float(norm),
-            "num_skipped": float(not torch.isfinite(norm)),
-        }
+        self.must_stop, save = requests[0] > 0, max(requests) > 0
+        num_voxels = float(sum(event.num_voxels for piece in pieces for event in piece))
+        seconds = time.perf_counter() - start
+        self.curve.record(self.step, loss, {"num_voxels": num_voxels, "read_s": read, "step_s": seconds})
+        if self.step % self.settings.validate_every == 0 or self.step == self.settings.num_steps:
+            self._validate(held_out)
+            save = True
+        if save:
+            self._save()
+        return loss
 
-    def record(self, loss: dict[str, float], batch: list[Event], read_s: float, step_s: float) -> None:
-        """Add a step to the averages of the next line of the curve."""
-        rates = {"num_voxels": sum(event.num_voxels for event in batch), "read_s": read_s, "step_s": step_s}
-        for name, value in {**loss, **rates, "num_steps": 1}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def validate(self, sample: Sample) -> None:
-        """Measure the network on held-out events and add a line to the curve."""
-        self.ranks.average_buffers(self.net)
-        self.net.eval()
-        found: dict[str, NDArray[np.float64]] = {}
-        for event in sample.share(self.settings.num_validation_events, self.ranks):
-            products = self.module.infer(self.net, [event], self.section)[0]
-            for name, fraction in self.module.metrics(event.with_products(products), event).items():
-                found[name] = found.get(name, np.zeros(2)) + np.asarray(fraction)
-        names = sorted(found)
-        if self.ranks.comm is not None:
-            names = sorted({name for part in self.ranks.comm.allgather(names) for name in part})
-        pooled = self.ranks.sum(
-            torch.tensor(np.array([found.get(n, np.zeros(2)) for n in names]).reshape(-1, 2))
-        )
-        num_steps = max(self._sums.pop("num_steps", 0.0), 1.0)
-        num_skipped = self._sums.pop("num_skipped", 0.0)
-        step_s, read_s = self._sums.pop("step_s", 0.0), self._sums.pop("read_s", 0.0)
-        line = {
-            "step": self.step,
-            **{name: value / num_steps for name, value in self._sums.items()},
-            "num_skipped": num_skipped,
-            "voxels_per_s": self._sums.get("num_voxels", 0.0) / max(step_s, 1e-9),
-            "read_share": read_s / max(step_s, 1e-9),
-            "learning_rate": learning_rate(self.step, self.settings),
-            "validation": {n: float(a / b) if b else None for n, (a, b) in zip(names, pooled, strict=True)},
-        }
-        self._sums = {}
-        self.curve.append(line)
-
-    def checkpoint(self) -> None:
-        """Save the state from which the training can go on."""
+    def say(self, text: str) -> None:
+        """Write a line to the log, on rank 0."""
         if self.ranks.is_main:
-            state = {
-                "key": self._key,
-                "step": self.step,
-                "curve": json.dumps(self.curve),
-                "net": self.net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-            }
-            with replacing(self._file) as part:
-                torch.save(state, part)
-        self.ranks.barrier()
+            sys.stderr.write(f"train {self.stage.name}: {text}\n")
+            sys.stderr.flush()
 
-    def forget(self) -> None:
-        """Remove the checkpoint of a training that is complete."""
-        shutil.rmtree(self._file.parent, ignore_errors=True)
+    def _validate(self, sample: Sample) -> None:
+        """Measure the network on held-out events, and add a line to the curve."""
+        net = self.optimization.net
+        self.ranks.average_buffers(net)
+        net.eval()
+        found: dict[tuple[str, str], NDArray[np.float64]] = {}
+
+        def add(kind: str, name: str, fraction: tuple[float, float]) -> None:
+            found[kind, name] = found.get((kind, name), np.zeros(2)) + np.asarray(fraction)
+
+        for event in sample.share(self.settings.num_validation_events, self.ranks):
+            products = self.module.infer(net, [event], self.section)[0]
+            for name, fraction in self.module.metrics(event.with_products(products), event).items():
+                add("figure", name, fraction)
+            with torch.no_grad():
+                for name, (total, count) in self.module.loss(net, [event], self.section).items():
+                    add("loss", name, (float(total), float(count)))
+        names = sorted({name for part in self.ranks.gather(list(found)) for name in part})
+        parts = np.array([found.get(name, np.zeros(2)) for name in names]).reshape(-1, 2)
+        pooled = zip(names, self.ranks.sum(torch.from_numpy(parts)).tolist(), strict=True)
+        values = {name: part / whole if whole else None for name, (part, whole) in pooled}
+        terms = [value for (kind, _), value in values.items() if kind == "loss" and value is not None]
+        held_out = {"validation": {name: value for (kind, name), value in values.items() if kind == "figure"}}
+        if terms:
+            held_out = {"validation_loss": sum(terms), **held_out}
+            self._compare(sum(terms))
+        self.curve.add_line(self.step, held_out, learning_rate(self.step, self.settings))
+
+    def _compare(self, loss: float) -> None:
+        """Keep the weights if their loss on held-out events is the lowest so far."""
+        if self.best is None or loss < self.best["loss"]:
+            state = {name: tensor.clone() for name, tensor in self.optimization.net.state_dict().items()}
+            self.best, self.num_worse = {"step": self.step, "loss": loss, "state": state}, 0
+            return
+        self.num_worse += 1
+        if self.is_over and self.step < self.settings.num_steps:
+            self.say(
+                f"ends at step {self.step}: in {self.num_worse} validations the loss was not below "
+                f"{self.best['loss']:.4f} of step {self.best['step']}"
+            )
+
+    def _save(self) -> None:
+        # The means of all ranks go into the file; they commute with the updates, which are linear.
+        self.ranks.average_buffers(self.optimization.net)
+        self.checkpoints.save(
+            self.step,
+            {
+                "step": self.step,
+                "curve": self.curve.state(),
+                "best": self.best,
+                "num_worse": self.num_worse,
+                **self.optimization.state(),
+            },
+        )
+        self._saved = time.monotonic()
 
     def _restore(self) -> None:
-        if not self._file.is_file():
+        state = self.checkpoints.load()
+        if state is None:
             return
-        state = torch.load(self._file, map_location=self.ranks.device, weights_only=True)
-        if state["key"] != self._key:
-            return
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"].cpu())
-        self.step = state["step"]
-        self.curve = json.loads(state["curve"])
+        self.optimization.restore(state)
+        self.step, self.best, self.num_worse = state["step"], state["best"], state["num_worse"]
+        self.curve.restore(state["curve"])
+        self.say(f"goes on from the checkpoint of step {self.step}")
 
 
-def learning_rate(step: int, settings: config.Training) -> float:
-    """Return the rate of a step: a linear rise, then half a cosine down to a hundredth of the peak."""
-    rise = max(1, round(settings.warmup_fraction * settings.num_steps))
-    if step < rise:
-        return settings.learning_rate * (step + 1) / rise
-    along = (step - rise) / max(1, settings.num_steps - rise)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(along, 1.0))))
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Allow only operations that give the same bits each time."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        # cuBLAS reads it when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def key_of(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings, by full name, that a checkpoint must have been made with to be gone on from."""
+    dropped = {f"{stage}.train.{name}" for name in WITHOUT_EFFECT}
+    return {name: value for name, value in _flat({stage: settings}).items() if name not in dropped}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings with dots in their names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found

@@ -1,11 +1,12 @@
 """Weights files: a network's parameters with everything needed to refuse them where they do not fit."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lartpc.atomic import replacing
 from lartpc.config import shared_slice
@@ -13,7 +14,9 @@ from lartpc.event import SCHEMA_VERSION
 from lartpc.stages import Stage
 
 
-def save_weights(path: Path, stage: Stage, section: Any, net: nn.Module, provenance: dict[str, Any]) -> None:
+def save_weights(
+    path: Path, stage: Stage, section: Any, state: Mapping[str, Tensor], provenance: dict[str, Any]
+) -> None:
     """Write a network's state, its settings and its origin; the file appears when it is whole."""
     content = {
         "stage": stage.name,
@@ -21,7 +24,7 @@ def save_weights(path: Path, stage: Stage, section: Any, net: nn.Module, provena
         "schema_version": SCHEMA_VERSION,
         "settings": json.dumps(shared_slice(section), sort_keys=True),
         "provenance": json.dumps(provenance, sort_keys=True),
-        "state": {name: tensor.cpu() for name, tensor in net.state_dict().items()},
+        "state": {name: tensor.cpu() for name, tensor in state.items()},
     }
     with replacing(path) as part:
         torch.save(content, part)
@@ -36,14 +39,7 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
         The file is missing or unreadable, or was made for another stage, version or network; the
         message says which settings differ.
     """
-    if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; train them with 'lartpc train {stage.name}'")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
-    if not isinstance(content, dict) or "stage" not in content:
-        raise ValueError(f"{path} is not a weights file of lartpc")
+    content = _read(path, f"train them with 'lartpc train {stage.name}'")
     if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
         raise ValueError(
             f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
@@ -62,3 +58,46 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
     net.load_state_dict(content["state"])
     net.eval()
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def warm_start(net: nn.Module, path: Path) -> str:
+    """Take over all tensors of a weights file that fit by name and shape, and return which did and which not.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or unreadable, or none of its parameters fits.
+    """
+    there: dict[str, Tensor] = _read(path, "train.init_from must name a weights file")["state"]
+    here = net.state_dict()
+    taken = {
+        name: tensor for name, tensor in there.items() if name in here and here[name].shape == tensor.shape
+    }
+    trained = {name for name, _ in net.named_parameters()}
+    if not trained & taken.keys():
+        raise ValueError(f"train.init_from: no parameter of {path} fits this network by name and shape")
+    net.load_state_dict(taken, strict=False)
+    other_shape = sorted(there.keys() & here.keys() - taken.keys())
+    lines = [
+        f"starts from {path}: {len(trained & taken.keys())} of {len(trained)} parameters taken",
+        *_listed("of another shape there", other_shape),
+        *_listed("not there", sorted(trained - there.keys())),
+        *_listed("not used here", sorted(there.keys() - here.keys())),
+    ]
+    return "\n  ".join(lines)
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    return [f"{what}: {', '.join(names)}"] if names else []
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist; {remedy}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
+    if not isinstance(content, dict) or "stage" not in content:
+        raise ValueError(f"{path} is not a weights file of lartpc")
+    return content

@@ -170,6 +170,10 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
     """
     if len(feat_VC) != kernel_map.num_source:
         raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
+    if torch.is_autocast_enabled(feat_VC.device.type):
+        # torch knows nothing of our functions, and leaves to us what it does for its own.
+        dtype = torch.get_autocast_dtype(feat_VC.device.type)
+        feat_VC, weight_KCC = feat_VC.to(dtype), weight_KCC.to(dtype)
     return _apply(resolve(backend, feat_VC.device.type), feat_VC.contiguous(), weight_KCC, kernel_map)
 
 

@@ -142,7 +142,7 @@ def test_losses_of_odd_batches_are_finite_and_have_gradients(stage: Stage) -> No
 @learned
 def test_refuses_foreign_weights(stage: Stage, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
-    save_weights(path, stage, small(stage), network(stage), {})
+    save_weights(path, stage, small(stage), network(stage).state_dict(), {})
     net = load_weights(path, stage, small(stage))
     for name, tensor in network(stage).state_dict().items():
         assert torch.equal(net.state_dict()[name], tensor)

@@ -21,6 +21,7 @@ rule train:
         event_list="results/config/{stage}.train.list",
         validation_list="results/config/{stage}.validation.list",
         settings="results/config/{stage}.train.json",
+        start=lambda wc: getattr(CONFIG, wc.stage).train.init_from or [],
     output:
         weights="results/models/{stage}/weights.pt",
         curve="results/models/{stage}/training.jsonl",
@@ -38,9 +39,14 @@ rule train:
         version=lambda wc: STAGES[wc.stage].version,
     shell:
         """
-        # One thread per rank: snakemake gives each of them the threads of all. Progress goes to the terminal, too.
+        # One thread per rank: snakemake gives each of them the threads of all. Progress goes to the terminal, too;
+        # signals are for the training, which says there what it makes of them.
         export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
         {resources.mpi} -n {resources.tasks} lartpc train {wildcards.stage} @{input.event_list} \
             --validation @{input.validation_list} --config {input.settings} --ranks {resources.tasks} \
-            --log {output.curve} --out {output.weights} 2>&1 | tee {log} >&2
+            --log {output.curve} --out {output.weights} 2>&1 \
+            | (
+                trap '' INT TERM USR1
+                exec tee {log} >&2
+            )
         """

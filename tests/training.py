@@ -1,0 +1,100 @@
+"""Trainings as the tests run them: a small store of events, and `lartpc train` on it, here or by itself."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
+
+from lartpc.config import SECTIONS, slice_of
+from lartpc.stages import stage as row_of
+from lartpc.store import EventWriter, provenance
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "interact": {"graph": {"num_hidden": 16}},
+    "segment": {"unet": {"filters": 4, "depth": 3, "repetitions": 1}},
+}
+TRAIN = {
+    "num_steps": 6,
+    "batch_size": 4,
+    "learning_rate": 1e-3,
+    "validate_every": 3,
+    "num_validation_events": 3,
+    "num_workers": 0,
+}
+
+
+def write_events(path: Path) -> Path:
+    """Write a store of ten events, two of which cannot be trained on."""
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(path, ALL_PRODUCTS, file_uid="s/0", box=BOX, attrs=attrs) as writer:
+        for entry in range(8):
+            writer.append(entry, typical(entry).products)
+        writer.append(8, ODD_EVENTS["empty"](8).products)
+        writer.quarantine(9, "for the test")
+    return path
+
+
+def section(stage: str, **train: Any) -> Any:
+    """Return the settings of a small training."""
+    return SECTIONS[stage].model_validate({**NETWORKS[stage], "train": {**TRAIN, **train}})
+
+
+def train_here(folder: Path, events: Path, stage: str = "interact", **settings: Any) -> dict[str, Any]:
+    """Train in this process, on one rank, and return the last line of the curve."""
+    from lartpc.run.train import train
+
+    folder.mkdir(parents=True, exist_ok=True)
+    out, log = folder / "weights.pt", folder / "training.jsonl"
+    return train(row_of(stage), [events], [events], section(stage, **settings), out=out, log=log, num_ranks=1)
+
+
+def launch(
+    folder: Path,
+    events: Path,
+    num_ranks: int,
+    *,
+    stage: str = "interact",
+    launcher: Sequence[str] = ("mpiexec",),
+    **settings: Any,
+) -> subprocess.Popen[str]:
+    """Start `lartpc train`, under a launcher where there are several ranks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(slice_of(section(stage, **settings), "train")))
+    command = [
+        *([*launcher, "-n", str(num_ranks)] if num_ranks > 1 else []),
+        *(sys.executable, "-m", "lartpc", "train", stage, str(events), "--validation", str(events)),
+        *("--config", str(folder / "config.json"), "--ranks", str(num_ranks)),
+        *("--log", str(folder / "training.jsonl"), "--out", str(folder / "weights.pt")),
+    ]
+    return subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], folder: Path, step: int) -> None:
+    """Wait until a training has written a checkpoint of this step or a later one."""
+    end = time.monotonic() + 200
+    while not any(int(path.stem[5:]) >= step for path in (folder / ".resume").glob("step-*.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def weights(folder: Path, name: str = "weights.pt") -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file."""
+    state: dict[str, torch.Tensor] = torch.load(folder / name, weights_only=True)["state"]
+    return state
+
+
+def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Compare two networks bit for bit."""
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
