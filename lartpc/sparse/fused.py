@@ -183,7 +183,8 @@ def _convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
         *(feat_VC, weight_KCC, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
         *(tiles.num_target, ROWS_PER_TILE, num_offsets, num_in, width, torch.get_num_threads()),
     )
-    return out_VC if width == num_out else out_VC[:, :num_out].contiguous()
+    # A copy even of a single row: autograd lets nobody write into a view that a function gave.
+    return out_VC if width == num_out else out_VC[:, :num_out].clone(memory_format=torch.contiguous_format)
 
 
 def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:

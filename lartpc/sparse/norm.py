@@ -32,7 +32,7 @@ class NormActivation(nn.Module):
         self, num_channels: int, leakiness: float, eps: float, momentum: float, backend: Backend = "auto"
     ) -> None:
         super().__init__()
-        self.norm = BatchNorm(num_channels, eps=eps, momentum=momentum)
+        self.norm: nn.BatchNorm1d = BatchNorm(num_channels, eps=eps, momentum=momentum)
         self.leakiness = leakiness
         self.backend = backend
 
@@ -41,7 +41,8 @@ class NormActivation(nn.Module):
         norm = self.norm
         train = norm.training and len(feat_VC) > 1
         if (
-            (train or not torch.is_grad_enabled())
+            isinstance(norm, BatchNorm)  # and none that others put in its place
+            and (train or not torch.is_grad_enabled())
             and fused.can_compute(feat_VC, norm.weight)
             and resolve(self.backend) == "fused"
         ):
