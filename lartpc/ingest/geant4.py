@@ -136,6 +136,8 @@ def recognises(path: Path) -> bool:
 
 
 def _processes(names: Any) -> IntArray:
-    found, index = np.unique(names, return_inverse=True)
-    codes = [creation_process(name.decode() if isinstance(name, bytes) else str(name)) for name in found]
-    return np.array(codes, np.int64)[index]
+    name_T = names.tolist()  # bytes, or str from variable-length strings
+    code = {
+        name: creation_process(name.decode() if isinstance(name, bytes) else name) for name in set(name_T)
+    }
+    return np.array([code[name] for name in name_T], np.int64)

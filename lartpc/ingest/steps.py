@@ -152,12 +152,14 @@ def build_trajectories(
         A track id occurs twice.
     """
     track_id_T = np.asarray(rows["track_id"], np.int64)
-    order_T = np.argsort(track_id_T, kind="stable")
+    ascending = bool((track_id_T[1:] > track_id_T[:-1]).all())
+    order_T: IntArray | slice = slice(None) if ascending else np.argsort(track_id_T, kind="stable")
     track_id_T = track_id_T[order_T]
     if (twice := track_id_T[1:] == track_id_T[:-1]).any():
         raise ValueError(f"event {event}: track {track_id_T[1:][twice][0]} occurs twice in the trajectories")
     parent_T = np.asarray(rows["parent_id"], np.int64)[order_T]
-    none_T = (parent_T <= 0) & ~np.isin(parent_T, track_id_T)
+    none_T = parent_T <= 0
+    none_T[none_T] = ~np.isin(parent_T[none_T], track_id_T)
     interaction = rows.get("interaction")
     return Trajectories(
         track_id=track_id_T,
@@ -169,7 +171,7 @@ def build_trajectories(
         position=np.asarray(rows["position"], np.float64)[order_T] * length_in_cm,
         time=np.asarray(rows["time"], np.float64)[order_T] * time_in_ns,
         interaction=(
-            np.full(len(order_T), NONE, np.int64)
+            np.full(len(track_id_T), NONE, np.int64)
             if interaction is None
             else np.asarray(interaction).astype(np.int64)[order_T]
         ),

@@ -1,3 +1,7 @@
+import resource
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.sparse.csgraph import connected_components
@@ -488,3 +492,55 @@ def test_shower_fragments_below_the_least_size_have_no_point():
     for least, num_points in ((10, 2), (11, 1), (16, 0)):
         _, products = event.label(CFG.model_copy(update={"point_min_voxels": least}))
         assert len(products["truth_point"]["kind"]) == num_points
+
+
+# -- size -------------------------------------------------------------------------------------------
+
+
+def crowded(num_tracks):
+    """As many muons of 300 voxels, and as many showers of 200 small pieces, at random in a large box."""
+    rng = np.random.default_rng(1)
+    start = rng.uniform(50, 718, (num_tracks, 1, 3))
+    direction = rng.normal(size=(num_tracks, 1, 3))
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    track = start + direction * (2.0 * np.arange(150))[:, None]
+    piece = start + rng.normal(0, 15, (num_tracks, 200, 3))
+    begin = np.concatenate([track.reshape(-1, 3), piece.reshape(-1, 3)])
+    end = np.concatenate([(track + 2 * direction).reshape(-1, 3), piece.reshape(-1, 3)])
+    end[num_tracks * 150 :] += rng.normal(0, 1, (num_tracks * 200, 3))
+    muon, photon = np.arange(num_tracks) + 1, np.arange(num_tracks) + num_tracks + 1
+    electron = np.arange(num_tracks * 200) + 2 * num_tracks + 1
+    owner = np.concatenate([np.repeat(muon, 150), electron])
+    pdg = np.repeat([13, 22, 11], [num_tracks, num_tracks, num_tracks * 200])
+    process = np.where(pdg == 11, P.CONVERSION, P.PRIMARY)
+    parent = np.concatenate([np.full(2 * num_tracks, -1), np.repeat(photon, 200)])
+    zero_T, zero_T3 = np.zeros(len(pdg)), np.zeros((len(pdg), 3))
+    return Steps(
+        0, 0, 0, begin, end, np.full(len(owner), 0.5), rng.uniform(0, 10, len(owner)), owner, pdg[owner - 1],
+        Trajectories(
+            np.concatenate([muon, photon, electron]), parent, pdg, process.astype(np.int64), zero_T + 50,
+            zero_T3, zero_T3, zero_T, np.where(parent < 0, 0, -1),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_memory_of_a_million_voxels_grows_with_the_voxels(capsys):
+    box, cfg = Box((0.0, 0.0, 0.0), 1.0, 768), Ingest(voxel_size_cm=1.0)
+    bytes_per_voxel = []
+    for num_tracks in (250, 1000):
+        steps = crowded(num_tracks)
+        tracemalloc.start()
+        image = voxelize(steps, box)
+        products = label(steps, image, box, cfg)
+        bytes_per_voxel.append(tracemalloc.get_traced_memory()[1] / len(image.energy))
+        tracemalloc.stop()
+        check(image, {name: conform(name, columns) for name, columns in products.items()})
+    assert len(image.energy) > 1e6
+    assert bytes_per_voxel[1] == pytest.approx(bytes_per_voxel[0], rel=0.2)
+    assert bytes_per_voxel[1] < 600
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with capsys.disabled():
+        sys.stdout.write(
+            f"{len(image.energy)} voxels: {bytes_per_voxel[1]:.0f} B each, peak {peak_mb:.0f} MB\n"
+        )
