@@ -53,7 +53,7 @@ def open_source(path: Path) -> StepSource | VoxelSource:
 def _describe(path: Path) -> str:
     if is_root(path):
         with open_root(path) as file:
-            held = [f"{name} ({of})" for name, of in contents(file).items()]
+            held = [f"{name} ({of})" for name, of in contents(path, file).items()]
             return f"is a ROOT file with {', '.join(held) or 'nothing'}"
     if is_hdf5(path):
         with open_hdf5(path) as file:

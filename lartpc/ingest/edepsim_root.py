@@ -12,7 +12,7 @@ from lartpc.event import TRUTH
 from lartpc.ingest.edepsim import creation_process
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_energy_mev
-from lartpc.ingest.root import LORENTZ_VECTOR, Branch, Vectors, first_numbers, is_root, open_root, trees
+from lartpc.ingest.root import LORENTZ_VECTOR, Branch, Vectors, first_numbers, is_root, open_root, tree, trees
 from lartpc.ingest.source import StepSource
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
 from lartpc.vocab import NONE
@@ -29,7 +29,7 @@ class EdepSimRootReader(StepSource):
 
     def __init__(self, path: Path) -> None:
         file = open_root(path)
-        self._tree = file[TREE]
+        self._tree = tree(path, file, TREE)
         run_E = self._branch(path, "RunId").all_numbers(">i4")
         event_E = self._branch(path, "EventId").all_numbers(">i4")
         # edep-sim has no subruns
@@ -134,4 +134,4 @@ def recognises(path: Path) -> bool:
     if not is_root(path):
         return False
     with open_root(path) as file:
-        return TREE in trees(file)
+        return TREE in trees(path, file)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lartpc.event import Columns
 from lartpc.ingest.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
-from lartpc.ingest.root import Branch, Vectors, is_root, open_root, trees
+from lartpc.ingest.root import Branch, Vectors, is_root, members, open_root, tree, trees
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE
@@ -42,18 +42,26 @@ class Larcv2Reader(VoxelSource):
 
     def __init__(self, path: Path) -> None:
         file = open_root(path)
-        found = split_names(sorted(trees(file)), "_tree")
+        found = split_names(sorted(trees(path, file)), "_tree")
         chosen = choose(found["sparse3d"], found["cluster3d"], found["particle"])
         assert chosen is not None, "no voxels: not recognised"
         self.selection = str(chosen)
         self.truth = chosen.truth
-        self._image = _Image(path, file[f"sparse3d_{chosen.image}_tree"]) if chosen.image else None
-        self._classes = _Image(path, file[f"sparse3d_{chosen.classes}_tree"]) if chosen.classes else None
+        self._image = (
+            _Image(path, tree(path, file, f"sparse3d_{chosen.image}_tree")) if chosen.image else None
+        )
+        self._classes = (
+            _Image(path, tree(path, file, f"sparse3d_{chosen.classes}_tree")) if chosen.classes else None
+        )
         self._clusters = (
-            _Clusters(path, file[f"cluster3d_{chosen.clusters}_tree"]) if chosen.clusters else None
+            _Clusters(path, tree(path, file, f"cluster3d_{chosen.clusters}_tree"))
+            if chosen.clusters
+            else None
         )
         self._particles = (
-            _Particles(path, file[f"particle_{chosen.particles}_tree"]) if chosen.particles else None
+            _Particles(path, tree(path, file, f"particle_{chosen.particles}_tree"))
+            if chosen.particles
+            else None
         )
         base = self._image or self._clusters
         assert base is not None, "neither image nor clusters"
@@ -173,7 +181,7 @@ class _Clusters(_Tree):
 class _Particles(_Tree):
     def __init__(self, path: Path, tree: Any) -> None:
         super().__init__(path, tree)
-        has = {str(key).rpartition("/")[2] for key in tree.keys()}  # noqa: SIM118
+        has = members(path, tree)
         later = [name for name in LATER if f"_part_v._{name}" in has]
         self._numbers = {name: self.branch(f"_part_v._{name}") for name in (*NUMBERS, *later)}
         self._positions = {
@@ -198,5 +206,5 @@ def recognises(path: Path) -> bool:
     if not is_root(path):
         return False
     with open_root(path) as file:
-        found = split_names(sorted(trees(file)), "_tree")
+        found = split_names(sorted(trees(path, file)), "_tree")
         return bool(found["sparse3d"] or found["cluster3d"])

@@ -97,15 +97,15 @@ class _Product:
         self.name = f"Data/{kind}_{producer}_group"
         self._path = path
         self._file = file
-        self._extents = self._table("extents", ("first", "N"))[:]
+        self._extents = self._whole("extents", ("first", "N"))
         if kind == "particle":
             self._rows = self._table("particles", (*PLAIN, *POSITIONS))
             return
         self._clustered = kind == "cluster3d"
-        self._projections = self._table(
+        self._projections = self._whole(
             "projection_extents" if self._clustered else "voxel_extents", ("first", "N")
         )
-        self._meta = self._table("image_meta", ("image_sizes", "number_of_voxels", "origin"))
+        self._meta = self._whole("image_meta", ("image_sizes", "number_of_voxels", "origin"))
         if self._clustered:
             self._cluster_rows = self._table("cluster_extents", ("first", "N"))
         self._rows = self._table("voxels", ("id", "value"))
@@ -116,10 +116,14 @@ class _Product:
 
     @property
     def num_images(self) -> int:
-        return int(self._meta.shape[0])
+        return len(self._meta)
 
     def grid(self, image: int) -> Grid:
-        meta = self._read(self._meta, image, image + 1)[0]
+        if image >= self.num_images:
+            raise ValueError(
+                f"'{self.name}/image_meta' has {self.num_images} rows, row {image} is referred to"
+            )
+        meta = self._meta[image]
         num = meta["number_of_voxels"].astype(np.int64)
         if not (num > 0).all():
             raise ValueError(f"{self._path}: '{self.name}': image {image} has no voxels on a side")
@@ -132,8 +136,8 @@ class _Product:
     def bounds(self) -> FloatArray | None:
         if not self.num_images:
             return None
-        meta = self._read(self._meta, 0, self.num_images)
-        return np.stack([meta["origin"].min(axis=0), (meta["origin"] + meta["image_sizes"]).max(axis=0)])
+        low, size = self._meta["origin"], self._meta["image_sizes"]
+        return np.stack([low.min(axis=0), (low + size).max(axis=0)])
 
     def tensor(self, entry: int, grid: Grid) -> Tensor:
         """Return the voxels of an entry, all of its volumes on the given grid."""
@@ -141,7 +145,11 @@ class _Product:
         num_clusters = 0
         first, count = self._range(self._extents[entry])
         for image in range(first, first + count):
-            start, num = self._range(self._read(self._projections, image, image + 1)[0])
+            if image >= len(self._projections):
+                raise ValueError(
+                    f"'{self.name}' has {len(self._projections)} images, image {image} is missing"
+                )
+            start, num = self._range(self._projections[image])
             number_V = np.full(num, NONE, np.int64)
             if self._clustered:
                 clusters = self._read(self._cluster_rows, start, start + num)
@@ -168,7 +176,7 @@ class _Product:
         own = self.grid(image)
         if len(id_V) and id_V.max() >= own.num.prod():
             raise ValueError(f"'{self.name}': voxel {id_V.max()} of {own.num.prod()}")
-        if not np.allclose(own.pitch, grid.pitch, rtol=1e-6):
+        if (np.abs(own.pitch - grid.pitch) > 1e-6 * grid.pitch).any():
             raise ValueError(f"'{self.name}': voxels of {own.pitch} beside voxels of {grid.pitch}")
         shift_3 = np.rint(grid.to_voxel(own.origin)).astype(np.int64)
         index = np.unravel_index(id_V, tuple(own.num.tolist()))
@@ -176,6 +184,11 @@ class _Product:
 
     def _table(self, table: str, needed: tuple[str, ...]) -> Any:
         return _dataset(self._path, self._file, f"{self.name}/{table}", needed)
+
+    def _whole(self, table: str, needed: tuple[str, ...]) -> Any:
+        """Return a table of one row per event or image, which memory holds."""
+        data = self._table(table, needed)
+        return self._read(data, 0, len(data))
 
     def _read(self, data: Any, start: int, stop: int) -> Any:
         if stop > len(data):

@@ -11,7 +11,8 @@ Shape suffixes: I items of all vectors of an entry, L vectors (lists) of an entr
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,22 +58,42 @@ def open_root(path: Path) -> Any:
     # half a second of import that other formats need not pay
     import uproot
 
-    try:
+    with whole(path):
         return uproot.open(path)
-    except Exception as error:  # uproot raises what the bytes make happen
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Turn what uproot raises into ValueError: it raises whatever damaged bytes make happen."""
+    try:
+        yield
+    except Exception as error:
         raise ValueError(
-            f"{path} cannot be read ({_first_line(error)}); it may be cut off: copy or make it again"
+            f"{path} cannot be read ({_first_line(error)}); it is damaged or cut off: copy or make it again"
         ) from error
 
 
-def contents(file: Any) -> dict[str, str]:
+def contents(path: Path, file: Any) -> dict[str, str]:
     """Return the names of what is in an open file, and their classes."""
-    return dict(sorted(file.classnames(cycle=False).items()))
+    with whole(path):
+        return dict(sorted(file.classnames(cycle=False).items()))
 
 
-def trees(file: Any) -> set[str]:
+def trees(path: Path, file: Any) -> set[str]:
     """Return the names of the trees of an open file."""
-    return {name for name, of in contents(file).items() if of == "TTree"}
+    return {name for name, of in contents(path, file).items() if of == "TTree"}
+
+
+def tree(path: Path, file: Any, name: str) -> Any:
+    """Return a tree that is in the file."""
+    with whole(path):
+        return file[name]
+
+
+def members(path: Path, tree: Any) -> set[str]:
+    """Return the names of the branches of a tree, at any depth."""
+    with whole(path):
+        return {str(key).rpartition("/")[2] for key in tree.iterkeys()}
 
 
 class Branch:
@@ -85,15 +106,15 @@ class Branch:
     """
 
     def __init__(self, path: Path, tree: Any, name: str) -> None:
+        self.path = path
         self.where = f"{path}: branch '{name}' of tree '{tree.name}'"
-        try:
-            self._branch = tree[name]
-        except KeyError:
-            leaves = ", ".join(sorted({str(key).rpartition("/")[2] for key in tree.keys()}))  # noqa: SIM118
-            raise ValueError(
-                f"{path}: tree '{tree.name}' has no branch '{name}'; it has {leaves or 'none'}"
-            ) from None
-        self._starts = np.asarray(self._branch.entry_offsets)
+        with whole(path):
+            self._branch = tree.get(name)
+        if self._branch is None:
+            has = ", ".join(sorted(members(path, tree))) or "none"
+            raise ValueError(f"{path}: tree '{tree.name}' has no branch '{name}'; it has {has}")
+        with whole(path):
+            self._starts = np.asarray(self._branch.entry_offsets)
         self._basket = -1
         self._data: Bytes = np.zeros(0, np.uint8)
         self._offsets: NDArray[Any] = np.zeros(1, np.int64)
@@ -124,7 +145,8 @@ class Branch:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the branch's numbers in the file."""
-        interpretation = self._branch.interpretation
+        with whole(self.path):
+            interpretation = self._branch.interpretation
         dtype = getattr(getattr(interpretation, "content", interpretation), "from_dtype", None)
         if dtype is None:
             raise ValueError(f"{self.where} holds {self._branch.typename}, not numbers")
@@ -184,7 +206,8 @@ class Vectors:
     @cached_property
     def _members(self) -> Mapping[str, np.dtype[Any] | None]:
         """Members in the order of the file; None for strings and collections."""
-        versions = self.branch.file.streamers.get(self._class)
+        with whole(self.branch.path):
+            versions = self.branch.file.streamers.get(self._class)
         if versions is None:
             raise ValueError(f"{self.branch.where}: the file does not describe the class '{self._class}'")
         if len(versions) > 1:
