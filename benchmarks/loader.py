@@ -5,13 +5,15 @@
 2. The share of a training step that is spent waiting for input, with and without reading ahead.
 3. How evenly the voxels of a batch are dealt to many ranks.
 4. What it costs one of many ranks to read an event.
-5. Memory and time of the order of a million events.
+5. How a thread that reads, in the place of a process, would slow down what else Python does.
+6. Memory and time of the order of a million events.
 
 Variants take turns, so that a change in the machine's load hits all; medians are compared.
 """
 
 import argparse
 import os
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -172,6 +174,32 @@ def unpacked(name: str, files: list[Path], per_rank: int, num_ranks: list[int]) 
         )
 
 
+def beside_a_thread(name: str, files: list[Path], repeats: int) -> None:
+    section = config.SECTIONS[name]()
+
+    def read(sample: Sample, steps: range) -> None:
+        for step in steps:
+            sample.part(step, section.train, (0, 1), (0, 1))
+
+    shares = []
+    for _ in range(repeats):
+        sample = Sample(stage(name), files, section)
+        read(sample, range(1))
+        thread = threading.Thread(target=read, args=(sample, range(1, 30)))
+        speeds = []
+        for reads in (False, True):
+            if reads:
+                thread.start()
+            loops, begin, cpu = 0, time.perf_counter(), time.thread_time()
+            while thread.is_alive() if reads else time.perf_counter() - begin < 1:
+                loops += 1
+            speeds.append(loops / (time.thread_time() - cpu))
+        shares.append(speeds[1] / speeds[0])
+    print(
+        f"Python beside a thread that reads: {np.median(shares):.2f} of its speed alone, per second of its CPU"
+    )
+
+
 def order_of_many(num_events: int, num_shards: int) -> None:
     rng = np.random.default_rng(1)
     sizes = np.split(rng.lognormal(8, 0.6, num_events).astype(np.int64), num_shards)
@@ -207,7 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         nargs="+",
-        default=["alone", "waiting", "balance", "unpacked", "order"],
+        default=["alone", "waiting", "balance", "unpacked", "thread", "order"],
         help="the parts to measure",
     )
     args = parser.parse_args()
@@ -219,6 +247,8 @@ def main() -> None:
         balance(args.stage, args.files, 8, [2, 8, 64, 256, 1024])
     if "unpacked" in args.only:
         unpacked(args.stage, args.files, 8, [1, 2, 8, 32])
+    if "thread" in args.only:
+        beside_a_thread(args.stage, args.files, args.repeats)
     if "order" in args.only:
         order_of_many(1_000_000, 10_000)
 
