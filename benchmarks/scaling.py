@@ -189,6 +189,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[list[dict[str, Any]]]]:
     for _ in range(args.repeats):
         for name, run in runs.items():
             found[name].append(launch(args, *run))
+            sys.stderr.write(f"{name}: {speed(found[name][-1]) / 1e3:.1f} k voxels/s\n")
     one = np.array([speed(ranks) for ranks in found["1 rank"]])
     for name, repeats in found.items():
         speeds = np.array([speed(ranks) for ranks in repeats])

@@ -22,6 +22,9 @@ from lartpc.heartbeat import Heartbeat
 LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
 
+NUM_PIECES = 8
+"""Pieces in which GPUs sum a gradient; fewer leave more of it to the end, more pay latency more often."""
+
 
 @dataclass
 class Ranks:
@@ -49,8 +52,15 @@ class Ranks:
         net = net.to(self.device)
         if self.size == 1:
             return net
-        devices = [self.device.index] if self.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(net, device_ids=devices, forward_sync_buffers=False)
+        on_gpu = self.device.type == "cuda"
+        gradient_mb = sum(p.numel() * p.element_size() for p in net.parameters()) / 2**20
+        wrapped = DistributedDataParallel(
+            net,
+            device_ids=[self.device.index] if on_gpu else None,
+            forward_sync_buffers=False,
+            # On GPUs pieces of the gradient are summed while the backward pass makes the next (docs/scaling.md).
+            bucket_cap_mb=min(25.0, gradient_mb / NUM_PIECES) if on_gpu else 25.0,
+        )
         if self.backend == "mpi":
             wrapped.register_comm_hook(self.comm, _sum_over_mpi)
         else:

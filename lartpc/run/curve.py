@@ -83,6 +83,13 @@ class Curve:
         )
         self._sums, self._largest_norm = {}, 0.0
 
+    @property
+    def voxels_per_s(self) -> float:
+        """Voxels per second of this rank in the steps since the last line, or in those of that line."""
+        if self._sums.get("step_s"):
+            return self._sums["num_voxels"] / self._sums["step_s"]
+        return float(self.lines[-1]["voxels_per_s"]) if self.lines else 0.0
+
     def state(self) -> str:
         """Return all of it as text."""
         return json.dumps(

@@ -99,7 +99,9 @@ def train(
                 board.add_step(run.step, loss, learning_rate(run.step - 1, settings))
                 for line in run.curve.lines[num_lines:]:
                     board.add_line(line)
-                meter.advance(1, f"loss {loss['loss']:.4f}")
+                    if ranks.is_main:
+                        _write(log, run.curve)
+                meter.advance(1, f"loss {loss['loss']:.4f}, {run.curve.voxels_per_s:,.0f} voxels/s per rank")
         if not run.is_over:
             run.say(
                 f"asked to end{f' by {interrupt.signal.name}' if interrupt.signal else ''} at step {run.step} of "
@@ -121,8 +123,7 @@ def _finish(run: "_Run", files: Sequence[Path], out: Path, log: Path) -> None:
         inputs=files,
         seed=run.settings.seed,
     )
-    with replacing(log) as part:
-        part.write_text("".join(json.dumps(line) + "\n" for line in run.curve.lines))
+    _write(log, run.curve)
     last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
     choices = {"last": last, "best": run.best or last}
     wanted = run.settings.output
@@ -135,6 +136,11 @@ def _finish(run: "_Run", files: Sequence[Path], out: Path, log: Path) -> None:
         about = {**origin, "num_ranks": run.ranks.size, "weights": name, "final": final}
         save_weights(path, run.stage, run.section, chosen["state"], about)
     run.checkpoints.forget()
+
+
+def _write(log: Path, curve: Curve) -> None:
+    with replacing(log) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in curve.lines))
 
 
 class _Run:

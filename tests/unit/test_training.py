@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import typical
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
 from training import assert_same_bits, section, train_here, weights, write_events
 
@@ -46,6 +47,18 @@ def test_two_deterministic_runs_give_the_same_bits(tmp_path: Path, events: Path)
     assert not torch.equal(
         weights(tmp_path / "one")["unet.stem.weight"], weights(tmp_path / "other")["unet.stem.weight"]
     )
+
+
+def test_reading_ahead_changes_no_bit_and_the_training_can_be_watched(
+    tmp_path: Path, events: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for num_workers in (0, 1):
+        train_here(tmp_path / str(num_workers), events, "segment", num_workers=num_workers, shift=9)
+    assert_same_bits(weights(tmp_path / "0"), weights(tmp_path / "1"))
+    board = EventAccumulator(str(tmp_path / "1" / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("loss/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in board.Scalars("held out/loss")] == [3, 6]
+    assert "6/6 steps" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["segment", "interact"])
@@ -108,6 +121,7 @@ def test_spikes_and_skipped_steps_are_counted(capfd: pytest.CaptureFixture[str])
     assert curve.lines[1]["loss"] == pytest.approx((28 + 9) / 29)
     assert curve.lines[1]["largest_gradient_norm"] == 9.0
     assert curve.lines[1]["voxels_per_s"] == pytest.approx(5.0)
+    assert curve.voxels_per_s == pytest.approx(5.0)
     json.dumps(curve.lines, allow_nan=False)
     said = capfd.readouterr().err
     assert "step 40: the loss 9 spikes, 9.0 times the usual" in said
