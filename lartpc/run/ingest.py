@@ -29,6 +29,9 @@ ENERGY_TOLERANCE = 1e-6
 PITCH_TOLERANCE = 1e-3
 """Largest relative difference between the source's voxel size and the configured one."""
 
+MOSTLY = 0.5
+"""A larger share of the energy outside looks like the wrong detector."""
+
 
 @dataclass
 class Summary:
@@ -53,6 +56,29 @@ class Summary:
     def has_truth(self) -> bool:
         """Tell whether there is any truth."""
         return bool(self.truth)
+
+    def __str__(self) -> str:
+        """Return the summary in words, with a hint where the box does not fit the events."""
+        away = {
+            "outside": self.energy_outside_mev,
+            "below the threshold": self.energy_below_mev,
+            "lost to the response": self.energy_lost_mev,
+        }
+        parts = [
+            f"{self.num_events} events, {self.num_quarantined} of them set aside",
+            f"{self.num_voxels} voxels",
+            ", ".join(
+                [f"{self.energy_mev:.6g} MeV"]
+                + [f"{mev:.6g} MeV of it {where}" for where, mev in away.items() if mev]
+            ),
+            f"truth: {', '.join(self.truth) or 'none'}",
+            *([self.selection] if self.selection else []),
+        ]
+        if self.energy_outside_mev > MOSTLY * self.energy_mev:
+            parts.append(
+                "most of the energy is outside: see ingest.detector, centre_cm, num_voxels and volumes"
+            )
+        return "; ".join(parts)
 
 
 def ingest(source: Path, cfg: config.Ingest, *, out: Path, file_uid: str | None = None) -> Summary:

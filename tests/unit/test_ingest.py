@@ -237,6 +237,14 @@ def test_steps_outside_the_volume_are_counted_and_not_lost(tmp_path):
         assert np.allclose(np.array(events.box.origin_cm) + events.box.size_cm / 2, [10, 0, 0])
 
 
+def test_the_summary_says_when_the_box_does_not_fit_the_events(mixed_events, tmp_path):
+    good = str(ingest(mixed_events, Ingest(), out=tmp_path / "a.h5"))
+    assert "5 events, 1 of them set aside" in good and "40.4 MeV;" in good
+    assert "truth_voxel" in good and "outside" not in good
+    away = str(ingest(mixed_events, Ingest(detector="icarus"), out=tmp_path / "b.h5"))
+    assert "40.4 MeV, 40.4 MeV of it outside" in away and "see ingest.detector" in away
+
+
 def test_a_volume_that_is_not_imaged_is_an_error_of_the_file(mixed_events, tmp_path):
     cfg = Ingest(centre_cm=(1000, 0, 0), volumes=(Volume(low_cm=(0, 0, 0), high_cm=(9, 9, 9)),))
     with pytest.raises(ValueError, match="lies outside the imaged box"):
