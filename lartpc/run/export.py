@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from lartpc import __version__
 from lartpc.atomic import complete, part_of
-from lartpc.event import Event
+from lartpc.event import IMAGE, TRUTH, Event
 from lartpc.ingest.hits import W_ION_MEV
 from lartpc.ingest.pilarnet import SIDE
 from lartpc.run.progress import Meter
 from lartpc.store import Events, open_events
+from lartpc.truth import completed
 from lartpc.vocab import NONE, Semantic
 
 Format = Literal["pilarnet-m-v1", "pilarnet-m-v2"]
@@ -29,7 +30,11 @@ ROW_TYPES = {"point": np.float32, "cluster": np.int32, "cluster_extra": np.float
 UNKNOWN = -1.0
 """Momentum and coordinates of the vertex where there are none; the public loaders keep momenta below 0."""
 
-NEEDED = ("event", "voxel", "truth_voxel", "truth_particle", "truth_interaction")
+NEEDED: dict[Format, tuple[str, ...]] = {
+    "pilarnet-m-v1": (*IMAGE, "truth_voxel"),
+    "pilarnet-m-v2": (*IMAGE, "truth_voxel", "truth_particle", "truth_interaction"),
+}
+"""Products without which a revision cannot be written; of the others what there is is used."""
 
 
 @dataclass
@@ -52,8 +57,8 @@ def export(event_files: Sequence[Path], out: Path, *, to: Format = "pilarnet-m-v
     event_files
         Files of `lartpc ingest`.
     to
-        Revision 1 has fragments, particles, interactions and classes; revision 2 also species, momenta
-        and vertices.
+        Revision 1 has fragments, particles, interactions and classes, as far as the source states them;
+        revision 2 also species, momenta and vertices.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def export(event_files: Sequence[Path], out: Path, *, to: Format = "pilarnet-m-v
     """
     if not event_files:
         raise ValueError("no event file was given; give files of 'lartpc ingest'")
-    total = _check(event_files)
+    total = _check(event_files, to)
     summary = Summary()
     part = part_of(out)
     sizes: list[int] = []
@@ -75,9 +80,10 @@ def export(event_files: Sequence[Path], out: Path, *, to: Format = "pilarnet-m-v
                     with open_events(path) as events:
                         writer.describe(events)
                         left_out = events.quarantined()
+                        names = [name for name in IMAGE + TRUTH if name in events.products]
                         for start in range(0, len(events), BLOCK):
-                            block = events.block(start, min(start + BLOCK, len(events)), NEEDED)
-                            good = [event for event in block if event.entry not in left_out]
+                            block = events.block(start, min(start + BLOCK, len(events)), names)
+                            good = [completed(event) for event in block if event.entry not in left_out]
                             writer.append(good)
                             sizes += [event.num_voxels for event in good]
                             summary.num_left_out += len(block) - len(good)
@@ -90,13 +96,13 @@ def export(event_files: Sequence[Path], out: Path, *, to: Format = "pilarnet-m-v
     return summary
 
 
-def _check(event_files: Sequence[Path]) -> int:
+def _check(event_files: Sequence[Path], to: Format) -> int:
     """Refuse what cannot be written before any of it is, and return the number of events."""
     total = 0
     boxes = {}
     for path in event_files:
         with open_events(path) as events:
-            events.require(NEEDED)
+            events.require(NEEDED[to])
             total += len(events)
             boxes[path] = events.box
     first = next(iter(boxes.values()))

@@ -299,6 +299,23 @@ def test_what_is_not_known_stays_unknown(tmp_path):
         assert np.isnan(again[0]["truth_interaction"]["vertex"]).all()
 
 
+def test_a_part_of_the_truth_is_enough_for_revision_1(tmp_path):
+    event = sample()[0]
+    store = tmp_path / "in.h5"
+    names = (*IMAGE, "truth_voxel", "truth_particle")
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(store, names, file_uid="s/0", box=event.box, attrs=attrs) as writer:
+        writer.append(0, {"event": empty("event", 1), **{name: event[name] for name in names[1:]}})
+    export([store], tmp_path / "out.h5", to="pilarnet-m-v1")
+    with h5py.File(tmp_path / "out.h5") as file:
+        cluster = file["cluster"][0].reshape(-1, 5)
+        assert (
+            set(cluster[:, 1]) == {-1} and set(cluster[:, 3]) == {-1} and cluster[1:, 2].tolist() == [0, 1, 2]
+        )
+    with pytest.raises(ValueError, match="does not state truth_interaction"):
+        export([store], tmp_path / "other.h5")
+
+
 def test_export_leaves_out_what_was_set_aside_and_joins_shards(tmp_path):
     events = sample()
     one = write_events(tmp_path / "one.h5", events, events[0].box, quarantined=(1,))
