@@ -91,7 +91,9 @@ def test_what_the_source_does_not_say_is_null_in_the_tables(tmp_path):
 def test_a_stage_is_not_run_on_truth_that_is_not_there(shards, tmp_path, capsys):
     section = config.Cluster()
     weights = tmp_path / "cluster.pt"
-    save_weights(weights, stage("cluster"), section, stage("cluster").module().network(section), {})
+    save_weights(
+        weights, stage("cluster"), section, stage("cluster").module().network(section).state_dict(), {}
+    )
     ingested = shards[NO_POINTS][:1]
     infer(stage("cluster"), ingested, section, out=tmp_path / "c.h5", weights=weights, on_truth=True)
     assert "cluster is not run on truth, the source does not state truth_point" in capsys.readouterr().err
