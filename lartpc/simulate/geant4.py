@@ -11,10 +11,8 @@ tells about its progress on a pipe: a line "event" per event, or "error: " and w
 import argparse
 import os
 import sys
-from array import array
-from collections.abc import Sequence
-from operator import attrgetter
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -41,30 +39,52 @@ PHYSICS = (
     g4.G4StepLimiterPhysics,
 )
 
-SEGMENT_FIELDS = [name for name in SEGMENTS.fields or () if name != "event_id"]
-TRAJECTORY_FIELDS = [name for name in TRAJECTORIES.fields or () if name not in ("event_id", "process")]
+
+def packer(dtype: np.dtype[Any]) -> Any:
+    """Return a function that packs the fields of a record, all in a row, into its bytes."""
+    codes = {"i": "i", "f": "f", "d": "d", "S": "s"}
+    parts = []
+    for name in dtype.names or ():
+        base, shape = dtype[name].base, dtype[name].shape
+        count = base.itemsize if base.char == "S" else int(np.prod(shape))
+        parts.append(f"{count}{codes[base.char]}")
+    packed = Struct("=" + "".join(parts))
+    assert packed.size == dtype.itemsize
+    return packed.pack
 
 
-XYZ = attrgetter("x", "y", "z")
+PACK_SEGMENT, PACK_TRAJECTORY = packer(SEGMENTS), packer(TRAJECTORIES)
+NO_EVENT = 0
+"""In the place of the event's number, which the writer sets."""
+
+GET_X, GET_Y, GET_Z = g4.G4ThreeVector.getX, g4.G4ThreeVector.getY, g4.G4ThreeVector.getZ
+
+
+def xyz(vector: Any) -> tuple[float, float, float]:
+    """Return the components of a vector; its properties x, y, z take twice as long."""
+    return GET_X(vector), GET_Y(vector), GET_Z(vector)
 
 
 class Record:
-    """What is kept of the event in flight, in flat arrays: Python is called at every step."""
+    """What is kept of the event in flight, as packed rows: Python is called at every step.
+
+    `track` is number, PDG code and neutrality of the particle in flight, `last` where its last step
+    ended, None if nobody asked.
+    """
 
     def __init__(self) -> None:
         self.shot: list[Primary] = []
-        self.segments = array("d")
-        self.trajectories = array("d")
-        self.processes: list[str] = []
+        self.segments: list[bytes] = []
+        self.trajectories: list[bytes] = []
         self.interaction: dict[int, int] = {}
         self.track = (0, 0, False)
-        self.last = (0.0, 0.0, 0.0)
+        self.last: tuple[float, float, float] | None = None
 
     def clear(self, shot: list[Primary]) -> None:
         """Begin an event with these primaries."""
         self.shot = shot
-        del self.segments[:], self.trajectories[:]
-        self.processes.clear()
+        self.segments.clear()
+        self.trajectories.clear()
         self.interaction.clear()
 
 
@@ -147,7 +167,7 @@ class Tracking(g4.G4UserTrackingAction):
         self._record = record
         # By the wrapper, which as a key stays alive, so that Geant4's object keeps coming in the same.
         self._kinds: dict[Any, tuple[int, bool]] = {}
-        self._process_names: dict[Any, str] = {None: "primary"}
+        self._process_names: dict[Any, bytes] = {None: b"primary"}
 
     def PreUserTrackingAction(self, track: Any) -> None:
         """Record a track and its interaction; parents always come before their children."""
@@ -158,20 +178,19 @@ class Tracking(g4.G4UserTrackingAction):
         if kind is None:
             kind = definition.GetPDGEncoding(), definition.GetPDGCharge() == 0
             self._kinds[definition] = kind
-        position = x, y, z = XYZ(track.GetPosition())
         record.track = number, *kind
-        record.last = position
+        record.last = x, y, z = xyz(track.GetPosition())
         if number in record.interaction:  # a suspended track goes on
             return
         parent = track.GetParentID()
         process = track.GetCreatorProcess()
         if process not in self._process_names:
-            self._process_names[process] = process.GetProcessName()
+            self._process_names[process] = process.GetProcessName().encode()
         interaction = record.interaction[parent] if parent else record.shot[number - 1].interaction
         record.interaction[number] = interaction
-        record.processes.append(self._process_names[process])
-        where = (x, y, z, *XYZ(track.GetMomentum()), track.GetGlobalTime())
-        record.trajectories.extend((number, parent, kind[0], track.GetKineticEnergy(), *where, interaction))
+        what = (NO_EVENT, number, parent, kind[0], self._process_names[process], track.GetKineticEnergy())
+        where = (x, y, z, *xyz(track.GetMomentum()), track.GetGlobalTime())
+        record.trajectories.append(PACK_TRAJECTORY(*what, *where, interaction))
 
 
 class Stepping(g4.G4UserSteppingAction):
@@ -180,7 +199,7 @@ class Stepping(g4.G4UserSteppingAction):
     def __init__(self, record: Record) -> None:
         super().__init__()
         self._record = record
-        self._extend = record.segments.extend
+        self._append = record.segments.append
         self._step: Any = None
 
     def _bind(self, step: Any) -> None:
@@ -188,7 +207,7 @@ class Stepping(g4.G4UserSteppingAction):
         self._step = step
         before, self._after = step.GetPreStepPoint(), step.GetPostStepPoint()
         self._energy, self._length = step.GetTotalEnergyDeposit, step.GetStepLength
-        self._time_before = before.GetGlobalTime
+        self._time_before, self._position_before = before.GetGlobalTime, before.GetPosition
         self._time_after, self._position_after = self._after.GetGlobalTime, self._after.GetPosition
 
     def UserSteppingAction(self, step: Any) -> None:
@@ -196,16 +215,20 @@ class Stepping(g4.G4UserSteppingAction):
         if step is not self._step:
             self._bind(step)
         record = self._record
-        start = record.last
-        record.last = end = XYZ(self._position_after())
         energy = self._energy()
         if energy <= 0:
+            record.last = None
             return
+        start = record.last
+        record.last = end = xyz(self._position_after())
         number, pdg, neutral = record.track
         if neutral:
-            self._extend((number, pdg, *end, *end, energy, 0.0, self._time_after()))
+            row = PACK_SEGMENT(NO_EVENT, number, pdg, *end, *end, energy, 0.0, self._time_after())
         else:
-            self._extend((number, pdg, *start, *end, energy, self._length(), self._time_before()))
+            start = start or xyz(self._position_before())
+            way = (*start, *end, energy, self._length(), self._time_before())
+            row = PACK_SEGMENT(NO_EVENT, number, pdg, *way)
+        self._append(row)
 
 
 class Events(g4.G4UserEventAction):
@@ -218,26 +241,16 @@ class Events(g4.G4UserEventAction):
     def EndOfEventAction(self, event: Any) -> None:
         """Write the event."""
         number, record = event.GetEventID(), self._record
-        segments = columns_of(record.segments, SEGMENTS, SEGMENT_FIELDS)
-        trajectories = columns_of(record.trajectories, TRAJECTORIES, TRAJECTORY_FIELDS)
-        trajectories["process"] = record.processes
+        segments = rows_of(record.segments, SEGMENTS)
+        trajectories = rows_of(record.trajectories, TRAJECTORIES)
         self._writer.add(number, event_seeds(self._seed, number)[1], record.shot, segments, trajectories)
         # With nobody left to read it, this raises and ends the run.
         os.write(self._progress_fd, b"event\n")
 
 
-def columns_of(flat: "array[float]", dtype: np.dtype[Any], fields: Sequence[str]) -> NDArray[Any]:
-    """Turn flat rows of numbers into records of `dtype`, filling the given fields in order."""
-    width = sum(int(np.prod(dtype[name].shape)) for name in fields)
-    rows = np.array(flat, np.float64).reshape(-1, width)
-    out = np.zeros(len(rows), dtype)
-    column = 0
-    for name in fields:
-        shape = dtype[name].shape
-        size = int(np.prod(shape))
-        out[name] = rows[:, column : column + size].reshape(-1, *shape)
-        column += size
-    return out
+def rows_of(packed: list[bytes], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Turn packed rows into records."""
+    return np.frombuffer(bytearray().join(packed), dtype)
 
 
 class Actions(g4.G4VUserActionInitialization):

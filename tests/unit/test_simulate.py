@@ -1,6 +1,8 @@
 """The generators, Geant4's data tables, and Geant4 itself in a process of its own."""
 
 import json
+import shutil
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -313,6 +315,47 @@ def test_same_seed_same_events(run_of_three, tmp_path):
         assert len(longer[name]) > len(rows)
     assert other["event"]["seed"][0] != short["event"]["seed"][0]
     assert other["segments"]["dE"][:100].tolist() != short["segments"]["dE"][:100].tolist()
+
+
+def test_shards_side_by_side_are_those_one_by_one(run_of_three, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(simulate, DEFAULT, num_events=3, seed=seed, out=tmp_path / f"{seed}.h5")
+            for seed in (1, 2)
+        ]
+        for job in jobs:
+            job.result()
+    alone, together = read(run_of_three), read(tmp_path / "1.h5")
+    assert alone.keys() == together.keys()
+    for name, rows in alone.items():
+        assert rows.tobytes() == together[name].tobytes()
+    assert read(tmp_path / "2.h5")["event"]["seed"][0] != together["event"]["seed"][0]
+
+
+def test_memory_does_not_grow_with_events(tmp_path):
+    segments, trajectories = np.zeros(4000, steps.SEGMENTS), np.zeros(1000, steps.TRAJECTORIES)
+    peak = []
+    for num_events in (40, 120):
+        tracemalloc.start()
+        with steps.StepsWriter(tmp_path / "steps.h5", DEFAULT, {}) as writer:
+            for event in range(num_events):
+                writer.add(event, 1, [], segments.copy(), trajectories.copy())
+        peak.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peak[1] < 1.1 * peak[0]
+    assert len(read(tmp_path / "steps.h5")["segments"]) == 120 * 4000
+
+
+def test_a_folder_with_the_layout_of_the_official_data_is_used_and_named(run_of_three, tmp_path, monkeypatch):
+    # The official sets cannot be had here: this is a copy of ours without the file that says so.
+    shutil.copytree(argon.data_dir()[0], tmp_path / "data")
+    (tmp_path / "data" / argon.MARKER).unlink()
+    monkeypatch.setenv(argon.ENVIRONMENT, str(tmp_path / "data"))
+    simulate(DEFAULT, num_events=1, seed=1, out=tmp_path / "steps.h5")
+    with h5py.File(tmp_path / "steps.h5") as file:
+        assert file.attrs["geant4_data"] == "official"
+    ours = read(run_of_three)["segments"]
+    assert read(tmp_path / "steps.h5")["segments"].tobytes() == ours[ours["event_id"] == 0].tobytes()
 
 
 def test_energy_is_conserved_and_muons_stop_where_they_should(tmp_path):
