@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -74,11 +76,41 @@ def _sparse() -> Finding:
     return f"{chosen} on {device}", sparse.self_test(chosen, torch.device(device)) or ""
 
 
+PROBE = """
+import torch
+from lartpc import dist
+with dist.join(2) as ranks:
+    total = ranks.sum(torch.ones(1, device=ranks.device))
+    if ranks.is_main:
+        print(f"gradients over {ranks.backend} on {ranks.device.type}" if total == 2 else "a wrong sum")
+"""
+"""What two ranks of a training do first; the output is one line."""
+
+
 def _mpi() -> Finding:
+    """Start two ranks, as only that tells whether launcher, library and network fit together."""
+    if any(name in os.environ for name in dist.LAUNCHER_VARIABLES):
+        with dist.join() as ranks:
+            return f"{dist.mpi_version()}; rank {ranks.rank} of {ranks.size}, {ranks.backend}", ""
     launcher = shutil.which("mpiexec")
     if not launcher:
         return "no mpiexec: training runs as one process", ""
-    return f"{launcher}; {dist.mpi_version()}", ""
+    said = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=60).stdout
+    kind = (
+        "Open MPI" if "Open MPI" in said or "OpenRTE" in said else "MPICH" if "HYDRA" in said else "unknown"
+    )
+    found = f"{launcher} ({kind}); {dist.mpi_version()}"
+    try:
+        pair = subprocess.run(
+            [launcher, "-n", "2", sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return found, "two ranks did not find each other within two minutes: is the loopback network closed?"
+    if pair.returncode:
+        errors = [line for line in pair.stderr.splitlines() if line.strip(" -")] or ["no message"]
+        why = next((line for line in errors if re.match(r"\w+Error: ", line)), errors[0])
+        return found, f"two ranks did not start: {why}"
+    return f"{found}; two ranks: {pair.stdout.strip()}", ""
 
 
 def _geant4() -> Finding:
