@@ -1,5 +1,6 @@
 """A SLURM of our own: nodes, MPI over two of them, and what the profile makes of jobs that fail."""
 
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from checkout import PROFILE, REPOSITORY, edit, environment, run
+from training import launch, wait_for_step, write_events
 
+from lartpc.run.interrupt import GO_ON
 from slurm.cluster import GPU_NODES, NODES, Cluster
 
 pytestmark = pytest.mark.slurm
@@ -156,3 +159,31 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.3)
+
+
+def test_a_step_that_is_signalled_saves_its_state_and_one_that_loses_a_rank_ends(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """SIGUSR1 comes as `--signal` of the profile sends it; srun lets the others live when a rank dies."""
+    events = write_events(tmp_path / "ingest.h5")
+    settings = {"num_steps": 100_000, "validate_every": 100_000, "checkpoint_minutes": 0}
+    launcher = ("srun", "--mpi=pmi2", "-N2", "--job-name=trains")
+
+    process = launch(tmp_path, events, 2, launcher=launcher, **settings)
+    wait_for_step(process, tmp_path, 2)
+    subprocess.run(["scancel", "--signal=USR1", "--name=trains"], check=True)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == GO_ON, errors
+    assert "asked to end by SIGUSR1" in errors
+
+    first = max((tmp_path / ".resume").glob("step-*.pt"))
+    process = launch(tmp_path, events, 2, launcher=launcher, **settings)
+    wait_for_step(process, tmp_path, int(first.stem[5:]) + 2)
+    listed = subprocess.check_output(["pgrep", "-f", f"lartpc train interact {events}"], text=True).split()
+    ranks = [pid for pid in listed if "srun" not in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]]
+    assert len(ranks) == 2
+    os.kill(int(ranks[1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"goes on from the checkpoint of step {int(first.stem[5:])}" in errors
+    assert "is gone: it was killed, or it crashed; ending all ranks" in errors
