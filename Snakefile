@@ -15,6 +15,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/stages.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/validation.smk"
 
 
 rule all:

@@ -3,15 +3,26 @@
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from lartpc import __version__, config
 from lartpc.stages import CHAIN, upstream_of
 
+
+class InOrder(TyperGroup):
+    """List `simulate` first, where it stands in the chain; Typer lists verbs with subcommands last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the verbs in the order of the help."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "simulate")
+
+
 app = typer.Typer(
     name="lartpc",
+    cls=InOrder,
     help="Reconstruct liquid-argon TPC images with deep learning. Usually run through Snakemake; "
     "each verb can be run by hand on its files.",
     no_args_is_help=True,
@@ -21,6 +32,8 @@ config_app = typer.Typer(
     help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
+simulate_app = typer.Typer()
+app.add_typer(simulate_app, name="simulate")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +51,11 @@ def _plainly(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _expand(paths: Sequence[str]) -> list[Path]:
@@ -91,20 +109,64 @@ def main(
         raise typer.Exit
 
 
-@app.command()
+@simulate_app.callback(invoke_without_command=True)
 @_plainly
 def simulate(
-    out: Out,
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File of steps to write, required; it appears when it is complete."),
+    ] = None,
     num_events: Annotated[int, typer.Option(min=1, help="Events to simulate.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same events.")] = 1,
     config_file: ConfigFile = None,
     log: Annotated[Path | None, typer.Option(help="Where Geant4's own output goes.")] = None,
 ) -> None:
     """Simulate events with Geant4: energy-depositing steps and trajectories (mm, MeV, ns)."""
+    if subcommand := context.invoked_subcommand:
+        if given := [name for name in context.params if _is_given(context, name)]:
+            raise ValueError(f"--{given[0].replace('_', '-')} goes behind {subcommand}")
+        return
+    if out is None:
+        raise ValueError("needs --out, the file of steps to write")
     from lartpc.run.simulate import simulate as run
 
     section = config.load_section("simulate", config_file)
     run(section, num_events=num_events, seed=seed, out=out, log=log)
+
+
+@simulate_app.command(name="validate")
+@_plainly
+def simulate_validate(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for validation.json and validation.html.")
+    ] = Path("validation"),
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=20,
+            help="Statistical error aimed at for the shower figures [%]; the number of events goes with "
+            "its inverse square. 1 takes some 7 minutes of one core, 3 takes 1.",
+        ),
+    ] = 1.0,
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, help="Geant4 processes at a time; default: the processors.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same figures.")] = 1,
+    config_file: ConfigFile = None,
+) -> None:
+    """Measure the simulation against published values.
+
+    Ranges of muons and protons (cm), dE/dx (MeV/cm), Michel spectrum (MeV), electron showers (cm) and the
+    material, with the production cut and the step of the configuration. Writes a table and a page of plots.
+    """
+    from lartpc.run.validate import default_processes
+    from lartpc.run.validate import validate as run
+
+    section = config.load_section("simulate", config_file)
+    num_processes = num_processes or default_processes()
+    run(section, out, precision_percent=precision, seed=seed, num_processes=num_processes)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import yaml
 from checkout import PROFILE, copy_checkout, edit, run
 
 DRY_RUN = ("--configfile", "config/test/config.yaml", "--dry-run")
+EVERYTHING = ("all", "validate_simulation")
 MB_OF_SNAKEMAKE = 300
 """What the two snakemake processes of each job hold, counted by SLURM with the job's own."""
 
@@ -34,11 +35,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def asked(folder: Path) -> Needs:
-    return needs(run(folder, "snakemake", "--profile", "slurm", *DRY_RUN))
+    return needs(run(folder, "snakemake", "--profile", "slurm", *DRY_RUN, "--", *EVERYTHING))
 
 
 def test_each_job_has_what_its_rule_needs_and_snakemake_too(asked: Needs, folder: Path) -> None:
-    own = needs(run(folder, "snakemake", "--profile", "profiles/local", *DRY_RUN))
+    own = needs(run(folder, "snakemake", "--profile", "profiles/local", *DRY_RUN, "--", *EVERYTHING))
     jobs = {rule for rule in own if own[rule]["mem_mb"].isdigit()}
     with (folder / PROFILE).open() as profile:
         assert jobs == set(yaml.safe_load(profile)["set-resources"])

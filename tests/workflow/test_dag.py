@@ -52,6 +52,13 @@ def test_a_stage_alone_needs_only_what_is_before_it(folder: Path) -> None:
     assert not found["cluster"]
 
 
+def test_the_simulation_is_validated_on_demand(folder: Path) -> None:
+    assert "validate_simulation" not in jobs(folder)
+    found = jobs(folder, "validate_simulation")
+    assert found["validate_simulation"] == found["settings"] == 1
+    assert not found["simulate"]
+
+
 def test_training_on_predicted_input_shows_in_the_dag(folder: Path) -> None:
     target = "results/models/cluster/weights.pt"
     assert not jobs(folder, target)["segment"]

@@ -4,21 +4,17 @@ The page is one HTML file with all data and scripts in it; it needs no network.
 """
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from lartpc import config
-from lartpc.atomic import replacing
 from lartpc.run.collect import read_summary
 from lartpc.run.report.charts import distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
 from lartpc.run.report.figures import confusions, figures_table, sections
+from lartpc.run.report.page import write_page
 from lartpc.tables.schema import names_of
 from lartpc.vocab import PointKind, Semantic
 
@@ -57,20 +53,15 @@ def report(
         "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
         "kinds": names_of(PointKind),
     }
-    folder = Path(str(files(__name__)))
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("page.html").render(
+    write_page(
+        "page.html",
+        out,
         summary=summary,
         sections=sections(summary),
         confusions=confusions(summary),
         data=data,
         groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
-        style=Markup((folder / "page.css").read_text()),
-        script=Markup((folder / "page.js").read_text()),
-        plotly=Markup(get_plotlyjs()),
     )
-    with replacing(out) as part:
-        part.write_text(page)
 
 
 def show(results: Path) -> None:

@@ -23,6 +23,19 @@
       if (series.bar) {
         return { type: "bar", name: series.name, x: series.x, y: series.y, marker: { color: shade } };
       }
+      if (series.quiet) {  // a limit to compare with
+        return {
+          type: "scatter", mode: "lines", name: series.name, x: series.x, y: series.y, hoverinfo: "skip",
+          line: { color: GREY, width: 1, dash: "dot" }, showlegend: false,
+        };
+      }
+      if (series.error) {
+        return {
+          type: "scatter", mode: "markers", name: series.name, x: series.x, y: series.y,
+          error_y: { type: "data", array: series.error, thickness: 1.5, width: 4 },
+          marker: { color: shade, size: 7, symbol: ["circle", "square", "diamond", "cross"][i % 4] },
+        };
+      }
       return {
         type: "scatter", mode: series.x.length < 30 && !series.shape ? "lines+markers" : "lines",
         name: series.name, x: series.x, y: series.y,
@@ -38,7 +51,7 @@
       margin: { l: 50, r: 10, t: 8, b: 40 }, hovermode: "x unified", barmode: bars ? "group" : undefined,
       hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
       xaxis: { ...axis, title: { text: chart.x }, type: bars ? "category" : chart.log_x ? "log" : "linear" },
-      yaxis: { ...axis, title: { text: chart.y }, type: chart.log_y ? "log" : "linear", rangemode: "tozero" },
+      yaxis: { ...axis, title: { text: chart.y }, type: chart.log_y ? "log" : "linear", rangemode: chart.free_y ? "normal" : "tozero" },
       showlegend: chart.series.length > 1, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     }, SETTINGS);
   }
