@@ -43,7 +43,7 @@ class TimedComm:
     """A communicator that tells waiting for the others from moving bytes."""
 
     def __init__(self, comm: Any) -> None:
-        self._comm, self.wait, self.transfer = comm, 0.0, 0.0
+        self._comm, self.wait, self.transfer, self.wait_cpu = comm, 0.0, 0.0, 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
@@ -52,9 +52,10 @@ class TimedComm:
         self.timed(lambda: self._comm.Allreduce(*buffers))
 
     def timed(self, work: Any) -> Any:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         self._comm.Barrier()
         ready = time.perf_counter()
+        self.wait_cpu += time.process_time() - cpu
         found = work()
         self.wait += ready - start
         self.transfer += time.perf_counter() - ready
@@ -99,8 +100,8 @@ def run_rank(args: argparse.Namespace) -> None:
             for step in range(args.steps + WARM_UP):
                 if step == WARM_UP:
                     (start_line or ranks.comm).Barrier() if start_line or ranks.size > 1 else None
-                clock.wait = clock.transfer = 0.0
-                times = [time.perf_counter()]
+                clock.wait = clock.transfer = clock.wait_cpu = 0.0
+                times, cpu = [time.perf_counter()], time.process_time()
 
                 def lap(times: list[float] = times) -> float:
                     """Return the seconds since the last lap, less what went to the other ranks."""
@@ -123,7 +124,10 @@ def run_rank(args: argparse.Namespace) -> None:
                 optimizer.zero_grad(set_to_none=True)
                 took["optimizer"] = lap()
                 took |= {"wait": clock.wait, "transfer": clock.transfer}
-                took |= {"total": time.perf_counter() - times[0]}
+                took |= {
+                    "total": time.perf_counter() - times[0],
+                    "cpu": time.process_time() - cpu - clock.wait_cpu,
+                }
                 steps.append(
                     took | {"voxels": sum(event.num_voxels for event in batch), "events": len(batch)}
                 )
@@ -169,6 +173,16 @@ def speed(ranks: list[dict[str, Any]]) -> float:
     )
 
 
+def busy(ranks: list[dict[str, Any]]) -> float:
+    """Return the processor seconds per voxel of the rank that has most to do in each step, waiting left out."""
+    steps = list(zip(*(rank["steps"] for rank in ranks), strict=True))
+    per_voxel = sum(one["cpu"] for step in steps for one in step) / sum(
+        one["voxels"] for step in steps for one in step
+    )
+    uneven = [max(one["voxels"] for one in step) / np.mean([one["voxels"] for one in step]) for step in steps]
+    return float(per_voxel * np.mean(uneven))
+
+
 def split(ranks: list[dict[str, Any]]) -> str:
     """Return the parts of a step, medians over steps and ranks."""
     parts = {
@@ -204,6 +218,13 @@ def measure(args: argparse.Namespace) -> dict[str, list[list[dict[str, Any]]]]:
             f"{name}: {100 * np.median(speeds / one / 2):.0f} % of twice one rank, "
             f"{100 * np.median(speeds / ceiling):.0f} % of two alone at once"
             f" (of each turn: {', '.join(f'{100 * share:.0f}' for share in speeds / ceiling)})"
+        )
+    # What the clock would show on cores of one's own: other programs slow a rank, and the other one waits for it.
+    alone = [busy([rank]) for ranks in found["2 alone at once"] for rank in ranks]
+    for name in ("2 ranks, weak", "2 ranks, strong"):
+        share = np.median(alone) / np.median([busy(ranks) for ranks in found[name]])
+        print(
+            f"{name}: {100 * share:.0f} % of two alone at once by processor time, without what is spent waiting"
         )
     return found
 
