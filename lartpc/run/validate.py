@@ -24,6 +24,7 @@ from lartpc.simulate.validation import SAMPLES, Figure, Measured, Sample, Verdic
 
 TABLE, PAGE = "validation.json", "validation.html"
 LEAST_ERROR = 1e-6
+TABLE_WIDTH = 150
 STYLES = {Verdict.WITHIN: "green", Verdict.OUTSIDE: "bold red", Verdict.UNCLEAR: "yellow"}
 
 
@@ -97,7 +98,8 @@ def validate(
         counts=counts(found),
     )
     console = Console()
-    console.print(_table(found))
+    # Where nobody can widen the window, as in a log, lines are as long as they need to be.
+    Console(width=None if console.is_terminal else TABLE_WIDTH).print(_table(found))
     console.print(counts(found), highlight=False)
     console.print(f"table  {out / TABLE}\npage   {out / PAGE}", highlight=False, soft_wrap=True)
     return found
@@ -182,11 +184,11 @@ def with_error(value: float, error: float) -> str:
 
 def _table(found: Sequence[Figure]) -> Table:
     table = Table(title="Simulation against published values", title_justify="left", box=None, pad_edge=False)
-    table.add_column("quantity")
+    table.add_column("quantity", no_wrap=True)
     for name in ("lartpc", "reference", "ratio", "goal"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    table.add_column("source of the reference", style="dim")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("source of the reference", style="dim", no_wrap=True)
     group = None
     for figure in found:
         if figure.group != group:
