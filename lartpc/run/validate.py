@@ -184,11 +184,11 @@ def with_error(value: float, error: float) -> str:
 
 def _table(found: Sequence[Figure]) -> Table:
     table = Table(title="Simulation against published values", title_justify="left", box=None, pad_edge=False)
-    table.add_column("quantity", no_wrap=True)
+    table.add_column("quantity")
     for name in ("lartpc", "reference", "ratio", "goal"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("source of the reference", style="dim", no_wrap=True)
+    table.add_column("source of the reference", style="dim")
     group = None
     for figure in found:
         if figure.group != group:
