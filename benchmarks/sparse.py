@@ -83,7 +83,7 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) 
     for backend in args.backends:
         torch.manual_seed(1)
         net = segment.Segmenter(config.Segment(unet=cfg, backend=backend))
-        optimizer = torch.optim.AdamW(net.parameters())
+        optimizer = torch.optim.AdamW(net.parameters(), fused=True)
 
         def infer(net: segment.Segmenter = net) -> None:
             with torch.inference_mode():

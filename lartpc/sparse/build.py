@@ -1,4 +1,4 @@
-"""Compile `fused.cpp` for this machine, once, into the user's cache.
+"""Compile the kernels for this machine, once, into the user's cache.
 
 The file's name in the cache says what it was made from and for: source, compiler options, processor and C
 library. A home folder shared by different machines so holds one build for each kind.
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("fused.cpp")
+FOLDER = Path(__file__).with_name("kernels")
 COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden")
 LONGEST_BUILD_S = 120.0
@@ -29,7 +29,8 @@ LONGEST_BUILD_S = 120.0
 
 def library_path() -> Path:
     """Return where the library for this machine is, or will be: below $XDG_CACHE_HOME or ~/.cache."""
-    made_for = (SOURCE.read_text(), *OPTIONS, _processor(), *platform.libc_ver())
+    sources = (path.read_text() for path in sorted(FOLDER.glob("*.*")))
+    made_for = (*sources, *OPTIONS, _processor(), *platform.libc_ver())
     digest = hashlib.sha256("\0".join(made_for).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lartpc"
     return folder / f"convolution-{digest}.so"
@@ -109,7 +110,7 @@ def _compiler() -> list[str]:
 
 
 def _compile(path: Path) -> None:
-    command = [*_compiler(), *OPTIONS, str(SOURCE), "-o", str(path)]
+    command = [*_compiler(), *OPTIONS, *map(str, sorted(FOLDER.glob("*.cpp"))), "-o", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_BUILD_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -117,7 +118,7 @@ def _compile(path: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         said = next((line for line in lines if "error" in line), lines[-1])
-        raise RuntimeError(f"{command[0]} cannot compile {SOURCE.name}: {said}")
+        raise RuntimeError(f"{command[0]} cannot compile {FOLDER}: {said}")
 
 
 @contextmanager

@@ -364,7 +364,7 @@ def test_without_a_compiler_torch_takes_over_and_one_line_says_why(
 
 def test_a_compiler_that_fails_is_quoted(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "false")
-    with pytest.raises(RuntimeError, match=r"false cannot compile fused\.cpp: exit status 1"):
+    with pytest.raises(RuntimeError, match=r"false cannot compile .*kernels: exit status 1"):
         build.load()
     assert not list(fresh_cache.glob("*.so"))
 

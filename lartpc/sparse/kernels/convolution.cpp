@@ -1,0 +1,234 @@
+// Sparse convolution and the gradient of its weights.
+//
+// An output row belongs to one tile and a tile to one thread, and sums run in a fixed order: results do
+// not depend on the number of threads.
+
+#include "simd.h"
+#include "tiles.h"
+
+namespace {
+
+// Rows that share the loads of the weights, so that their sums fit the registers: 32 of them where
+// WIDE, else 16.
+constexpr int rows_at_once(int num_vectors) {
+    if (WIDE) return num_vectors <= 3 ? 8 : 6;
+    return num_vectors == 1 ? 8 : num_vectors == 2 ? 5 : num_vectors == 3 ? 4 : 3;
+}
+
+// -- convolution ---------------------------------------------------------------------------------
+
+// R pairs, N vectors of output channels: out[target] += in[source] @ weight.
+template <class T, int N, int R>
+INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out) {
+    const T *row[R];
+    vector<T> sum[R][N];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        row[r] = in + pair[r].source * num_in;
+        const T *to = out + pair[r].target * num_out;
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) sum[r][v] = *(const vector<T> *)(to + v * lanes<T>);
+    }
+    for (int64_t c = 0; c < num_in; ++c, weight += num_out) {
+        vector<T> w[N];
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) w[v] = *(const vector<T> *)(weight + v * lanes<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const T x = row[r][c];
+#pragma GCC unroll 8
+            for (int v = 0; v < N; ++v) sum[r][v] += x * w[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        T *to = out + pair[r].target * num_out;
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) *(vector<T> *)(to + v * lanes<T>) = sum[r][v];
+    }
+}
+
+// All pairs of a tile and an offset, for N vectors of output channels.
+template <class T, int N>
+void multiply_all(
+    const T *in, const T *weight, T *out, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    constexpr int R = rows_at_once(N);
+    for (; end - pair >= R; pair += R) multiply<T, N, R>(in, weight, out, pair, num_in, num_out);
+    switch (end - pair) {
+    case 7: return multiply<T, N, 7>(in, weight, out, pair, num_in, num_out);
+    case 6: return multiply<T, N, 6>(in, weight, out, pair, num_in, num_out);
+    case 5: return multiply<T, N, 5>(in, weight, out, pair, num_in, num_out);
+    case 4: return multiply<T, N, 4>(in, weight, out, pair, num_in, num_out);
+    case 3: return multiply<T, N, 3>(in, weight, out, pair, num_in, num_out);
+    case 2: return multiply<T, N, 2>(in, weight, out, pair, num_in, num_out);
+    case 1: return multiply<T, N, 1>(in, weight, out, pair, num_in, num_out);
+    default: return;
+    }
+}
+
+// Vectors taken together next, when `left` remain: four, but not so that one alone is left over.
+INLINE int together(int64_t left) { return left == 5 ? 3 : left == 6 ? 3 : left < 4 ? (int)left : 4; }
+
+template <class T>
+void convolve(
+    const T *in, const T *weight, T *out, const Pair *pairs, const int64_t *starts, const int64_t *rows,
+    int64_t num_rows, int64_t tile, int64_t num_offsets, int64_t num_in, int64_t num_out, int num_threads
+) {
+    const int64_t num_tiles = (num_rows + tile - 1) / tile;
+#pragma omp parallel for schedule(dynamic) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t t = 0; t < num_tiles; ++t) {
+        const int64_t last = (t + 1) * tile < num_rows ? (t + 1) * tile : num_rows;
+        if (rows)
+            for (int64_t i = t * tile; i < last; ++i) memset(out + rows[i] * num_out, 0, num_out * sizeof(T));
+        else
+            memset(out + t * tile * num_out, 0, (last - t * tile) * num_out * sizeof(T));
+        const int64_t *start = starts + t * (num_offsets + 1);
+        for (int64_t k = 0; k < num_offsets; ++k) {
+            const Pair *begin = pairs + start[k], *end = pairs + start[k + 1];
+            if (begin == end) continue;
+            const T *matrix = weight + k * num_in * num_out;
+            for (int64_t c = 0; c < num_out;) {
+                const int n = together((num_out - c) / lanes<T>);
+                if (n == 1) multiply_all<T, 1>(in, matrix + c, out + c, begin, end, num_in, num_out);
+                if (n == 2) multiply_all<T, 2>(in, matrix + c, out + c, begin, end, num_in, num_out);
+                if (n == 3) multiply_all<T, 3>(in, matrix + c, out + c, begin, end, num_in, num_out);
+                if (n == 4) multiply_all<T, 4>(in, matrix + c, out + c, begin, end, num_in, num_out);
+                c += n * lanes<T>;
+            }
+        }
+    }
+}
+
+// -- gradient of the weights ---------------------------------------------------------------------
+
+// I input channels, N vectors of output channels: grad_weight += in[source]^T @ grad[target].
+template <class T, int N, int I>
+INLINE void correlate(
+    const T *in, const T *grad, T *grad_weight, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    vector<T> sum[I][N] = {};
+    for (; pair < end; ++pair) {
+        const T *x = in + pair->source * num_in, *from = grad + pair->target * num_out;
+        vector<T> g[N];
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) g[v] = *(const vector<T> *)(from + v * lanes<T>);
+#pragma GCC unroll 16
+        for (int i = 0; i < I; ++i) {
+            const T value = x[i];
+#pragma GCC unroll 8
+            for (int v = 0; v < N; ++v) sum[i][v] += value * g[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < I; ++i)
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) *(vector<T> *)(grad_weight + i * num_out + v * lanes<T>) += sum[i][v];
+}
+
+// All input channels, for N vectors of output channels.
+template <class T, int N>
+void correlate_all(
+    const T *in, const T *grad, T *grad_weight, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    constexpr int most = (WIDE ? 24 : 12) / N;
+    constexpr int I = most >= 16 ? 16 : most;
+    int64_t c = 0;
+    for (; num_in - c >= I; c += I)
+        correlate<T, N, I>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+    for (; num_in - c >= 4; c += 4)
+        correlate<T, N, 4>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+    for (; c < num_in; ++c)
+        correlate<T, N, 1>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+}
+
+// grad_weight must be zero on entry. The offsets are dealt to the threads. Tile by tile, the rows of one
+// offset are still in the cache for the next, and a few pairs at a time for all blocks of channels.
+template <class T>
+void convolve_weight(
+    const T *in, const T *grad, T *grad_weight, const Pair *pairs, const int64_t *starts, int64_t num_tiles,
+    int64_t num_offsets, int64_t num_in, int64_t num_out, int num_threads
+) {
+    constexpr int64_t at_once = 64;
+#pragma omp parallel for schedule(static, 1) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t thread = 0; thread < num_threads; ++thread)
+        for (int64_t t = 0; t < num_tiles; ++t)
+            for (int64_t k = thread; k < num_offsets; k += num_threads) {
+                const int64_t *start = starts + t * (num_offsets + 1) + k;
+                for (int64_t begin = start[0]; begin < start[1]; begin += at_once) {
+                    const Pair *pair = pairs + begin;
+                    const Pair *end = pairs + (begin + at_once < start[1] ? begin + at_once : start[1]);
+                    T *to = grad_weight + k * num_in * num_out;
+                    for (int64_t c = 0; c < num_out;) {
+                        const int n = together((num_out - c) / lanes<T>);
+                        if (n == 1) correlate_all<T, 1>(in, grad + c, to + c, pair, end, num_in, num_out);
+                        if (n == 2) correlate_all<T, 2>(in, grad + c, to + c, pair, end, num_in, num_out);
+                        if (n == 3) correlate_all<T, 3>(in, grad + c, to + c, pair, end, num_in, num_out);
+                        if (n == 4) correlate_all<T, 4>(in, grad + c, to + c, pair, end, num_in, num_out);
+                        c += n * lanes<T>;
+                    }
+                }
+            }
+}
+
+// Transpose the matrix of each offset, (num_in, num_out) to (num_out, num_in); reverse: last offset first.
+template <class T>
+void turn(
+    const T *weight, T *turned, int64_t num_offsets, int64_t num_in, int64_t num_out, int reverse, int num_threads
+) {
+    constexpr int64_t side = 16;
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t k = 0; k < num_offsets; ++k) {
+        const T *from = weight + k * num_in * num_out;
+        T *to = turned + (reverse ? num_offsets - 1 - k : k) * num_in * num_out;
+        for (int64_t i = 0; i < num_in; i += side)
+            for (int64_t j = 0; j < num_out; j += side) {
+                if (i + side <= num_in && j + side <= num_out) {
+                    // Through a square of fixed size: strided writes stay in registers' reach.
+                    T square[side][side];
+                    for (int64_t a = 0; a < side; ++a)
+                        for (int64_t b = 0; b < side; ++b) square[b][a] = from[(i + a) * num_out + j + b];
+                    for (int64_t b = 0; b < side; ++b)
+                        memcpy(to + (j + b) * num_in + i, square[b], sizeof(square[b]));
+                    continue;
+                }
+                for (int64_t b = j; b < j + side && b < num_out; ++b)
+                    for (int64_t a = i; a < i + side && a < num_in; ++a) to[b * num_in + a] = from[a * num_out + b];
+            }
+    }
+}
+
+} // namespace
+
+#define EXPORT(T, NAME)                                                                                      \
+    API void convolve_##NAME(                                                                                \
+        const T *in, const T *weight, T *out, const void *pairs, const int64_t *starts, const int64_t *rows, \
+        int64_t num_rows, int64_t tile, int64_t num_offsets, int64_t num_in, int64_t num_out,                \
+        int64_t num_threads                                                                                  \
+    ) {                                                                                                      \
+        convolve<T>(                                                                                         \
+            in, weight, out, (const Pair *)pairs, starts, rows, num_rows, tile, num_offsets, num_in,         \
+            num_out, (int)num_threads                                                                        \
+        );                                                                                                   \
+    }                                                                                                        \
+    API void convolve_weight_##NAME(                                                                         \
+        const T *in, const T *grad, T *grad_weight, const void *pairs, const int64_t *starts,                \
+        int64_t num_tiles, int64_t num_offsets, int64_t num_in, int64_t num_out,      \
+        int64_t num_threads                                                                                  \
+    ) {                                                                                                      \
+        convolve_weight<T>(                                                                                  \
+            in, grad, grad_weight, (const Pair *)pairs, starts, num_tiles, num_offsets,       \
+            num_in, num_out, (int)num_threads                                                                \
+        );                                                                                                   \
+    }                                                                                                        \
+    API void turn_##NAME(                                                                                    \
+        const T *weight, T *turned, int64_t num_offsets, int64_t num_in, int64_t num_out, int64_t reverse,   \
+        int64_t num_threads                                                                                  \
+    ) {                                                                                                      \
+        turn<T>(weight, turned, num_offsets, num_in, num_out, (int)reverse, (int)num_threads);               \
+    }
+
+EXPORT(float, f32)
+EXPORT(double, f64)
+
+API int64_t vector_bytes() { return BYTES; }

@@ -1,0 +1,220 @@
+// Batch normalisation and LeakyReLU of features (rows, channels), and their gradients.
+//
+// Sums are made block by block of rows, and those of the blocks added in order: results do not depend on
+// the number of threads.
+
+#include "simd.h"
+
+namespace {
+
+constexpr int64_t rows_per_block = 64;
+
+// By copies, which need no alignment: a template argument loses that attribute of its type.
+template <class V, class T> INLINE V load(const T *from) {
+    V value;
+    __builtin_memcpy(&value, from, sizeof(V));
+    return value;
+}
+
+template <class V, class T> INLINE void store(T *to, V value) { __builtin_memcpy(to, &value, sizeof(V)); }
+
+// Call with a vector's worth of channels at a time, then with single ones.
+template <class T, class Work> INLINE void over_channels(int64_t width, Work work) {
+    int64_t c = 0;
+    for (; width - c >= lanes<T>; c += lanes<T>) work(vector<T>{}, c);
+    for (; c < width; ++c) work(T{}, c);
+}
+
+// Sum and sum of squares about the mean of each channel (C,), in double: blocks of rows, each in two
+// passes, are merged in order (Chan, Golub and LeVeque, Am. Stat. 37 (1983) 242).
+// `partial` holds 2 C doubles per block.
+template <class T>
+void moments(
+    const T *in, double *mean, double *square, double *partial, int64_t num_rows, int64_t width, int num_threads
+) {
+    const int64_t num_blocks = (num_rows + rows_per_block - 1) / rows_per_block;
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t first = block * rows_per_block;
+        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
+        double *to = partial + block * 2 * width;
+        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
+            typedef decltype(kind) V;
+            V sum = {}, about = {};
+            for (int64_t r = first; r < last; ++r) sum += load<V>(in + r * width + c);
+            const V middle = sum / (T)(last - first);
+            for (int64_t r = first; r < last; ++r) {
+                const V away = load<V>(in + r * width + c) - middle;
+                about += away * away;
+            }
+            T parts[2][sizeof(V) / sizeof(T)];
+            store<V>(parts[0], middle);
+            store<V>(parts[1], about);
+            for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
+                to[c + i] = parts[0][i];
+                to[width + c + i] = parts[1][i];
+            }
+        });
+    }
+    for (int64_t c = 0; c < width; ++c) mean[c] = square[c] = 0;
+    for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t before = block * rows_per_block;
+        const int64_t count = num_rows - before < rows_per_block ? num_rows - before : rows_per_block;
+        const double share = (double)count / (before + count);
+        const double *from = partial + block * 2 * width;
+        for (int64_t c = 0; c < width; ++c) {
+            const double step = from[c] - mean[c];
+            mean[c] += step * share;
+            square[c] += from[width + c] + step * step * share * before;
+        }
+    }
+}
+
+// out = leaky(in * scale + shift), channel by channel.
+template <class T>
+void normalise(
+    const T *in, T *out, const T *scale, const T *shift, T slope, int64_t num_rows, int64_t width, int num_threads
+) {
+    const int64_t num_blocks = (num_rows + rows_per_block - 1) / rows_per_block;
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t first = block * rows_per_block;
+        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
+        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
+            typedef decltype(kind) V;
+            const V by = load<V>(scale + c), plus = load<V>(shift + c);
+            for (int64_t r = first; r < last; ++r) {
+                const V value = load<V>(in + r * width + c) * by + plus;
+                store<V>(out + r * width + c, value > 0 ? value : value * slope);
+            }
+        });
+    }
+}
+
+// By the running statistics. `affine` holds 2 C: what to multiply by and what to add.
+template <class T>
+void normalise_by_running(
+    const T *in, T *out, T *affine, const T *weight, const T *bias, const T *running_mean, const T *running_var,
+    double eps, T slope, int64_t num_rows, int64_t width, int num_threads
+) {
+    for (int64_t c = 0; c < width; ++c) {
+        const double scale = weight[c] / __builtin_sqrt(running_var[c] + eps);
+        affine[c] = (T)scale;
+        affine[width + c] = (T)(bias[c] - running_mean[c] * scale);
+    }
+    normalise(in, out, affine, affine + width, slope, num_rows, width, num_threads);
+}
+
+// By the statistics of `in`, which the running ones are moved towards. `stats` (4, C): multiply by, add,
+// mean, 1 / standard deviation. `partial` holds 2 C doubles, and as many per block.
+template <class T>
+void normalise_by_own(
+    const T *in, T *out, T *stats, double *partial, const T *weight, const T *bias, T *running_mean,
+    T *running_var, double momentum, double eps, T slope, int64_t num_rows, int64_t width, int num_threads
+) {
+    double *mean = partial, *square = partial + width;
+    moments(in, mean, square, partial + 2 * width, num_rows, width, num_threads);
+    for (int64_t c = 0; c < width; ++c) {
+        const double invstd = 1 / __builtin_sqrt(square[c] / num_rows + eps), scale = weight[c] * invstd;
+        stats[c] = (T)scale;
+        stats[width + c] = (T)(bias[c] - mean[c] * scale);
+        stats[2 * width + c] = (T)mean[c];
+        stats[3 * width + c] = (T)invstd;
+        running_mean[c] = (T)(running_mean[c] + momentum * (mean[c] - running_mean[c]));
+        running_var[c] = (T)(running_var[c] + momentum * (square[c] / (num_rows - 1) - running_var[c]));
+    }
+    normalise(in, out, stats, stats + width, slope, num_rows, width, num_threads);
+}
+
+// The gradient of leaky((in - mean) * invstd * weight + bias), with the statistics those of `in`:
+// Ioffe and Szegedy, arXiv:1502.03167, section 3. `partial` holds 2 C doubles per block.
+template <class T>
+void normalise_backward(
+    const T *in, const T *grad, T *grad_in, T *grad_weight, T *grad_bias, const T *stats, double *partial,
+    T slope, int64_t num_rows, int64_t width, int num_threads
+) {
+    const T *scale = stats, *shift = stats + width, *mean = stats + 2 * width, *invstd = stats + 3 * width;
+    const int64_t num_blocks = (num_rows + rows_per_block - 1) / rows_per_block;
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t first = block * rows_per_block;
+        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
+        double *to = partial + block * 2 * width;
+        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
+            typedef decltype(kind) V;
+            const V by = load<V>(scale + c), plus = load<V>(shift + c);
+            const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
+            V sum = {}, product = {};
+            for (int64_t r = first; r < last; ++r) {
+                const V x = load<V>(in + r * width + c), g = load<V>(grad + r * width + c);
+                const V through = x * by + plus > 0 ? g : g * slope;
+                sum += through;
+                product += through * ((x - middle) * narrow);
+            }
+            T parts[2][sizeof(V) / sizeof(T)];
+            store<V>(parts[0], sum);
+            store<V>(parts[1], product);
+            for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
+                to[c + i] = parts[0][i];
+                to[width + c + i] = parts[1][i];
+            }
+        });
+    }
+    for (int64_t block = 1; block < num_blocks; ++block)
+        for (int64_t c = 0; c < 2 * width; ++c) partial[c] += partial[block * 2 * width + c];
+    for (int64_t c = 0; c < width; ++c) {
+        grad_bias[c] = (T)partial[c];
+        grad_weight[c] = (T)partial[width + c];
+    }
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
+    for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t first = block * rows_per_block;
+        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
+        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
+            typedef decltype(kind) V;
+            const V by = load<V>(scale + c), plus = load<V>(shift + c);
+            const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
+            const V sum = load<V>(grad_bias + c) / (T)num_rows, product = load<V>(grad_weight + c) / (T)num_rows;
+            for (int64_t r = first; r < last; ++r) {
+                const V x = load<V>(in + r * width + c), g = load<V>(grad + r * width + c);
+                const V through = x * by + plus > 0 ? g : g * slope;
+                store<V>(grad_in + r * width + c, by * (through - sum - (x - middle) * narrow * product));
+            }
+        });
+    }
+}
+
+} // namespace
+
+#define EXPORT(T, NAME)                                                                                      \
+    API void normalise_by_running_##NAME(                                                                    \
+        const T *in, T *out, T *affine, const T *weight, const T *bias, const T *running_mean,               \
+        const T *running_var, double eps, double slope, int64_t num_rows, int64_t width, int64_t num_threads \
+    ) {                                                                                                      \
+        normalise_by_running<T>(                                                                             \
+            in, out, affine, weight, bias, running_mean, running_var, eps, (T)slope, num_rows, width,        \
+            (int)num_threads                                                                                 \
+        );                                                                                                   \
+    }                                                                                                        \
+    API void normalise_by_own_##NAME(                                                                        \
+        const T *in, T *out, T *stats, double *partial, const T *weight, const T *bias, T *running_mean,     \
+        T *running_var, double momentum, double eps, double slope, int64_t num_rows, int64_t width,          \
+        int64_t num_threads                                                                                  \
+    ) {                                                                                                      \
+        normalise_by_own<T>(                                                                                 \
+            in, out, stats, partial, weight, bias, running_mean, running_var, momentum, eps, (T)slope,       \
+            num_rows, width, (int)num_threads                                                                \
+        );                                                                                                   \
+    }                                                                                                        \
+    API void normalise_backward_##NAME(                                                                      \
+        const T *in, const T *grad, T *grad_in, T *grad_weight, T *grad_bias, const T *stats,                \
+        double *partial, double slope, int64_t num_rows, int64_t width, int64_t num_threads                  \
+    ) {                                                                                                      \
+        normalise_backward<T>(                                                                               \
+            in, grad, grad_in, grad_weight, grad_bias, stats, partial, (T)slope, num_rows, width,            \
+            (int)num_threads                                                                                 \
+        );                                                                                                   \
+    }
+
+EXPORT(float, f32)
+EXPORT(double, f64)
