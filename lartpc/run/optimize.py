@@ -38,8 +38,12 @@ class Optimization:
         self._called = self._shared
         if self._settings.precision == "bf16":
             self._called = _Autocast(self._shared, ranks.device.type)
+        # Fused: one pass over the weights, several times faster than torch's default on a CPU.
         self._optimizer = torch.optim.AdamW(
-            net.parameters(), lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay
+            net.parameters(),
+            lr=self._settings.learning_rate,
+            weight_decay=self._settings.weight_decay,
+            fused=True,
         )
 
     def update(
