@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import good_event, write_shard
 
+from lartpc.event import TRUTH
 from lartpc.run.collect import collect, read_summary
 from lartpc.run.evaluate import evaluate
 from lartpc.run.summarize import summarize
@@ -24,7 +25,7 @@ def pristine(tmp_path_factory):
     ingest, folders, figures = [], [], []
     for uid in UIDS:
         events = [good_event()] if uid == "real/a" else None
-        paths = write_shard(root, uid, events, truth=uid != "real/a")
+        paths = write_shard(root, uid, events, truth=() if uid == "real/a" else TRUTH)
         folders.append(root / "tables" / uid)
         summarize(paths, folders[-1])
         figures.append(root / "metrics" / f"{uid}.parquet")
