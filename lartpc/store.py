@@ -38,6 +38,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def fingerprint(path: Path) -> tuple[str, str]:
+    """Return the name of an input in provenance, and the digest of its content.
+
+    An event file knows its digest since it was written, and is not read again.
+    """
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            if CONTENT in file.attrs:
+                return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
+    return path.name, digest(path)
+
+
 def git_revision() -> str:
     """Return the git revision of the package's checkout, or an empty string outside one."""
     try:
@@ -69,10 +81,20 @@ def provenance(
         "package_version": __version__,
         "git_revision": git_revision(),
         "config": json.dumps(config, sort_keys=True),
-        "inputs": json.dumps({path.name: digest(path) for path in inputs}),
+        "inputs": json.dumps(dict(fingerprint(path) for path in inputs)),
         "weights": digest(weights) if weights else "",
         "seed": -1 if seed is None else seed,
     }
+
+
+CONTENT = "content_digest"
+"""Root attribute: BLAKE2b (16 bytes, hex) of what a file says, in the order of writing.
+
+Neither times nor the package's version count: the same events give the same digest.
+"""
+
+VERSIONS = ("package_version", "git_revision")
+"""Attributes that say which code wrote a file, and nothing of what it says."""
 
 
 class EventWriter:
@@ -96,6 +118,9 @@ class EventWriter:
         self._file.attrs.update(dict(attrs))
         self._file.attrs["file_uid"] = file_uid
         self._file.attrs["box"] = json.dumps(box.as_dict())
+        said = {name: value for name, value in attrs.items() if name not in VERSIONS}
+        said |= {"file_uid": file_uid, "box": box.as_dict(), "products": products}
+        self._content = hashlib.blake2b(json.dumps(said, default=str).encode(), digest_size=16)
         self._products = tuple(products)
         self._buffer: dict[str, list[Columns]] = {name: [] for name in self._products}
         self._buffered = 0
@@ -150,10 +175,13 @@ class EventWriter:
             self._part.unlink(missing_ok=True)
             return
         self._flush()
-        for name, offsets in self._offsets.items():
-            self._file[name].create_dataset("offsets", data=np.asarray(offsets, "i8"))
-        self._file.create_dataset("entry", data=np.asarray(self._entries, "i8"))
-        self._file.create_dataset("quarantine", data=np.array(self._quarantine, QUARANTINE))
+        index = {f"{name}/offsets": np.asarray(offsets, "i8") for name, offsets in self._offsets.items()}
+        index["entry"] = np.asarray(self._entries, "i8")
+        index["quarantine"] = np.array(self._quarantine, QUARANTINE)
+        for name, rows in index.items():
+            self._file.create_dataset(name, data=rows)
+        self._content.update(json.dumps([rows.tolist() for rows in index.values()], default=str).encode())
+        self._file.attrs[CONTENT] = self._content.hexdigest()
         self._file.close()
         complete(self._part, self.path)
 
@@ -186,6 +214,7 @@ class EventWriter:
                 start = data.shape[0]
                 data.resize(start + len(rows), axis=0)
                 data[start:] = rows
+                self._content.update(np.ascontiguousarray(rows).data)
             pieces.clear()
         self._buffered = 0
 

@@ -3,10 +3,12 @@
 A batch is a function of seed and step alone, whatever the number of processes that read.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +21,7 @@ from lartpc.nets.augment import augment
 from lartpc.run.ahead import ahead
 from lartpc.run.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage
-from lartpc.store import Events, open_events
+from lartpc.store import Events, fingerprint, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ class Sample:
         Ranks that look through the files together, each through its part; None looks alone.
     max_voxels
         Events with more voxels are left out; `num_large` counts them. None takes all.
+
+    Attributes
+    ----------
+    digest
+        Of what the files say, in whatever order they are given.
     """
 
     def __init__(
@@ -60,8 +67,10 @@ class Sample:
         self._needed = [name for name in stage.reads if name not in derived]
         self._needed += dict.fromkeys((*stage.learns, *truth_for(derived)))
         shards: dict[str, list[Path]] = {}
-        for path, uid in zip(files, _together(_file_uid, files, ranks), strict=True):
+        known = _together(_identity, files, ranks)
+        for path, (uid, _) in zip(files, known, strict=True):
             shards.setdefault(uid, []).append(path)
+        self.digest = blake2b(json.dumps(sorted(known)).encode(), digest_size=16).hexdigest()
         self._shards = list(shards.values())
         self.order = Order(_together(self._usable, self._shards, ranks), max_voxels)
         self._set_up()
@@ -185,9 +194,10 @@ def _together(work: Callable[[Any], T], items: Sequence[Any], ranks: "Ranks | No
     return [parts[number % ranks.size][number // ranks.size] for number in range(len(items))]
 
 
-def _file_uid(path: Path) -> str:
+def _identity(path: Path) -> tuple[str, str]:
+    """Return the shard that a file is of, and the digest of what it says."""
     with open_events(path) as events:
-        return events.file_uid
+        return events.file_uid, fingerprint(path)[1]
 
 
 class _Latest:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -83,8 +82,7 @@ def train(
                 f"{stage.name}.train.batch_size {settings.batch_size} gives some of {ranks.size} ranks no event "
                 f"(accumulate is {settings.accumulate}); raise it, or use fewer ranks"
             )
-        digest = blake2b("\n".join(map(str, files)).encode(), digest_size=8).hexdigest()
-        run = _Run(stage, section, ranks, out.parent / ".resume", f"{len(sample)} events of {digest}")
+        run = _Run(stage, section, ranks, out.parent / ".resume", f"{len(sample)} events of {sample.digest}")
         if sample.num_large:
             run.say(f"{sample.num_large} events with more than {settings.max_voxels} voxels are left out")
         label, quiet = f"train {stage.name}", not ranks.is_main
@@ -109,20 +107,21 @@ def train(
             )
             raise SystemExit(GO_ON)
         if ranks.is_main:
-            _finish(run, files, out, log)
+            _finish(run, sample, out, log)
         ranks.barrier()
         return run.curve.lines[-1]
 
 
-def _finish(run: "_Run", files: Sequence[Path], out: Path, log: Path) -> None:
+def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
     """Write the curve and the weights, the declared ones last, and remove the checkpoints."""
     origin = provenance(
         f"train {run.stage.name}",
         run.stage.version,
         config=config.slice_of(run.section, "train"),
-        inputs=files,
         seed=run.settings.seed,
     )
+    # One digest of all: the names of ten thousand shards would outweigh the network.
+    origin["inputs"] = json.dumps({f"{len(sample)} events": sample.digest})
     _write(log, run.curve)
     last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
     choices = {"last": last, "best": run.best or last}

@@ -1,5 +1,6 @@
 """The event store: what is written reads back, and what does not fit together is refused."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,7 @@ import pytest
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, typical
 
 from lartpc.event import PRODUCTS, Event, empty
-from lartpc.store import EventWriter, open_events, provenance
+from lartpc.store import EventWriter, fingerprint, open_events, provenance
 
 
 def write(
@@ -54,6 +55,20 @@ def test_other_events_are_refused(tmp_path: Path) -> None:
         open_events(first, write(tmp_path / "b.h5", [typical(1)]))
     with pytest.raises(ValueError, match="holds other events"):
         open_events(first, write(tmp_path / "c.h5", [typical(0)], uid="s/1"))
+
+
+def test_a_file_knows_its_content_and_is_known_by_it(tmp_path: Path) -> None:
+    first = write(tmp_path / "one" / "0000.h5", [typical(0), typical(1)])
+    again = write(tmp_path / "two" / "0000.h5", [typical(0), typical(1)])
+    name, content = fingerprint(first)
+    assert name == "ingest of s/0" and fingerprint(again) == (name, content)
+    for events, uid in (([typical(0), typical(2)], "s/0"), ([typical(0), typical(1)], "s/1")):
+        assert fingerprint(write(tmp_path / "other.h5", events, uid=uid))[1] != content
+    # files of one name are told apart, and other programs' files are known by their bytes
+    (tmp_path / "note.txt").write_text("x")
+    said = provenance("cluster", 1, config={}, inputs=[first, tmp_path / "note.txt"])
+    assert json.loads(said["inputs"])["ingest of s/0"] == content
+    assert len(json.loads(said["inputs"])["note.txt"]) == len(content)
 
 
 def test_a_file_appears_only_when_whole(tmp_path: Path) -> None:
