@@ -198,6 +198,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[list[dict[str, Any]]]]:
         "2 ranks, weak": (2, 2 * each, "together"),
         "2 ranks, strong": (2, each, "together"),
         "2 alone at once": (2, each, "alone"),
+        "2 alone, halves": (2, max(1, each // 2), "alone"),
     }
     found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in runs}
     for _ in range(args.repeats):
@@ -230,8 +231,9 @@ def measure(args: argparse.Namespace) -> dict[str, list[list[dict[str, Any]]]]:
 
 
 def fit(found: dict[str, list[list[dict[str, Any]]]]) -> None:
-    """Fit the model on one rank and on bare all-reduces, and test it on two."""
-    steps = [step for ranks in found["2 alone at once"] for rank in ranks for step in rank["steps"]]
+    """Fit the model on ranks that work alone and on bare all-reduces, and test it on two together."""
+    alone = found["2 alone at once"] + found["2 alone, halves"]
+    steps = [step for ranks in alone for rank in ranks for step in rank["steps"]]
     voxels = np.array([step["voxels"] for step in steps])
     seconds = np.array([step["total"] for step in steps])
     b, a = np.polyfit(voxels, seconds, 1)
