@@ -7,6 +7,7 @@ contributors, particles that were not tracked, events without anything, numbers 
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -165,7 +166,7 @@ class Maker:
 
 
 def write(path, numbers, compression):
-    file = ROOT.TFile(str(path), "RECREATE", "", compression)
+    file = ROOT.TFile(path, "RECREATE", "", compression)
     tree = ROOT.TTree("EDepSimEvents", "made by hand")
     event = ROOT.TG4Event()
     tree.Branch("Event", "TG4Event", event, 4000, 99)
@@ -192,6 +193,9 @@ if __name__ == "__main__":
         Path("TG4.C").write_text(CLASSES)
         if not ROOT.gSystem.CompileMacro("TG4.C", "O"):
             raise SystemExit("the classes do not compile")
+        # ROOT writes the path into the file: here it is the bare name
         # not compressed, since tests damage single bytes
-        write(HERE / "edepsim_5ev.root", [7, 7, 2, 9, 12], compression=0)
-        write(HERE / "edepsim_0ev.root", [], compression=9)
+        write("edepsim_5ev.root", [7, 7, 2, 9, 12], compression=0)
+        write("edepsim_0ev.root", [], compression=9)
+        for made in Path().glob("*.root"):
+            shutil.move(made, HERE / made.name)

@@ -7,6 +7,7 @@ voxel classes, groups, interactions, several producers, an empty event and bad o
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -204,10 +205,12 @@ if __name__ == "__main__":
         Path("LArCV2.C").write_text(CLASSES)
         if not ROOT.gSystem.CompileMacro("LArCV2.C", "O"):
             raise SystemExit("the classes do not compile")
-        file = ROOT.TFile(str(HERE / "larcv2_4ev.root"), "RECREATE", "", 9)
+        # ROOT writes the path into the file: here it is the bare name
+        file = ROOT.TFile("larcv2_4ev.root", "RECREATE", "", 9)
         write(file, "sparse3d", "EventSparseTensor3D", "pcluster", image(image_rows))
         write(file, "sparse3d", "EventSparseTensor3D", "pcluster_semantics", image(class_rows))
         write(file, "sparse3d", "EventSparseTensor3D", "another", image(lambda entry: [(0, 0, 0, 99.0)]))
         write(file, "cluster3d", "EventClusterVoxel3D", "pcluster", clusters)
         write(file, "particle", "EventParticle", "pcluster", particles)
         file.Close()
+        shutil.move("larcv2_4ev.root", HERE / "larcv2_4ev.root")
