@@ -1,5 +1,6 @@
 """What TensorBoard is given: every step once, also after a training was cut off."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ def write(folder: Path, steps: range) -> None:
 def test_a_training_that_goes_on_has_each_step_once(tmp_path: Path) -> None:
     folder = tmp_path / "tensorboard"
     write(folder, range(0, 8))
+    # TensorBoard reads files in the order of their names, which begin with the second of their making
+    # and end with a number that is not padded.
+    time.sleep(1.1)
     write(folder, range(5, 10))
     found = read(folder)
     assert [step for step, _ in found["loss/loss"]] == list(range(1, 11))
