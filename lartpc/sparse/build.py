@@ -27,7 +27,7 @@ LONGEST_BUILD_S = 120.0
 """The compiler takes seconds; another process that has not finished by then is not waited for."""
 
 
-def library_path() -> Path:
+def compiled_path() -> Path:
     """Return where the library for this machine is, or will be: below $XDG_CACHE_HOME or ~/.cache."""
     sources = (path.read_text() for path in sorted(FOLDER.glob("*.*")))
     made_for = (*sources, *OPTIONS, _processor(), *platform.libc_ver())
@@ -47,7 +47,7 @@ def load() -> ctypes.CDLL:
     RuntimeError
         There is no compiler, or it fails, or its product cannot be loaded.
     """
-    path = library_path()
+    path = compiled_path()
     if path.exists():
         try:
             return ctypes.CDLL(str(path))

@@ -390,7 +390,7 @@ def test_processes_that_start_at_once_share_one_build(
 
 def test_a_damaged_build_is_made_again(fresh_cache: Path) -> None:
     fresh_cache.mkdir()
-    build.library_path().write_bytes(b"no code")
+    build.compiled_path().write_bytes(b"no code")
     assert build.load().vector_bytes() in (16, 32, 64)
 
 
