@@ -1,0 +1,204 @@
+"""The configuration: one frozen section per step, each field with its unit, bounds and meaning.
+
+A job never sees the whole configuration but the slice of its own step (`Config.slice_for`), so that
+a changed setting reruns that step and what is downstream of it, and nothing else.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lartpc.config.base import Part, Section, Vector
+from lartpc.config.ingestion import Ingest, Response, Volume
+from lartpc.config.learned import (
+    Cluster,
+    Fragments,
+    GraphNet,
+    Interact,
+    Points,
+    Ppn,
+    Segment,
+    SegmentTraining,
+    Training,
+    UResNet,
+)
+from lartpc.config.simulation import (
+    GENERATORS,
+    RAIN_GROUPS,
+    VERTEX_GROUPS,
+    Cosmic,
+    Generator,
+    Gun,
+    ParticleGroup,
+    Simulate,
+)
+
+__all__ = [
+    "GENERATORS",
+    "RAIN_GROUPS",
+    "SECTIONS",
+    "VERTEX_GROUPS",
+    "Cluster",
+    "Config",
+    "Cosmic",
+    "Fragments",
+    "Generator",
+    "GraphNet",
+    "Gun",
+    "Ingest",
+    "Interact",
+    "Part",
+    "ParticleGroup",
+    "Points",
+    "Ppn",
+    "Report",
+    "Response",
+    "Section",
+    "Segment",
+    "SegmentTraining",
+    "Simulate",
+    "Training",
+    "UResNet",
+    "Vector",
+    "Volume",
+    "explain",
+    "json_schema",
+    "load_section",
+    "markdown_table",
+    "shared_slice",
+    "slice_of",
+]
+
+
+class Report(Section):
+    """The page of figures and pictures."""
+
+    num_events: int = Field(4, ge=0, le=50, description="event displays")
+    max_voxels: int = Field(15_000, ge=100, description="voxels drawn per display; larger events are thinned")
+
+
+class Config(Section):
+    """A whole production."""
+
+    samples: tuple[str, ...] = Field(
+        ("config/samples.tsv",), description="sample sheets, read one after another"
+    )
+    seed: int = Field(1, ge=0, description="seed of the simulation; each shard derives its own from it")
+    simulate: Simulate = Simulate()
+    ingest: Ingest = Ingest()
+    segment: Segment = Segment()
+    points: Points = Points()
+    cluster: Cluster = Cluster()
+    interact: Interact = Interact()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _levels_fit_the_grid(self) -> Self:
+        if self.ingest.num_voxels % 2 ** (self.segment.unet.depth - 1):
+            raise ValueError(
+                f"ingest.num_voxels ({self.ingest.num_voxels}) must be divisible by "
+                f"2^(segment.unet.depth - 1) = {2 ** (self.segment.unet.depth - 1)}"
+            )
+        return self
+
+    def slice_for(self, step: str, part: Part = "infer") -> dict[str, Any]:
+        """Return the settings that one step's job depends on, as plain values."""
+        return slice_of(getattr(self, step), part)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: annotation
+    for name, item in Config.model_fields.items()
+    if isinstance(annotation := item.annotation, type) and issubclass(annotation, Section)
+}
+"""The sections by the name of their step."""
+
+
+def slice_of(section: Section, part: Part) -> dict[str, Any]:
+    """Return a section without what `part` does not depend on: the other part, and the weights' path."""
+    other = "infer" if part == "train" else "train"
+    return section.model_dump(mode="json", exclude={other, "weights"})
+
+
+def shared_slice(section: Section) -> dict[str, Any]:
+    """Return what training and inference of a stage must agree on; weights carry it."""
+    return section.model_dump(mode="json", exclude={"infer", "train", "weights", "backend", "upstream"})
+
+
+def load_section(step: str, path: Path | None) -> Any:
+    """Read the slice of one step from a JSON file; without a path, its defaults.
+
+    Raises
+    ------
+    ValueError
+        The file is not JSON, or a key in it is unknown or out of bounds; the message names both.
+    """
+    try:
+        values = json.loads(path.read_text()) if path else {}
+        return SECTIONS[step].model_validate(values)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); write it with 'lartpc config slice {step}'") from error
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, prefix=step)}") from error
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Turn pydantic's report into one line per wrong key."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in (*filter(None, [prefix]), *item["loc"]))
+        lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
+    return "; ".join(lines)
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of the configuration, as kept in workflow/schemas/."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def markdown_table() -> str:
+    """Return config/README.md: every setting with its default and meaning."""
+    rows = [
+        "# Configuration",
+        "",
+        "`config.yaml` names only what differs from the defaults below (`make schema` writes this page).",
+        "Several files can be given: `snakemake --configfile config/config.yaml mine.yaml`.",
+        "",
+        "## Sample sheets",
+        "",
+        "Tab-separated, one sample a row:",
+        "",
+        "| column | meaning |",
+        "| --- | --- |",
+        "| `sample` | unique name: letters, digits, `_` and `-` |",
+        "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
+        "| `source` | `geant4`, or files: a path or a pattern; `$VARIABLES` are replaced |",
+        "| `num_events`, `num_shards` | of a `geant4` sample; `-` for files, each of which is a shard |",
+        "",
+        "## Settings",
+        "",
+        "| setting | default | meaning |",
+        "| --- | --- | --- |",
+        *_setting_rows("", Config()),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _setting_rows(prefix: str, section: Section) -> list[str]:
+    rows: list[str] = []
+    for name, item in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section) and not isinstance(value, Generator):
+            rows += _setting_rows(f"{prefix}{name}.", value)
+        else:
+            plain = section.model_dump(mode="json")[name]
+            shown = (
+                "see `lartpc config slice simulate`"
+                if isinstance(value, Generator)
+                else f"`{json.dumps(plain)}`"
+            )
+            rows.append(f"| `{prefix}{name}` | {shown} | {item.description} |")
+    return rows

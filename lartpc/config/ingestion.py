@@ -1,0 +1,110 @@
+"""Sections of ingestion: detectors, their response, voxels and truth labels."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lartpc.config.base import Section
+from lartpc.detectors import PRESETS
+
+
+class Volume(Section):
+    """A box of active argon."""
+
+    low_cm: tuple[float, float, float] = Field(description="lower corner [cm]")
+    high_cm: tuple[float, float, float] = Field(description="upper corner [cm]")
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if not all(low < high for low, high in zip(self.low_cm, self.high_cm, strict=True)):
+            raise ValueError("low_cm must lie below high_cm along each axis")
+        return self
+
+
+class Response(Section):
+    """The detector: recombination, drift along x, read-out; off by default, as images of true energy are.
+
+    An image is then of collected charge, in MeV of a minimum ionising particle.
+    """
+
+    recombination: Literal["none", "birks", "box"] = Field(
+        "none", description="electrons that recombine; birks (ICARUS), box: modified Box model (ArgoNeuT)"
+    )
+    field_kv_cm: float = Field(0.5, gt=0, le=2, description="electric field [kV/cm]")
+    temperature_k: float = Field(87.17, gt=83, lt=100, description="temperature of the argon [K]")
+    anode_x_cm: tuple[float, ...] | None = Field(
+        None,
+        min_length=1,
+        description="planes along x that electrons drift to, each to the nearest [cm]; null: the lower "
+        "face of the imaged box",
+    )
+    lifetime_us: float | None = Field(
+        None, gt=0, description="lifetime of drifting electrons; null: infinite [us]"
+    )
+    diffusion_longitudinal_cm2_s: float = Field(
+        0.0, ge=0, description="diffusion along the drift; in argon about 4.0 [cm²/s]"
+    )
+    diffusion_transverse_cm2_s: float = Field(
+        0.0, ge=0, description="diffusion across the drift; in argon about 8.8 [cm²/s]"
+    )
+    electrons_per_cluster: float = Field(600, gt=0, description="electrons that diffuse as one")
+    shift_by_time: bool = Field(
+        False, description="deposits appear displaced by the way that electrons drift in the deposit's time"
+    )
+    noise_electrons: float = Field(
+        0.0, ge=0, description="Gaussian noise of each voxel with charge [electrons]"
+    )
+    voxel_threshold_electrons: float = Field(
+        0.0, ge=0, description="voxels with less charge are dropped [electrons]"
+    )
+    pixel_threshold_electrons: float = Field(
+        0.0, ge=0, description="columns along x with less charge in all are dropped [electrons]"
+    )
+
+
+class Ingest(Section):
+    """Steps to voxels and truth labels (SuperaAtomic rules)."""
+
+    detector: Literal["generic", "2x2", "icarus"] = Field(
+        "generic",
+        description="sets voxel_size_cm, num_voxels, centre_cm and volumes, where these are not given: "
+        "see docs/geometry.md",
+    )
+    voxel_size_cm: float = Field(0.3, gt=0, description="voxel pitch [cm]")
+    num_voxels: int = Field(768, ge=1, le=8192, description="voxels per side of the imaged box")
+    centre_cm: tuple[float, float, float] | None = Field(
+        None,
+        description="centre of the imaged box [cm]; null: the centre of the source's volume, or of "
+        "its steps where it states none",
+    )
+    volumes: tuple[Volume, ...] = Field(
+        (), description="active volumes; what is outside all of them is not imaged; none: the whole box"
+    )
+    voxel_threshold_mev: float = Field(0.0, ge=0, description="voxels with less energy are dropped [MeV]")
+    shower_min_voxels: int = Field(10, ge=1, description="smaller showers are low-energy deposits")
+    track_min_voxels: int = Field(3, ge=1, description="smaller tracks are low-energy deposits")
+    delta_min_voxels: int = Field(3, ge=1, description="smaller deltas belong to their parent track")
+    michel_min_energy_mev: float = Field(
+        2.5, ge=0, description="electrons of a captured muon below it are not Michels but Auger [MeV]"
+    )
+    point_min_voxels: int = Field(
+        5, ge=1, description="smaller shower fragments have no true point (arXiv:2006.14745)"
+    )
+    touch_distance: int = Field(1, ge=1, description="largest step between touching voxels, per axis")
+    precedence: tuple[int, int, int, int, int] = Field(
+        (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
+    )
+    response: Response = Response()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_the_detector(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return PRESETS.get(str(values.get("detector", "generic")), {}) | values
+
+    @model_validator(mode="after")
+    def _each_class_once(self) -> Self:
+        if sorted(self.precedence) != list(range(len(self.precedence))):
+            raise ValueError("precedence must name each class 0 to 4 once")
+        return self

@@ -1,0 +1,210 @@
+"""Sections of the stages that reconstruct: networks, training and inference."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lartpc.config.base import Section, Weight
+
+
+class Training(Section):
+    """How a stage is trained."""
+
+    num_steps: int = Field(gt=0, description="optimizer steps")
+    batch_size: int = Field(ge=1, description="events per step, over all ranks")
+    accumulate: int = Field(
+        1, ge=1, description="pieces that a batch is computed in, one after another, to save memory"
+    )
+    learning_rate: float = Field(gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW")
+    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
+    clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="arithmetic of the network; bf16: mixed, weights and losses stay in fp32"
+    )
+    validate_every: int = Field(100, ge=1, description="steps between validations and checkpoints")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="longest time between two checkpoints [min]; 0: one after each step"
+    )
+    num_validation_events: int = Field(32, ge=0, description="events of the validation split used each time")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a lower loss that end the training; null: never"
+    )
+    output: Literal["auto", "best", "last"] = Field(
+        "auto", description="which weights go on to inference; auto: best with patience, else last"
+    )
+    init_from: str | None = Field(
+        None, description="weights file to start from: what fits by name and shape is taken"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="beginnings of names of parameters that keep their first values"
+    )
+    max_voxels: int | None = Field(
+        None, ge=1, description="events with more voxels are not trained on; null: all are [voxel]"
+    )
+    num_workers: int = Field(1, ge=0, le=64, description="processes of each rank that read ahead; 0: none")
+    augment: bool = Field(True, description="flip and rotate the events by 90° at random")
+    shift: int = Field(
+        0, ge=0, description="longest random shift along each axis, the event staying in its box [voxel]"
+    )
+    charge_scale: float = Field(
+        0.0, ge=0, le=1, description="relative spread of a random factor on the energies of an event"
+    )
+    charge_jitter: float = Field(
+        0.0, ge=0, le=1, description="relative spread of a random factor on the energy of each voxel"
+    )
+    seed: int = Field(1, ge=0, description="seed of weights, order and augmentation")
+    deterministic: bool = Field(
+        False, description="only operations that give the same bits each time; slower on GPUs"
+    )
+    backend: Literal["mpi", "gloo", "nccl", "auto"] = Field(
+        "auto", description="gradient reduction; auto: nccl on GPUs, mpi on CPUs"
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} cannot be cut in accumulate = {self.accumulate}")
+        if self.num_validation_events == 0 and (self.patience or self.output == "best"):
+            raise ValueError("patience and output: best need num_validation_events above 0")
+        return self
+
+
+class SegmentTraining(Training):
+    """How the segmentation is trained."""
+
+    loss: Literal["ce", "inverse", "weighted"] = Field(
+        "ce",
+        description="weights of the voxels: equal; inverse to the voxels of their class in their event "
+        "(arXiv:1808.07269); or class_weights",
+    )
+    class_weights: tuple[Weight, Weight, Weight, Weight, Weight] | None = Field(
+        None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
+    )
+    sync_batch_norm: bool = Field(
+        False, description="batch statistics over all ranks; else each rank has its own"
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if (self.loss == "weighted") != (self.class_weights is not None):
+            raise ValueError("loss: weighted and class_weights go together")
+        if self.class_weights and not any(self.class_weights):
+            raise ValueError("class_weights are all zero")
+        return self
+
+
+class UResNet(Section):
+    """Sparse U-ResNet (arXiv:1903.05663)."""
+
+    filters: int = Field(
+        16, ge=1, description="features at full resolution; level l has (l + 1) times as many"
+    )
+    depth: int = Field(5, ge=1, le=9, description="resolutions, each half the one above")
+    repetitions: int = Field(2, ge=1, description="residual blocks per level")
+    kernel: Literal[3, 5] = Field(3, description="side of the convolution kernels [voxel]")
+    leakiness: float = Field(0.33, ge=0, lt=1, description="slope of LeakyReLU below zero")
+
+
+class Ppn(Section):
+    """Point proposal network on the decoder (arXiv:2006.14745)."""
+
+    radius: float = Field(
+        5.0, gt=0, description="voxels nearer than this to a true point are positive [voxel]"
+    )
+    mask_threshold: float = Field(
+        0.5, gt=0, lt=1, description="score above which a coarse voxel is looked into"
+    )
+    loss_weight: float = Field(
+        1.0, ge=0, description="weight of the point losses beside the segmentation loss"
+    )
+
+
+class SegmentInfer(Section):
+    """Settings of `segment` that need no new training."""
+
+    proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
+    max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
+
+
+class Segment(Section):
+    """Voxel classes and raw point proposals."""
+
+    backend: Literal["auto", "fused", "spconv", "torch"] = Field(
+        "auto", description="sparse convolution; auto: fused on CPUs, spconv on GPUs"
+    )
+    unet: UResNet = UResNet()
+    ppn: Ppn = Ppn()
+    infer: SegmentInfer = SegmentInfer()
+    train: SegmentTraining = SegmentTraining(num_steps=450, batch_size=8, learning_rate=4e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class Points(Section):
+    """Proposals to points: threshold, agreement with the voxel classes, merging (PPN paper)."""
+
+    score_threshold: float = Field(0.5, ge=0, le=1, description="least score of a point")
+    class_threshold: float = Field(0.5, ge=0, le=1, description="least class score that must agree")
+    class_distance: float = Field(
+        1.999, ge=0, description="a voxel of the point's class must lie nearer than this [voxel]"
+    )
+    merge_distance: float = Field(
+        5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
+    )
+
+
+class Fragments(Section):
+    """Voxels to fragments: DBSCAN per class, tracks broken at points."""
+
+    eps: tuple[float, float, float, float] = Field(
+        (1.8, 1.8, 1.8, 1.8), description="link distance for shower, track, Michel, delta [voxel]"
+    )
+    min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
+    break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+
+
+class GraphNet(Section):
+    """GrapPA-like graph network (arXiv:2007.01335)."""
+
+    num_hidden: int = Field(64, ge=1, description="width of nodes, edges and messages")
+    num_message_passing: int = Field(3, ge=1, description="message-passing steps")
+    leakiness: float = Field(0.1, ge=0, lt=1, description="slope of LeakyReLU below zero")
+    max_edges: int = Field(200_000, ge=1, description="nearest edges kept in one event")
+
+
+class EdgeInfer(Section):
+    """Settings of a grouping stage that need no new training."""
+
+    edge_threshold: float = Field(0.5, gt=0, lt=1, description="edges with a lower score never join")
+    max_voxels: int = Field(200_000, ge=1, description="voxels packed into one batch")
+
+
+class Cluster(Section):
+    """Fragments, and their grouping into particles by a graph network."""
+
+    fragments: Fragments = Fragments()
+    graph: GraphNet = GraphNet()
+    edge_length: tuple[float, float, float, float] = Field(
+        (500.0, 100.0, 25.0, 25.0),
+        description="longest edge between two showers, tracks, Michels, deltas [voxel]",
+    )
+    upstream: Literal["predicted", "truth"] = Field(
+        "truth", description="train on the output of the stages before, or on their truth"
+    )
+    infer: EdgeInfer = EdgeInfer()
+    train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class Interact(Section):
+    """Particles to interactions, with species, primaries and a vertex."""
+
+    graph: GraphNet = GraphNet()
+    edge_length: float = Field(500.0, gt=0, description="longest edge between two particles [voxel]")
+    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    upstream: Literal["predicted", "truth"] = Field(
+        "truth", description="train on the output of the stages before, or on their truth"
+    )
+    infer: EdgeInfer = EdgeInfer()
+    train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")

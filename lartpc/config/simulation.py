@@ -1,0 +1,105 @@
+"""Sections of the simulation: what is shot into the box, and how it is transported."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lartpc.config.base import Counts, Range, Section, Vector
+
+
+class ParticleGroup(Section):
+    """One kind of particle that a generator draws from."""
+
+    pdg: tuple[int, ...] = Field(description="Monte-Carlo particle numbers, drawn with equal chance")
+    weight: float = Field(gt=0, description="relative chance of the group")
+    max_count: int = Field(ge=1, description="most particles of the group in one vertex")
+    kinetic_energy_mev: Range = Field(description="uniform range of the kinetic energy [MeV]")
+
+
+VERTEX_GROUPS = (
+    ParticleGroup(pdg=(11, -11, 13, -13), weight=3, max_count=1, kinetic_energy_mev=(10, 2750)),
+    ParticleGroup(pdg=(111,), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(211, -211), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(2212,), weight=3, max_count=4, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(22,), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+)
+RAIN_GROUPS = (
+    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 10_000)),
+    ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 500)),
+    ParticleGroup(pdg=(11, -11), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(22,), weight=2, max_count=3, kinetic_energy_mev=(10, 400)),
+    ParticleGroup(pdg=(2212,), weight=1, max_count=5, kinetic_energy_mev=(10, 400)),
+)
+# Groups and weights are those of the MPV and MPR generators of SBND and ICARUS (LArSoft), numbers and
+# energies lie between theirs, such that each class has about as many voxels as in PILArNet-M
+# (docs/simulation.md, "The class mix").
+
+
+class Generator(Section):
+    """A generator: how many particles, of which kinds."""
+
+    num_particles: Counts = Field(description="fewest and most particles, uniform")
+    groups: tuple[ParticleGroup, ...] = Field(description="kinds of particles")
+
+
+class Gun(Section):
+    """One particle an event."""
+
+    pdg: tuple[int, ...] = Field((13,), description="Monte-Carlo particle numbers, drawn with equal chance")
+    kinetic_energy_mev: Range = Field((1000, 1000), description="uniform range of the kinetic energy [MeV]")
+    position_cm: Vector | None = Field(
+        None,
+        description="start from the centre of the box [cm]; null: anywhere `wall_margin_cm` off the walls",
+    )
+    direction: Vector | None = Field(None, description="direction, of any length; null: isotropic")
+
+
+class Cosmic(Section):
+    """Cosmic muons that come from above (along y) over the particles of the vertex."""
+
+    window_us: float = Field(
+        2800,
+        ge=0,
+        description="time during which muons cross the box; 2800: a drift before and one after [us]",
+    )
+
+
+GENERATORS: dict[str, tuple[str, ...]] = {
+    "mpvmpr": ("vertex", "rain"),
+    "gun": ("gun",),
+    "cosmic": ("vertex", "cosmic"),
+}
+"""The sections that each generator reads."""
+
+
+class Simulate(Section):
+    """Geant4: what is shot into a box of liquid argon, and how it is transported."""
+
+    generator: Literal["mpvmpr", "gun", "cosmic"] = Field(
+        "mpvmpr", description="mpvmpr: vertex and rain; gun: one particle; cosmic: vertex and cosmic muons"
+    )
+    box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
+    wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
+    production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
+    max_step_mm: float = Field(3.0, gt=0, description="longest step of a charged particle [mm]")
+    vertex: Generator = Field(
+        Generator(num_particles=(2, 6), groups=VERTEX_GROUPS),
+        description="particles that share one vertex (MPV)",
+    )
+    rain: Generator = Field(
+        Generator(num_particles=(2, 4), groups=RAIN_GROUPS),
+        description="particles at independent positions (MPR)",
+    )
+    gun: Gun = Gun()
+    cosmic: Cosmic = Cosmic()
+
+    @model_validator(mode="after")
+    def _no_setting_without_effect(self) -> Self:
+        read = GENERATORS[self.generator]
+        for name in sorted({name for names in GENERATORS.values() for name in names} - set(read)):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} has no effect with generator '{self.generator}', which reads {', '.join(read)}; "
+                    "remove it or choose another generator"
+                )
+        return self
