@@ -73,10 +73,14 @@ class Training(Section):
 class SegmentTraining(Training):
     """How the segmentation is trained."""
 
-    loss: Literal["ce", "inverse", "weighted"] = Field(
+    loss: Literal["ce", "inverse", "weighted", "focal", "lovasz", "ce_lovasz"] = Field(
         "ce",
-        description="weights of the voxels: equal; inverse to the voxels of their class in their event "
-        "(arXiv:1808.07269); or class_weights",
+        description="ce: cross entropy; inverse: voxels weigh as the inverse of the number of their class in "
+        "their event (arXiv:1808.07269); weighted: by class_weights; focal: arXiv:1708.02002; lovasz: "
+        "Lovász-softmax per event (arXiv:1705.08790); ce_lovasz: ce and a twentieth of lovasz",
+    )
+    focal_gamma: float = Field(
+        2.0, ge=0, le=10, description="exponent of loss: focal; 0 is the cross entropy, its authors take 2"
     )
     class_weights: tuple[Weight, Weight, Weight, Weight, Weight] | None = Field(
         None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
@@ -91,6 +95,8 @@ class SegmentTraining(Training):
             raise ValueError("loss: weighted and class_weights go together")
         if self.class_weights and not any(self.class_weights):
             raise ValueError("class_weights are all zero")
+        if self.loss != "focal" and self.focal_gamma != 2.0:
+            raise ValueError("focal_gamma needs loss: focal")
         return self
 
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform
 from lartpc.nets import ppn
+from lartpc.nets.losses import semantic_terms
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 from lartpc.vocab import Semantic
@@ -75,19 +75,15 @@ def network(cfg: config.Segment) -> nn.Module:
 def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, tuple[Tensor, Tensor]]:
     """Return each term of the loss as its sum and the count that it is to be divided by.
 
-    `semantic` is the cross entropy per voxel with the weights of `cfg.train.loss`; the `point_...` terms
-    are per event, see `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums.
+    `semantic` is that of the voxel classes, see `losses.semantic_terms`; the `point_...` terms are per
+    event, see `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums.
     """
     device = next(net.parameters()).device
     logit_VK, proposals, lattice = net(*_inputs(batch, device))
     label_V = _tensor([event["truth_voxel"]["semantic"] for event in batch], device).long()
     known_V = label_V >= 0
     event_V = lattice.coord_VD1[:, 0]
-    terms = {
-        "semantic": _cross_entropy(
-            logit_VK[known_V], label_V[known_V], event_V[known_V], len(batch), cfg.train
-        )
-    }
+    terms = semantic_terms(logit_VK[known_V], label_V[known_V], event_V[known_V], len(batch), cfg.train)
     targets = ppn.stack([_targets(event, cfg.ppn.radius) for event in batch], device)
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)
@@ -137,31 +133,6 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
     found["points_found"] = (_num_near(points, proposals), float(len(points)))
     found["proposals_right"] = (_num_near(proposals, points), float(len(proposals)))
     return found
-
-
-def _cross_entropy(
-    logit_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int, cfg: config.SegmentTraining
-) -> tuple[Tensor, Tensor]:
-    """Return the sum of the weighted cross entropies of voxels, and of their weights.
-
-    `inverse` follows MicroBooNE's pixel weights (arXiv:1808.07269): a voxel weighs as the inverse of the
-    number of voxels of its class in its event. They are scaled such that those of an event add up to 1,
-    so that the classes that occur in it count alike, and so do events. The paper's border class has no
-    counterpart here, as there are no empty voxels.
-    """
-    if cfg.loss == "ce":
-        total = functional.cross_entropy(logit_VK, label_V, reduction="sum")
-        return total, torch.full_like(total.detach(), len(label_V))
-    if cfg.loss == "weighted":
-        weight_V = logit_VK.new_tensor(cfg.class_weights)[label_V]
-    else:
-        num_classes = logit_VK.shape[1]
-        cell_V = event_V * num_classes + label_V
-        count_BK = torch.bincount(cell_V, minlength=num_events * num_classes).view(num_events, num_classes)
-        occurring_B = (count_BK > 0).sum(1)
-        weight_V = 1 / (count_BK.flatten()[cell_V] * occurring_B[event_V]).to(logit_VK.dtype)
-    loss_V = functional.cross_entropy(logit_VK, label_V, reduction="none")
-    return (weight_V * loss_V).sum(), weight_V.sum()
 
 
 def _num_near(of: NDArray[Any], to: NDArray[Any]) -> float:

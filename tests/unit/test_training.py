@@ -14,7 +14,7 @@ from torch.nn import functional
 from training import assert_same_bits, section, train_here, weights, write_events
 
 from lartpc import dist
-from lartpc.config import Segment, SegmentTraining
+from lartpc.config import Segment
 from lartpc.run.curve import MAX_SKIPPED, Curve
 from lartpc.run.optimize import Optimization
 from lartpc.run.weights import load_weights
@@ -192,28 +192,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
         optimization(freeze=["unet.", "classes.", "ppn."])
 
 
-def test_class_weights_of_the_segmentation() -> None:
-    torch.manual_seed(0)
-    logit = torch.randn(7, 5, dtype=torch.float64)
-    label = torch.tensor([0, 0, 0, 1, 1, 1, 4])
-    event = torch.tensor([0, 0, 0, 0, 1, 1, 1])
-    loss = functional.cross_entropy(logit, label, reduction="none")
-
-    def term(**settings: Any) -> torch.Tensor:
-        cfg = SegmentTraining(num_steps=1, batch_size=1, learning_rate=1, **settings)
-        total, count = segment._cross_entropy(logit, label, event, 2, cfg)
-        return total / count
-
-    torch.testing.assert_close(term(), loss.mean())
-    # Event 0: three voxels of class 0, one of 1; event 1: two of 1, one of 4. Classes count alike, then events.
-    first = (loss[:3].mean() + loss[3]) / 2
-    second = (loss[4:6].mean() + loss[6]) / 2
-    torch.testing.assert_close(term(loss="inverse"), (first + second) / 2)
-    given = term(loss="weighted", class_weights=(2, 1, 1, 1, 0))
-    torch.testing.assert_close(given, (2 * loss[:3].sum() + loss[3:6].sum()) / 9)
-
-
-@pytest.mark.parametrize("loss", ["ce", "inverse", "weighted"])
+@pytest.mark.parametrize("loss", ["ce", "inverse", "weighted", "focal", "lovasz", "ce_lovasz"])
 def test_every_loss_takes_odd_events(loss: str) -> None:
     from conftest import ODD_EVENTS
 
@@ -232,6 +211,7 @@ def test_every_loss_takes_odd_events(loss: str) -> None:
         ({"patience": 1, "num_validation_events": 0}, "need num_validation_events"),
         ({"class_weights": (1, 1, 1, 1, 1)}, "go together"),
         ({"loss": "weighted"}, "go together"),
+        ({"focal_gamma": 1.0}, "needs loss: focal"),
         ({"loss": "weighted", "class_weights": (0, 0, 0, 0, 0)}, "all zero"),
     ],
 )

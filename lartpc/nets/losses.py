@@ -1,0 +1,118 @@
+"""Losses of voxel classes, each as a sum and the count that it is to be divided by.
+
+A sum over the voxels of several events, or over the events, is the sum of those of its events, so that a
+training does not depend on which events share a batch or a rank.
+
+Tensor suffixes: V voxels, K classes, B events, N (voxel, class) pairs.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lartpc.config import SegmentTraining
+from lartpc.vocab import Semantic
+
+Terms = dict[str, tuple[Tensor, Tensor]]
+"""Each term as its sum and the count that it is to be divided by."""
+
+LOVASZ_SHARE = 1 / 20
+"""Weight of Lovász-softmax beside the cross entropy in `ce_lovasz`, as Panda has it (arXiv:2512.01324)."""
+
+
+def semantic_terms(
+    logit_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int, cfg: SegmentTraining
+) -> Terms:
+    """Return the terms of the loss of the voxel classes, as `cfg.loss` says.
+
+    Parameters
+    ----------
+    logit_VK
+        Logits of the classes.
+    label_V
+        True class, 0 to K - 1; voxels without one are left out before.
+    event_V
+        Event of each voxel in the batch.
+    num_events
+        Events in the batch; those without voxels count nowhere.
+    """
+    if cfg.loss == "lovasz":
+        return {"semantic": lovasz_softmax(logit_VK, label_V, event_V, num_events)}
+    terms = {}
+    if cfg.loss == "ce_lovasz":
+        total, count = lovasz_softmax(logit_VK, label_V, event_V, num_events)
+        terms["lovasz"] = (LOVASZ_SHARE * total, count)
+    if cfg.loss == "focal":
+        loss_V = focal(logit_VK, label_V, cfg.focal_gamma)
+    else:
+        loss_V = functional.cross_entropy(logit_VK, label_V, reduction="none")
+    weight_V = voxel_weights(label_V, event_V, num_events, cfg).to(loss_V.dtype)
+    return {"semantic": ((weight_V * loss_V).sum(), weight_V.sum()), **terms}
+
+
+def voxel_weights(label_V: Tensor, event_V: Tensor, num_events: int, cfg: SegmentTraining) -> Tensor:
+    """Return what each voxel weighs (V,): 1, by its class, or as the inverse of its class's number.
+
+    `inverse` follows MicroBooNE's pixel weights (arXiv:1808.07269): a voxel weighs as the inverse of the
+    number of voxels of its class in its event. They are scaled such that those of an event add up to 1,
+    so that the classes that occur in it count alike, and so do events. The paper's border class has no
+    counterpart here, as there are no empty voxels.
+    """
+    if cfg.loss == "weighted":
+        return torch.tensor(cfg.class_weights, dtype=torch.float64, device=label_V.device)[label_V]
+    if cfg.loss != "inverse":
+        return torch.ones_like(label_V, dtype=torch.float64)
+    num_classes = len(Semantic)
+    cell_V = event_V * num_classes + label_V
+    count_BK = torch.bincount(cell_V, minlength=num_events * num_classes).view(num_events, num_classes)
+    occurring_B = (count_BK > 0).sum(1)
+    return 1 / (count_BK.flatten()[cell_V] * occurring_B[event_V]).double()
+
+
+def focal(logit_VK: Tensor, label_V: Tensor, gamma: float) -> Tensor:
+    """Return the focal loss of each voxel (V,): (1 - p)^γ times -log p of its true class (arXiv:1708.02002).
+
+    With γ = 0 it is the cross entropy.
+    """
+    log_V = functional.log_softmax(logit_VK, 1).gather(1, label_V[:, None])[:, 0]
+    # Clamped, as the gradient of a power below 1 is infinite at 0.
+    doubt_V = (-torch.expm1(log_V)).clamp(min=1e-12)
+    return -(doubt_V**gamma) * log_V
+
+
+def lovasz_softmax(
+    logit_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int
+) -> tuple[Tensor, Tensor]:
+    """Return the sum over events of the Lovász-softmax loss (arXiv:1705.08790), and the number of events.
+
+    In each event by itself: for each class that occurs, the Lovász extension of the Jaccard loss of its
+    voxels' errors (equations 8 and 9 of the paper), then the mean over these classes. An event without
+    voxels has no loss and is not counted.
+    """
+    num_classes = logit_VK.shape[1]
+    probability_VK = torch.softmax(logit_VK, 1)
+    is_class_VK = label_V[:, None] == torch.arange(num_classes, device=label_V.device)
+    error_VK = (is_class_VK.to(probability_VK.dtype) - probability_VK).abs()
+    cell_VK = event_V[:, None] * num_classes + torch.arange(num_classes, device=label_V.device)
+    num_cells = num_events * num_classes
+    # Each class of each event is a run of rows, the largest error first.
+    order_N = error_VK.detach().flatten().argsort(descending=True, stable=True)
+    order_N = order_N[cell_VK.flatten()[order_N].argsort(stable=True)]
+    cell_N, error_N = cell_VK.flatten()[order_N], error_VK.flatten()[order_N]
+    is_class_N = is_class_VK.flatten()[order_N].long()
+    size_C = torch.bincount(cell_N, minlength=num_cells)
+    wanted_C = torch.bincount(cell_N[is_class_N > 0], minlength=num_cells)
+    first_C = size_C.cumsum(0) - size_C
+    rank_N = torch.arange(1, len(cell_N) + 1, device=cell_N.device) - first_C[cell_N]
+    before_C = wanted_C.cumsum(0) - wanted_C
+    found_N = is_class_N.cumsum(0) - before_C[cell_N]
+    # Jaccard loss if this many of the largest errors were mistakes; all its parts are whole numbers.
+    union_N = wanted_C[cell_N] + rank_N - found_N
+    jaccard_N = 1 - (wanted_C[cell_N] - found_N).double() / union_N
+    step_N = jaccard_N.diff(prepend=jaccard_N.new_zeros(1))
+    step_N = torch.where(rank_N == 1, jaccard_N, step_N).to(error_N.dtype)
+    occurs_BK = (wanted_C > 0).view(num_events, num_classes)
+    classes_B = occurs_BK.sum(1)
+    loss_C = error_N.new_zeros(num_cells).index_add(0, cell_N, error_N * step_N)
+    loss_B = (loss_C.view(num_events, num_classes) * occurs_BK).sum(1) / classes_B.clamp(min=1)
+    return loss_B.sum(), (classes_B > 0).sum().to(loss_B.dtype)
