@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install run test test-slow test-slurm test-all check format schema clean
+.PHONY: help install run train-demo test test-slow test-slurm test-all check format schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pict
 	@flock --nonblock results/.lock true || echo 'another run is at work in this folder; waiting for it to end'
 	@PATH="$(BIN):$$PATH" flock --close results/.lock \
 	    sh -c 'rm -rf .snakemake/locks; exec snakemake --profile profiles/local $(ARGS)'
+
+train-demo: ## the same with networks trained anew, briefly, on the default sample
+	@$(MAKE) --no-print-directory run ARGS="--configfile config/train_demo.yaml $(ARGS)"
 
 test: $(STAMP) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)

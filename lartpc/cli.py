@@ -317,6 +317,32 @@ def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")]
 
 
 @app.command()
+@_plainly
+def release(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the released weights and their card.")],
+    weights: Annotated[
+        list[Path] | None, typer.Argument(help="Weights that 'lartpc train' wrote, one file a stage.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that 'lartpc collect' wrote: figures of the released weights, for the card."
+        ),
+    ] = None,
+) -> None:
+    """Write weights in half precision, and the card that says what they are and how good.
+
+    First with the weights; then, when a production with them gave its figures, again with --dataset alone.
+    """
+    from lartpc.run.release import release as run
+    from lartpc.run.release import write_card
+
+    for path in run(weights or [], out):
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=True)
+    typer.echo(f"{write_card(out, dataset)}: written", err=True)
+
+
+@app.command()
 def doctor() -> None:
     """Look at this machine: what would be used, and whether it works."""
     from lartpc.run.doctor import doctor as run

@@ -276,6 +276,7 @@ def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
             "num_events": int(rows["num_events"].sum()),
             "num_voxels": int(rows["num_voxels"].sum()),
             "voxels_per_s": voxels / seconds if seconds else None,
+            "weights": sorted(set(rows["weights"]) - {""}),
         }
     events = pq.read_table(dataset / "events", columns=["sample", "status", "num_voxels"])
     samples: dict[str, dict[str, int]] = {}

@@ -26,8 +26,14 @@ def save_weights(
         "provenance": json.dumps(provenance, sort_keys=True),
         "state": {name: tensor.cpu() for name, tensor in state.items()},
     }
+    write_weights(path, content)
+
+
+def write_weights(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what `read_weights` returns; the file appears when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        torch.save(content, part)
+        torch.save(dict(content), part)
 
 
 def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
@@ -39,7 +45,7 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
         The file is missing or unreadable, or was made for another stage, version or network; the
         message says which settings differ.
     """
-    content = _read(path, f"train them with 'lartpc train {stage.name}'")
+    content = read_weights(path, f"train them with 'lartpc train {stage.name}'")
     if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
         raise ValueError(
             f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
@@ -53,11 +59,33 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
         detail = "; ".join(
             f"{stage.name}.{key}: {trained.get(key)} there, {wanted.get(key)} here" for key in differing
         )
-        raise ValueError(f"{path} was trained with other settings ({detail}); set them so, or train again")
+        raise ValueError(
+            f"{path} was trained with other settings ({detail}); set them so, or "
+            f"train anew ({stage.name}.weights: null)"
+        )
     net: nn.Module = stage.module().network(section)
     net.load_state_dict(content["state"])
     net.eval()
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_weights(path: Path, remedy: str = "name a file that 'lartpc train' wrote") -> dict[str, Any]:
+    """Return the content of a weights file: stage, versions, settings and provenance (JSON), and state.
+
+    Raises
+    ------
+    ValueError
+        The file is missing or is no weights file; `remedy` ends the message.
+    """
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist; {remedy}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
+    if not isinstance(content, dict) or "stage" not in content:
+        raise ValueError(f"{path} is not a weights file of lartpc")
+    return content
 
 
 def warm_start(net: nn.Module, path: Path) -> str:
@@ -68,7 +96,7 @@ def warm_start(net: nn.Module, path: Path) -> str:
     ValueError
         The file is missing or unreadable, or none of its parameters fits.
     """
-    there: dict[str, Tensor] = _read(path, "train.init_from must name a weights file")["state"]
+    there: dict[str, Tensor] = read_weights(path, "train.init_from must name a weights file")["state"]
     here = net.state_dict()
     taken = {
         name: tensor for name, tensor in there.items() if name in here and here[name].shape == tensor.shape
@@ -89,15 +117,3 @@ def warm_start(net: nn.Module, path: Path) -> str:
 
 def _listed(what: str, names: list[str]) -> list[str]:
     return [f"{what}: {', '.join(names)}"] if names else []
-
-
-def _read(path: Path, remedy: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; {remedy}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
-    if not isinstance(content, dict) or "stage" not in content:
-        raise ValueError(f"{path} is not a weights file of lartpc")
-    return content

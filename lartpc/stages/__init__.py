@@ -56,7 +56,7 @@ CHAIN = (
 )
 
 INGEST_VERSION = 4
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 EVALUATE_VERSION = 1
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

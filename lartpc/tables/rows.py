@@ -80,6 +80,7 @@ def throughput_rows(
         "seconds": [float(attrs.get("seconds", np.nan)) for attrs in attributes.values()],
         "num_events": [int(attrs.get("num_events", num_events)) for attrs in attributes.values()],
         "num_voxels": [int(attrs.get("num_voxels", num_voxels)) for attrs in attributes.values()],
+        "weights": [str(attrs.get("weights", "")) for attrs in attributes.values()],
     }
 
 

@@ -296,6 +296,7 @@ TABLES: dict[str, Table] = {
             "seconds": Field(pa.float64(), "time spent on the events, without start-up; null: unknown", "s"),
             "num_events": Field(pa.int64(), "events processed"),
             "num_voxels": Field(pa.int64(), "voxels processed"),
+            "weights": _text("digest of the weights (BLAKE2b-128, hex); empty: the step has none"),
         },
     ),
     "metrics": Table(

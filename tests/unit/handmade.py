@@ -158,6 +158,10 @@ QUARANTINED = 2
 """Entry of the standard events that `cluster` sets aside."""
 
 
+WEIGHTS = {"segment": "5e", "cluster": "c1", "interact": "1e"}
+"""Digests of the weights that the learned stages claim."""
+
+
 def write_shard(
     root: Path, uid: str, events: list[dict[str, Columns]] | None = None, *, truth: tuple[str, ...] = TRUTH
 ) -> list[Path]:
@@ -180,6 +184,8 @@ def write_shard(
                 else:
                     writer.append(entry, mine)
             writer.set_attribute("seconds", 2.0 * (number + 1))
+            if step in WEIGHTS:
+                writer.set_attribute("weights", WEIGHTS[step])
             writer.set_attribute("num_events", len(events))
             writer.set_attribute("num_voxels", sum(num_rows(event["voxel"]) for event in events))
         paths.append(path)

@@ -101,6 +101,7 @@ def test_throughput(tables):
     assert tables["throughput"]["step"].tolist() == ["ingest", "segment", "points", "cluster", "interact"]
     assert tables["throughput"]["seconds"].tolist() == [2.0, 4.0, 6.0, 8.0, 10.0]
     assert set(tables["throughput"]["num_voxels"]) == {97}
+    assert tables["throughput"]["weights"].tolist() == ["", "5e", "", "c1", "1e"]
 
 
 def test_without_truth_its_tables_are_empty_and_all_there(tmp_path):

@@ -18,7 +18,7 @@ from lartpc.run.report.page import write_page
 from lartpc.tables.schema import names_of
 from lartpc.vocab import PointKind, Semantic
 
-__all__ = ["figures_table", "report", "show"]
+__all__ = ["figures_table", "report", "sections", "show"]
 
 
 def report(

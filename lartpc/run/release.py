@@ -1,0 +1,153 @@
+"""`lartpc release`: trained weights in half precision, with a card that says what they are and how good.
+
+The card is written from what the weights files carry and from the figures of a production that was
+reconstructed with them; nothing on it is typed by hand.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lartpc.atomic import replacing
+from lartpc.config import SECTIONS
+from lartpc.run.collect import read_summary
+from lartpc.run.report import sections
+from lartpc.run.weights import load_weights, read_weights, write_weights
+from lartpc.stages import CHAIN, Stage, stage
+from lartpc.store import digest
+
+CARD = "README.md"
+
+
+def release(sources: Sequence[Path], out: Path) -> list[Path]:
+    """Write weights in half precision, one file `<stage>.pt` for each stage, and return their paths.
+
+    Parameters and moving averages of the network are rounded to 16 bits, which halves the file; computing
+    goes on in single precision.
+
+    Raises
+    ------
+    ValueError
+        A file is no weights file, a stage is given twice, or a value does not fit in half precision.
+    """
+    written: dict[str, Path] = {}
+    for source in sources:
+        content = read_weights(source)
+        name = content["stage"]
+        if name in written:
+            raise ValueError(f"{source}: weights of '{name}' are given twice; give one file a stage")
+        content["state"] = {key: _half(source, key, value) for key, value in content["state"].items()}
+        content["released"] = f"{datetime.now(UTC):%Y-%m-%d}"
+        written[name] = out / f"{name}.pt"
+        write_weights(written[name], content)
+    return list(written.values())
+
+
+def write_card(folder: Path, dataset: Path | None) -> Path:
+    """Write the card of the weights in a folder, with the figures of a dataset that was made with them.
+
+    Raises
+    ------
+    ValueError
+        The folder holds no weights, one of them does not load with its settings, or the dataset was made
+        with other weights.
+    """
+    found = {row.name: folder / f"{row.name}.pt" for row in CHAIN if (folder / f"{row.name}.pt").is_file()}
+    if not found:
+        raise ValueError(
+            f"{folder} holds no weights; write them with 'lartpc release WEIGHTS --out {folder}'"
+        )
+    lines = [
+        "# Released weights",
+        "",
+        "Written by `lartpc release`, from what the files carry. `config/config.yaml` takes them; with",
+        "`<stage>: {weights: null}` the stage is trained instead.",
+        "",
+    ]
+    for name, path in found.items():
+        lines += _about(stage(name), path)
+    if dataset:
+        lines += _figures(dataset, {name: digest(path) for name, path in found.items()})
+    card = folder / CARD
+    with replacing(card) as part:
+        part.write_text("\n".join(lines) + "\n")
+    return card
+
+
+def _half(path: Path, key: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not torch.isfinite(half).all():
+        raise ValueError(f"{path}: {key} does not fit in half precision (largest {tensor.abs().max():g})")
+    return half
+
+
+def _about(row: Stage, path: Path) -> list[str]:
+    """Return what a weights file says of itself, as a section of the card."""
+    content = read_weights(path)
+    settings = json.loads(content["settings"])
+    net = load_weights(path, row, SECTIONS[row.name].model_validate(settings))
+    origin = json.loads(content["provenance"])
+    trained = json.loads(origin["config"])["train"]
+    (sample, sample_digest), *_ = json.loads(origin["inputs"]).items()
+    passes = origin["final"]["step"] * trained["batch_size"]
+    rows = {
+        "file": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, BLAKE2b-128 `{digest(path)}`",
+        "released": content["released"],
+        "network": f"{sum(p.numel() for p in net.parameters()):,} parameters; " + _inline(settings),
+        "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} event passes",
+        "training": _inline({key: value for key, value in trained.items() if value is not None}),
+        "seed": origin["seed"],
+        "code": f"lartpc {origin['package_version']}, revision `{origin['git_revision'][:12]}`",
+        "upstream": json.loads(origin["config"]).get("upstream", "—"),
+    }
+    return [
+        f"## {row.name}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {key} | {value} |" for key, value in rows.items()),
+        "",
+    ]
+
+
+def _inline(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Return nested settings as one line of `name=value`."""
+    parts = [
+        _inline(value, f"{prefix}{key}.") if isinstance(value, Mapping) else f"`{prefix}{key}={value}`"
+        for key, value in values.items()
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _figures(dataset: Path, digests: Mapping[str, str]) -> list[str]:
+    """Return the figures of a production as a section of the card."""
+    summary = read_summary(dataset)
+    for name, here in digests.items():
+        there = summary["throughput"].get(name, {}).get("weights", [])
+        if there != [here]:
+            raise ValueError(
+                f"{dataset} was made with weights {', '.join(there) or 'unknown'} of '{name}', not with {here}; "
+                "reconstruct its events with the released weights first"
+            )
+    samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
+    lines = [
+        "## Figures",
+        "",
+        f"On {samples}, of which no training saw an event:",
+        "`snakemake --profile profiles/local --configfile config/quality.yaml` makes them again, with",
+        "`--config seed=N` on other events.",
+        "",
+    ]
+    for title, rows in sections(summary).items():
+        if title in {row.name for row in CHAIN}:
+            lines += [f"| {title} | chain | on true input | published |", "| --- | --- | --- | --- |"]
+            lines += [f"| {row.label} | {row.chain} | {row.on_truth} | {row.published} |" for row in rows]
+            lines.append("")
+    return lines[:-1]
