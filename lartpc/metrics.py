@@ -1,6 +1,6 @@
 """Definitions of the quality figures, each stated once; docs/metrics.md explains them to readers.
 
-Shape suffixes: V voxels, K classes, T true objects, R reconstructed objects, P points, M pairs of a true
+Shape suffixes: V voxels, K classes, E events, T true objects, R reconstructed objects, P points, M pairs of a true
 and a reconstructed object that share voxels. A label below zero means "none".
 """
 
@@ -67,6 +67,29 @@ def class_scores(confusion_KK: NDArray[Any]) -> ClassScores:
         precision_K=_ratio(right_K, predicted_K),
         f1_K=_ratio(2 * right_K, true_K + predicted_K),
     )
+
+
+def merge_classes(confusion_EKK: NDArray[Any], into_K: NDArray[Any], num_classes: int) -> Ints:
+    """Add up confusion matrices (E, K, K) over classes that count as one: class k becomes `into_K[k]`."""
+    member_K = np.equal.outer(np.asarray(into_K), np.arange(num_classes)).astype(np.int64)
+    merged: Ints = np.einsum("ka,ekl,lb->eab", member_K, confusion_EKK, member_K)
+    return merged
+
+
+def incorrect_fractions(confusion_EKK: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return the share of each image's voxels that are called wrong (E,), and of those of each class (E, K).
+
+    The first is the incorrectly classified pixel fraction (ICPF) of MicroBooNE (arXiv:1808.07269): pixels
+    of a wrong class over all pixels that are not empty. nan where an image has no such voxels.
+
+    Parameters
+    ----------
+    confusion_EKK
+        Confusion matrix of each image, rows true.
+    """
+    true_EK = confusion_EKK.sum(axis=2)
+    wrong_EK = true_EK - np.diagonal(confusion_EKK, axis1=1, axis2=2)
+    return _ratio(wrong_EK.sum(axis=1), true_EK.sum(axis=1)), _ratio(wrong_EK, true_EK)
 
 
 # -- clustering --------------------------------------------------------------------------------
@@ -237,6 +260,12 @@ def median(values: NDArray[Any]) -> float:
     """Return the median of the values that are not nan; nan without any."""
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")
+
+
+def quantile(values: NDArray[Any], share: float) -> float:
+    """Return the value that a share of the values does not exceed, nan left out; nan without any."""
+    known = values[~np.isnan(values)]
+    return float(np.quantile(known, share)) if len(known) else float("nan")
 
 
 def mean(values: NDArray[Any]) -> float:

@@ -27,6 +27,10 @@ VERTEX_LIMITS = (3, 20)
 """Distances up to which a vertex counts as found [voxel]."""
 MIN_PRIMARIES = 2
 """Fewest primaries of an interaction whose vertex is looked for: one track alone does not show it."""
+ICPF_QUANTILE = 0.9
+"""The quantile over images that MicroBooNE states beside the mean (arXiv:1808.07269)."""
+TRACK_OR_SHOWER = np.array([int(kind == Semantic.TRACK) for kind in Semantic])
+"""MicroBooNE's two classes for ours: 1 for tracks, 0 for showers, with Michels, deltas and low energy."""
 DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
 
@@ -198,6 +202,7 @@ def _pool(table: pa.Table) -> dict[str, Any]:
     num_events = table.select(["file_uid", "entry"]).group_by(["file_uid", "entry"]).aggregate([]).num_rows
     figures: dict[str, Any] = {"num_events": num_events}
     figures |= _pool_confusion(table, "semantic", names_of(Semantic))
+    figures |= _pool_icpf(table)
     for side in ("truth_point", "point"):
         distance, code = _flat(table, f"{side}_distance"), _flat(table, f"{side}_semantic")
         figures |= _pool_distances(distance, side)
@@ -253,6 +258,22 @@ def _pool_confusion(table: pa.Table, what: str, words: Sequence[str]) -> dict[st
         **{f"{what}_precision_{word}": float(scores.precision_K[i]) for i, word in enumerate(words)},
         f"{what}_confusion": confusion.tolist(),
     }
+
+
+def _pool_icpf(table: pa.Table) -> dict[str, float]:
+    """Pool the share of wrong voxels image by image, with MicroBooNE's two classes and with our five."""
+    words = names_of(Semantic)
+    confusion = _flat(table, "semantic_confusion").reshape(-1, len(words), len(words))
+    figures = {}
+    for stem, matrices, names in (
+        ("icpf", metrics.merge_classes(confusion, TRACK_OR_SHOWER, 2), ("shower", "track")),
+        ("icpf_five", confusion, words),
+    ):
+        of_image, of_class = metrics.incorrect_fractions(matrices)
+        figures[f"{stem}_mean"] = metrics.mean(of_image)
+        figures[f"{stem}_quantile_90"] = metrics.quantile(of_image, ICPF_QUANTILE)
+        figures |= {f"{stem}_{name}": metrics.mean(of_class[:, row]) for row, name in enumerate(names)}
+    return figures
 
 
 def _flat(table: pa.Table, column: str) -> NDArray[Any]:

@@ -67,6 +67,15 @@ def test_pooled_figures(table):
     assert figures["vertex_within_3"] == 1.0 and figures["vertex_found_share"] == 1.0
 
 
+def test_incorrectly_classified_fractions_are_pooled_over_images(table):
+    # 2 of the good event's 30 track voxels are called delta; two more images have all right, one is empty
+    figures = pool(table)["predicted"]
+    assert figures["icpf_mean"] == figures["icpf_five_mean"] == pytest.approx(2 / 47 / 3)
+    assert figures["icpf_quantile_90"] == pytest.approx(0.8 * 2 / 47)
+    assert figures["icpf_track"] == figures["icpf_five_track"] == pytest.approx((2 / 30 + 0) / 2)
+    assert figures["icpf_shower"] == 0.0 and np.isnan(figures["icpf_five_delta"])
+
+
 def test_on_truth_interact_is_judged_on_what_it_was_given(files, tmp_path):
     events = [good_event()]
     events[0]["identity"] = {

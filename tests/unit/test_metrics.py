@@ -26,6 +26,23 @@ def test_scores_of_nothing_are_nan():
     assert np.isnan([scores.accuracy, scores.mean_recall, scores.mean_f1]).all()
 
 
+def test_incorrect_fractions_are_those_of_each_image():
+    confusion = np.array([[[6, 2, 0], [0, 0, 0], [1, 0, 1]], np.zeros((3, 3)), np.diag([0, 5, 0])])
+    of_image, of_class = metrics.incorrect_fractions(confusion)
+    np.testing.assert_allclose(of_image, [0.3, np.nan, 0.0])
+    np.testing.assert_allclose(of_class, [[0.25, np.nan, 0.5], [np.nan] * 3, [np.nan, 0, np.nan]])
+    # classes 0 and 1 are one: what is mistaken between them is right
+    merged = metrics.merge_classes(confusion, np.array([0, 0, 1]), 2)
+    assert merged.tolist() == [[[8, 0], [1, 1]], [[0, 0], [0, 0]], [[5, 0], [0, 0]]]
+    np.testing.assert_allclose(metrics.incorrect_fractions(merged)[0], [0.1, np.nan, 0.0])
+
+
+def test_quantile_leaves_out_what_is_undefined():
+    values = np.array([np.nan, *np.arange(11)])
+    assert metrics.quantile(values, 0.9) == 9.0
+    assert np.isnan(metrics.quantile(np.array([np.nan]), 0.9))
+
+
 def test_clustering_of_a_split_and_a_merge():
     true = np.array([0] * 6 + [1] * 2 + [2] * 2)
     predicted = np.array([5] * 4 + [6] * 2 + [7] * 4)

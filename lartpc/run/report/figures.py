@@ -27,6 +27,7 @@ class Figure:
 
 
 _SPINE = "SPINE U-ResNet, its validation log at 22,000 steps"
+_SSNET = "MicroBooNE's network on its test sample, 2D collection plane, arXiv:1808.07269"
 _PPN = "PPN paper, arXiv:2006.14745; it does not say from which side"
 _BREAK = "PPN paper, arXiv:2006.14745: tracks broken at points"
 _ICARUS = "whole chain on simulated ICARUS data, 2022 (DeepLearnPhysics tutorials)"
@@ -47,6 +48,12 @@ FIGURES = (
         0.934,
         "Panda, arXiv:2512.01324: linear head on frozen features, official notebook",
     ),
+    Figure("segment", "icpf_mean", "voxels wrong per image, track against shower", 0.019, _SSNET),
+    Figure("segment", "icpf_quantile_90", "— in 90 % of the images at most", 0.046, _SSNET),
+    Figure("segment", "icpf_shower", "— of shower voxels", 0.041, _SSNET),
+    Figure("segment", "icpf_track", "— of track voxels", 0.026, _SSNET),
+    Figure("segment", "icpf_five_mean", "voxels wrong per image, of five classes"),
+    Figure("segment", "icpf_five_quantile_90", "— in 90 % of the images at most"),
     Figure("points", "truth_point_within_3", "true points found within 3 voxels", 0.968, _PPN),
     Figure("points", "truth_point_within_10", "— within 10 voxels", 0.978, _PPN),
     Figure("points", "point_within_3", "predicted points true within 3 voxels"),
