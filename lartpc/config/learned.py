@@ -73,10 +73,11 @@ class Training(Section):
 class SegmentTraining(Training):
     """How the segmentation is trained."""
 
-    loss: Literal["ce", "inverse", "weighted", "focal", "lovasz", "ce_lovasz"] = Field(
+    loss: Literal["ce", "inverse", "border", "weighted", "focal", "lovasz", "ce_lovasz"] = Field(
         "ce",
         description="ce: cross entropy; inverse: voxels weigh as the inverse of the number of their class in "
-        "their event (arXiv:1808.07269); weighted: by class_weights; focal: arXiv:1708.02002; lovasz: "
+        "their event; border: likewise, with voxels that have another class within 2 as a class of their "
+        "own (both arXiv:1808.07269); weighted: by class_weights; focal: arXiv:1708.02002; lovasz: "
         "Lovász-softmax per event (arXiv:1705.08790); ce_lovasz: ce and a twentieth of lovasz",
     )
     focal_gamma: float = Field(

@@ -21,7 +21,12 @@ LOVASZ_SHARE = 1 / 20
 
 
 def semantic_terms(
-    logit_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int, cfg: SegmentTraining
+    logit_VK: Tensor,
+    label_V: Tensor,
+    event_V: Tensor,
+    num_events: int,
+    cfg: SegmentTraining,
+    border_V: Tensor | None = None,
 ) -> Terms:
     """Return the terms of the loss of the voxel classes, as `cfg.loss` says.
 
@@ -35,6 +40,8 @@ def semantic_terms(
         Event of each voxel in the batch.
     num_events
         Events in the batch; those without voxels count nowhere.
+    border_V
+        Whether a voxel is at a border between classes, for `border`; see `border.at_border`.
     """
     if cfg.loss == "lovasz":
         return {"semantic": lovasz_softmax(logit_VK, label_V, event_V, num_events)}
@@ -46,24 +53,31 @@ def semantic_terms(
         loss_V = focal(logit_VK, label_V, cfg.focal_gamma)
     else:
         loss_V = functional.cross_entropy(logit_VK, label_V, reduction="none")
-    weight_V = voxel_weights(label_V, event_V, num_events, cfg).to(loss_V.dtype)
+    weight_V = voxel_weights(label_V, event_V, num_events, cfg, border_V).to(loss_V.dtype)
     return {"semantic": ((weight_V * loss_V).sum(), weight_V.sum()), **terms}
 
 
-def voxel_weights(label_V: Tensor, event_V: Tensor, num_events: int, cfg: SegmentTraining) -> Tensor:
+def voxel_weights(
+    label_V: Tensor,
+    event_V: Tensor,
+    num_events: int,
+    cfg: SegmentTraining,
+    border_V: Tensor | None = None,
+) -> Tensor:
     """Return what each voxel weighs (V,): 1, by its class, or as the inverse of its class's number.
 
     `inverse` follows MicroBooNE's pixel weights (arXiv:1808.07269): a voxel weighs as the inverse of the
     number of voxels of its class in its event. They are scaled such that those of an event add up to 1,
-    so that the classes that occur in it count alike, and so do events. The paper's border class has no
-    counterpart here, as there are no empty voxels.
+    so that the classes that occur in it count alike, and so do events. With `border`, the voxels at a
+    border are, as in the paper, a class of their own instead of being of theirs.
     """
     if cfg.loss == "weighted":
         return torch.tensor(cfg.class_weights, dtype=torch.float64, device=label_V.device)[label_V]
-    if cfg.loss != "inverse":
+    if cfg.loss not in ("inverse", "border"):
         return torch.ones_like(label_V, dtype=torch.float64)
-    num_classes = len(Semantic)
-    cell_V = event_V * num_classes + label_V
+    num_classes = len(Semantic) + 1
+    class_V = label_V if border_V is None else torch.where(border_V, len(Semantic), label_V)
+    cell_V = event_V * num_classes + class_V
     count_BK = torch.bincount(cell_V, minlength=num_events * num_classes).view(num_events, num_classes)
     occurring_B = (count_BK > 0).sum(1)
     return 1 / (count_BK.flatten()[cell_V] * occurring_B[event_V]).double()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lartpc import config
 from lartpc.event import Columns, Event, conform
 from lartpc.nets import ppn
+from lartpc.nets.border import at_border
 from lartpc.nets.losses import semantic_terms
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
@@ -83,7 +84,10 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     label_V = _tensor([event["truth_voxel"]["semantic"] for event in batch], device).long()
     known_V = label_V >= 0
     event_V = lattice.coord_VD1[:, 0]
-    terms = semantic_terms(logit_VK[known_V], label_V[known_V], event_V[known_V], len(batch), cfg.train)
+    border_V = at_border(label_V, lattice)[known_V] if cfg.train.loss == "border" else None
+    terms = semantic_terms(
+        logit_VK[known_V], label_V[known_V], event_V[known_V], len(batch), cfg.train, border_V
+    )
     targets = ppn.stack([_targets(event, cfg.ppn.radius) for event in batch], device)
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)

@@ -192,7 +192,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
         optimization(freeze=["unet.", "classes.", "ppn."])
 
 
-@pytest.mark.parametrize("loss", ["ce", "inverse", "weighted", "focal", "lovasz", "ce_lovasz"])
+@pytest.mark.parametrize("loss", ["ce", "inverse", "border", "weighted", "focal", "lovasz", "ce_lovasz"])
 def test_every_loss_takes_odd_events(loss: str) -> None:
     from conftest import ODD_EVENTS
 
