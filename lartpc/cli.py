@@ -172,18 +172,24 @@ def simulate_validate(
 @app.command()
 @_plainly
 def ingest(
-    source: Annotated[Path, typer.Argument(help="File of steps; its format is found by its content.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files of steps or voxels, of one format, which is found by their content; their events "
+            "are joined. @FILE names a list."
+        ),
+    ],
     out: Out,
     config_file: ConfigFile = None,
     uid: Annotated[
-        str | None, typer.Option(help="Unique name of the file; default: digest of its content.")
+        str | None, typer.Option(help="Unique name of the file; default: digest of the content.")
     ] = None,
 ) -> None:
     """Turn steps into voxels, with truth labels where the source has truth."""
     from lartpc.run.ingest import ingest as run
 
     section = config.load_section("ingest", config_file)
-    summary = run(source, section, out=out, file_uid=uid)
+    summary = run(_expand(sources), section, out=out, file_uid=uid)
     typer.echo(f"{out}: {summary}", err=True)
 
 
@@ -358,11 +364,14 @@ def plan(
     path: Annotated[list[str], typer.Option(help="Path to print for each shard; {shard} is sample/name.")],
     split: Annotated[list[str], typer.Option(help="Splits to list.")],
     out: Out,
+    max_shards: Annotated[int, typer.Option(min=1, help="Most shards of a sample.")] = (
+        config.Config().max_shards
+    ),
 ) -> None:
     """List the files of a sample sheet's shards, for the verbs that take @FILE."""
     from lartpc.plan import plan as run
 
-    shards = [shard for shard in run(sheets, seed=0) if shard.split in split]
+    shards = [shard for shard in run(sheets, 0, max_shards) if shard.split in split]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
 

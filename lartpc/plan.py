@@ -4,7 +4,7 @@ import csv
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,17 +16,23 @@ COLUMNS = ("sample", "split", "source", "num_events", "num_shards")
 GEANT4 = "geant4"
 """The source that stands for our own simulation; any other source is a path or a pattern."""
 
+MAX_FILES = 250
+"""Most files of a shard: an event file names them all, in an attribute of HDF5's 64 kB at most."""
+
 
 @dataclass(frozen=True)
 class Shard:
-    """A unit of work: the events of one file, or one slice of a simulated sample."""
+    """A unit of work: the events of one or several files, or one slice of a simulated sample.
+
+    `sources` are its files; a simulated shard has none, but a seed and a number of events.
+    """
 
     sample: str
     name: str
     split: str
-    source: str
-    num_events: int | None
-    seed: int | None
+    sources: tuple[str, ...]
+    num_events: int | None = None
+    seed: int | None = None
 
     @property
     def key(self) -> str:
@@ -36,7 +42,7 @@ class Shard:
     @property
     def is_simulated(self) -> bool:
         """Tell whether Geant4 makes the shard's events."""
-        return self.source == GEANT4
+        return not self.sources
 
 
 def shard_seed(seed: int, sample: str, index: int) -> int:
@@ -45,8 +51,12 @@ def shard_seed(seed: int, sample: str, index: int) -> int:
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
-def plan(sheets: Iterable[str | Path], seed: int) -> tuple[Shard, ...]:
+def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shard, ...]:
     """Read sample sheets (tab-separated; columns `COLUMNS`) and return their shards in order.
+
+    A sample of more than `max_shards` files, or asked to be in more shards, is put in `max_shards` of them.
+    Which files share a shard depends on their paths and the number of shards alone: a file that is added or
+    taken away changes the shard that it belongs to, and no other.
 
     Raises
     ------
@@ -65,7 +75,10 @@ def plan(sheets: Iterable[str | Path], seed: int) -> tuple[Shard, ...]:
             if row["split"] not in SPLITS:
                 raise ValueError(f"{where}: split '{row['split']}' is none of {', '.join(SPLITS)}")
             seen.add(row["sample"])
-            shards += _simulated(row, seed, where) if row["source"] == GEANT4 else _files(row, where)
+            if row["source"] == GEANT4:
+                shards += _simulated(row, seed, max_shards, where)
+            else:
+                shards += _files(row, max_shards, where)
     return tuple(shards)
 
 
@@ -84,20 +97,21 @@ def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
             yield reader.line_num, {key: value.strip() for key, value in row.items()}
 
 
-def _simulated(row: dict[str, str], seed: int, where: str) -> list[Shard]:
+def _simulated(row: dict[str, str], seed: int, max_shards: int, where: str) -> list[Shard]:
     try:
         num_events, num_shards = int(row["num_events"]), int(row["num_shards"])
     except ValueError:
         raise ValueError(f"{where}: a geant4 sample needs whole num_events and num_shards") from None
     if not 1 <= num_shards <= num_events:
         raise ValueError(f"{where}: num_shards must be between 1 and num_events")
+    num_shards = min(num_shards, max_shards)
     share, rest = divmod(num_events, num_shards)
     return [
         Shard(
             row["sample"],
             f"{index:04d}",
             row["split"],
-            GEANT4,
+            (),
             share + (index < rest),
             shard_seed(seed, row["sample"], index),
         )
@@ -105,24 +119,48 @@ def _simulated(row: dict[str, str], seed: int, where: str) -> list[Shard]:
     ]
 
 
-def _files(row: dict[str, str], where: str) -> list[Shard]:
+def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
     pattern = os.path.expandvars(row["source"])
     if "$" in pattern:
         raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
     paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
         raise ValueError(f"{where}: no file matches '{pattern}'")
-    stems = Counter(_stem(path) for path in paths)
-    return [
-        Shard(
-            row["sample"],
-            _stem(path) if stems[_stem(path)] == 1 else f"{_stem(path)}-{_tag(path)}",
-            row["split"],
-            path,
-            None,
-            None,
+    if (text := row["num_shards"]) != "-" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(
+            f"{where}: num_shards of files is the number of shards to put them in, or '-' for a shard each"
         )
-        for path in paths
+    num_shards = min(len(paths) if text == "-" else int(text), max_shards)
+    is_one_each = text == "-" and num_shards == len(paths)
+    grouped: dict[str, tuple[str, ...]] = (
+        dict(zip(_names(paths), ((path,) for path in paths), strict=True))
+        if is_one_each
+        else _grouped(paths, num_shards)
+    )
+    for name, group in grouped.items():
+        if len(group) > MAX_FILES:
+            raise ValueError(
+                f"{where}: shard {name} would have {len(group)} files, more than {MAX_FILES}; use more shards "
+                "(num_shards, and max_shards in the configuration), or several samples"
+            )
+    return [Shard(row["sample"], name, row["split"], group) for name, group in grouped.items()]
+
+
+def _grouped(paths: Iterable[str], num_shards: int) -> dict[str, tuple[str, ...]]:
+    """Deal files to shards by a digest of their path, and return those of each shard, in order."""
+    dealt: dict[int, list[str]] = {}
+    for path in paths:
+        digest = blake2b(path.encode(), digest_size=8).digest()
+        dealt.setdefault(int.from_bytes(digest, "big") % num_shards, []).append(path)
+    return {f"{index:04d}": tuple(dealt[index]) for index in sorted(dealt)}
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return a name for each file: its stem, with a tag of its path where that is not enough."""
+    stems = [_stem(path) for path in paths]
+    count = Counter(stems)
+    return [
+        stem if count[stem] == 1 else f"{stem}-{_tag(path)}" for stem, path in zip(stems, paths, strict=True)
     ]
 
 

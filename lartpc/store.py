@@ -8,6 +8,7 @@ beside its final name and renamed when whole, so what exists is complete.
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +30,8 @@ CHUNK_ROWS = 16_384
 FLUSH_ROWS = 262_144
 CACHE_BYTES = 2**20
 """Unpacked chunks that an open dataset keeps."""
+SOURCES = "sources"
+"""Root attribute of an ingested file of several sources: their paths and numbers of events, in order."""
 QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
 
 
@@ -48,6 +51,15 @@ def fingerprint(path: Path) -> tuple[str, str]:
             if CONTENT in file.attrs:
                 return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
     return path.name, digest(path)
+
+
+def _fingerprints(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the digests of inputs by name; of those with the same name, the later ones by their path."""
+    found: dict[str, str] = {}
+    for path in paths:
+        name, content = fingerprint(path)
+        found[str(path) if name in found else name] = content
+    return found
 
 
 def git_revision() -> str:
@@ -81,7 +93,7 @@ def provenance(
         "package_version": __version__,
         "git_revision": git_revision(),
         "config": json.dumps(config, sort_keys=True),
-        "inputs": json.dumps(dict(fingerprint(path) for path in inputs)),
+        "inputs": json.dumps(_fingerprints(inputs)),
         "weights": digest(weights) if weights else "",
         "seed": -1 if seed is None else seed,
     }
@@ -289,6 +301,22 @@ class Events(Sequence[Event]):
             for row in layer.file["quarantine"][:]:
                 found.setdefault(int(row["entry"]), (step, row["reason"].decode()))
         return found
+
+    def origins(self) -> Iterator[tuple[str, int]]:
+        """Yield, for each event, its source file and its number there.
+
+        The file is known by its name; by its path where the shard has several of that name.
+        """
+        attrs = self.attributes().get("ingest", {})
+        if SOURCES in attrs:
+            sources = [(Path(path), num) for path, num in json.loads(str(attrs[SOURCES]))]
+            count = Counter(path.name for path, _ in sources)
+            for path, num_events in sources:
+                name = path.name if count[path.name] == 1 else str(path)
+                yield from ((name, entry) for entry in range(num_events))
+        else:
+            name = next(iter(json.loads(str(attrs.get("inputs", "{}")))), "")
+            yield from ((name, int(entry)) for entry in self.entries)
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return the root attributes of each file by the step that wrote it."""

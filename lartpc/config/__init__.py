@@ -86,6 +86,9 @@ class Config(Section):
         ("config/samples.tsv",), description="sample sheets, read one after another"
     )
     seed: int = Field(1, ge=0, description="seed of the simulation; each shard derives its own from it")
+    max_shards: int = Field(
+        500, ge=1, description="most shards of a sample; more files than that share shards"
+    )
     simulate: Simulate = Simulate()
     ingest: Ingest = Ingest()
     segment: Segment = Segment()
@@ -176,7 +179,11 @@ def markdown_table() -> str:
         "| `sample` | unique name: letters, digits, `_` and `-` |",
         "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
         "| `source` | `geant4`, or files: a path or a pattern; `$VARIABLES` are replaced |",
-        "| `num_events`, `num_shards` | of a `geant4` sample; `-` for files, each of which is a shard |",
+        "| `num_events` | events of a `geant4` sample; `-` for files |",
+        "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number |",
+        "",
+        "A shard is a job of each stage. Files are dealt to shards by their path: one more or less changes one",
+        "shard. Give `num_shards` for a sample that grows, as all its shards change with their number.",
         "",
         "## Settings",
         "",

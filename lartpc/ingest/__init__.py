@@ -1,11 +1,12 @@
 """Ingestion: files of steps or of voxels → voxels and truth labels. One module per file format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lartpc.ingest import edepsim, edepsim_root, geant4, hits, larcv2, larcv3, pilarnet, spine
 from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.joined import join
 from lartpc.ingest.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
 
@@ -48,6 +49,17 @@ def open_source(path: Path) -> StepSource | VoxelSource:
             return known.open(path)
     marks = "; ".join(known.looks_for for known in FORMATS)
     raise ValueError(f"{path} is of no known format; it {_describe(path)}; looked for: {marks}")
+
+
+def open_sources(paths: Sequence[Path]) -> StepSource | VoxelSource:
+    """Open one file, or several as one source.
+
+    Raises
+    ------
+    ValueError
+        As `open_source`; or files differ in what they hold.
+    """
+    return open_source(paths[0]) if len(paths) == 1 else join(paths, open_source)
 
 
 def _describe(path: Path) -> str:

@@ -35,6 +35,11 @@ class Source:
         The open file; `close` closes it.
     identity_E3
         Run, subrun and event number of each entry (E, 3); see `numbered`.
+
+    Attributes
+    ----------
+    parts
+        The files that the events come from, in order, and the number of events of each.
     """
 
     truth: tuple[str, ...] = ()
@@ -50,6 +55,7 @@ class Source:
         self.path = path
         self._file = file
         self._identity_E3 = identity_E3
+        self.parts: tuple[tuple[Path, int], ...] = ((path, len(identity_E3)),)
 
     @property
     def has_truth(self) -> bool:
@@ -65,6 +71,10 @@ class Source:
         """Return run, subrun and event number of an entry; 0 for what the source lacks."""
         run, subrun, event = self._identity_E3[entry].tolist()
         return run, subrun, event
+
+    def identities(self) -> IntArray:
+        """Return run, subrun and event number of all entries (E, 3)."""
+        return self._identity_E3
 
     def bounds_cm(self) -> FloatArray | None:
         """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""

@@ -1,8 +1,8 @@
-"""The verb `ingest`: a file of steps or voxels → the events that every stage reads."""
+"""The verb `ingest`: files of steps or voxels → the events that every stage reads."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import IMAGE, Columns, empty
 from lartpc.geometry import Box
-from lartpc.ingest import open_source
+from lartpc.ingest import open_sources
 from lartpc.ingest.given import carry
 from lartpc.ingest.labels import label
 from lartpc.ingest.response import detect
@@ -21,7 +21,7 @@ from lartpc.ingest.steps import Steps
 from lartpc.ingest.voxelize import Image, place
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import EventWriter, provenance
+from lartpc.store import SOURCES, EventWriter, provenance
 
 ENERGY_TOLERANCE = 1e-6
 """Largest relative difference between the energy of the source and what is accounted for."""
@@ -81,19 +81,26 @@ class Summary:
         return "; ".join(parts)
 
 
-def ingest(source: Path, cfg: config.Ingest, *, out: Path, file_uid: str | None = None) -> Summary:
-    """Read a file of events and write their voxels, and truth labels where the file has truth.
+def ingest(
+    sources: Path | Sequence[Path], cfg: config.Ingest, *, out: Path, file_uid: str | None = None
+) -> Summary:
+    """Read files of events and write their voxels, and truth labels where the files have truth.
 
-    An event that cannot be used is set aside with the reason and keeps its place. `file_uid` is the
-    digest of the source unless given.
+    An event that cannot be used is set aside with the reason and keeps its place. The events of several
+    files are numbered through. `file_uid` is the digest of the source unless given; several need one.
 
     Raises
     ------
     ValueError
-        The source is missing, damaged, of no known format, or lacks a field of its format; or its voxels
-        have another size than the configured one.
+        A source is missing, damaged, of no known format, or lacks a field of its format; its voxels have
+        another size than the configured one; or the sources differ in what they hold.
     """
-    opened = open_source(source)
+    paths = [sources] if isinstance(sources, Path) else list(sources)
+    if not paths:
+        raise ValueError("no source was given; name at least one file of events")
+    if len(paths) > 1 and not file_uid:
+        raise ValueError("several sources make one file, which needs a name of its own: give --uid")
+    opened = open_sources(paths)
     try:
         return _convert(opened, cfg, out, file_uid)
     finally:
@@ -103,6 +110,7 @@ def ingest(source: Path, cfg: config.Ingest, *, out: Path, file_uid: str | None 
 def _convert(
     source: StepSource | VoxelSource, cfg: config.Ingest, out: Path, file_uid: str | None
 ) -> Summary:
+    paths = [path for path, _ in source.parts]
     _check_pitch(source, cfg)
     if isinstance(source, VoxelSource) and cfg.response != config.Response():
         raise ValueError(
@@ -111,7 +119,9 @@ def _convert(
     box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
     box.clip(_volumes_cm(cfg))  # a volume outside the box is an error of the whole file
     products = IMAGE + source.truth
-    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=[source.path])
+    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
+    if len(paths) > 1:
+        attrs[SOURCES] = json.dumps([(str(path), num) for path, num in source.parts])
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
     attrs["selection"] = source.selection
@@ -119,7 +129,9 @@ def _convert(
     uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
     with EventWriter(out, products, file_uid=uid, box=box, attrs=attrs) as writer:
         start = time.perf_counter()
-        for entry in follow(range(source.num_events), f"ingest {source.path.name}", source.num_events):
+        for entry in follow(
+            range(source.num_events), f"ingest {file_uid or source.path.name}", source.num_events
+        ):
             identity = dict(zip(("run", "subrun", "event"), source.identity(entry), strict=True))
             read: Steps | Voxels | None = None
             try:

@@ -31,8 +31,9 @@ def summarize(event_files: Sequence[Path], out_dir: Path) -> dict[str, int]:
             name: stack.enter_context(TableWriter(out_dir / f"{name}.parquet", name)) for name in EVENT_TABLES
         }
         set_aside = events.quarantined()
-        for event in events.stream([name for name in events.products if name != "proposal"]):
-            for name, rows in event_rows(event, set_aside.get(event.entry)).items():
+        stream = events.stream([name for name in events.products if name != "proposal"])
+        for event, origin in zip(stream, events.origins(), strict=True):
+            for name, rows in event_rows(event, origin, set_aside.get(event.entry)).items():
                 writers[name].append(rows)
         writers["throughput"].append(
             throughput_rows(events.file_uid, events.attributes(), len(events), int(events.num_voxels().sum()))

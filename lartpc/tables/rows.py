@@ -26,11 +26,15 @@ _LETTERS = {
 }
 
 
-def event_rows(event: Event, quarantined: tuple[str, str] | None = None) -> dict[str, Rows]:
+def event_rows(
+    event: Event, origin: tuple[str, int], quarantined: tuple[str, str] | None = None
+) -> dict[str, Rows]:
     """Turn an event with all products of the chain into rows of each table.
 
     Parameters
     ----------
+    origin
+        The source file of the event, and its number there.
     quarantined
         The step that set the event aside, and the reason. Such an event has whatever products were made;
         the missing rest counts as empty.
@@ -50,7 +54,8 @@ def event_rows(event: Event, quarantined: tuple[str, str] | None = None) -> dict
     truth_point_distance, point = nearest(event["truth_point"]["position"], event["point"]["position"])
     size = event.box.voxel_size_cm
     tables: dict[str, Rows] = {
-        "events": _events(event, has_truth, quarantined),
+        "events": {"source": [origin[0]], "source_entry": [origin[1]]}
+        | _events(event, has_truth, quarantined),
         "interactions": _interactions(event, interaction_pairs, has_interactions),
         "particles": _particles(event, particle_pairs, has_particles),
         "points": _points(event, truth_point, point_distance * size if has_points else None),

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from lartpc.vocab import CreationProcess, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.1"
-"""Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version."""
+SCHEMA_VERSION = "1.2"
+"""Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
+1.2, 2026-11, `events.source` and `events.source_entry`."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -100,7 +101,9 @@ LEVELS = ("fragment", "particle", "interaction")
 _KEYS = {
     "file_uid": _text("unique name of the event file: sample/shard"),
     "sample": _text("name of the sample in the sample sheet"),
-    "entry": Field(pa.int64(), "number of the event in its source file"),
+    "entry": Field(
+        pa.int64(), "number of the event in its shard; in its source file, where that is the shard"
+    ),
 }
 _EVENT = ("file_uid", "entry")
 _IOU = "number of shared voxels over the number of voxels in either"
@@ -113,6 +116,8 @@ TABLES: dict[str, Table] = {
         _EVENT,
         {
             **_KEYS,
+            "source": _text("name of the source file; its path where a shard has several of that name"),
+            "source_entry": Field(pa.int64(), "number of the event in its source file"),
             "run": Field(pa.int64(), "run number in the source, 0 where it has none"),
             "subrun": Field(pa.int64(), "subrun number in the source, 0 where it has none"),
             "event": Field(pa.int64(), "event number in the source; it may repeat, unlike (file_uid, entry)"),

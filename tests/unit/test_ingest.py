@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -124,6 +126,55 @@ def test_a_bad_event_is_set_aside_and_keeps_its_place(mixed_events, tmp_path):
         assert events.num_voxels()[[1, 2, 3]].tolist() == [0, 0, 1]
         assert (events[0]["truth_voxel"]["semantic"] == Semantic.TRACK).all()
         assert bool(events.attributes()["ingest"]["has_truth"])
+
+
+def test_several_files_are_one_with_their_events_in_order(mixed_events, tmp_path):
+    rows = [g4_muon(event) for event in (7, 8)]
+    stated = {"format": FORMAT, "centre_cm": (0.0, 0.0, 0.0)}
+    other = write_geant4(tmp_path / "other.h5", [row[0] for row in rows], [row[1] for row in rows], **stated)
+    copy = shutil.copy(mixed_events, tmp_path / "copy.h5")
+    paths = [mixed_events, other, copy]
+    cfg = Ingest(centre_cm=(0, 0, 0))
+    summary = ingest(paths, cfg, out=tmp_path / "out.h5", file_uid="a/0")
+    alone = [ingest(path, cfg, out=tmp_path / f"{i}.h5", file_uid="b") for i, path in enumerate(paths)]
+    assert summary.num_events == sum(one.num_events for one in alone) == 12
+    assert summary.num_voxels == sum(one.num_voxels for one in alone)
+    assert summary.energy_mev == pytest.approx(sum(one.energy_mev for one in alone))
+    with open_events(tmp_path / "out.h5") as events:
+        assert events.entries.tolist() == list(range(12))
+        assert set(events.quarantined()) == {2, 9}
+        names = [path.name for path in map(Path, paths)]
+        assert list(events.origins()) == [
+            *((names[0], i) for i in range(5)),
+            *((names[1], i) for i in range(2)),
+            *((names[2], i) for i in range(5)),
+        ]
+        assert len(json.loads(events.attributes()["ingest"]["inputs"])) == 3
+        with open_events(tmp_path / "1.h5") as second:
+            for mine, theirs in zip(events[5:7], second, strict=True):
+                for name in theirs:
+                    for column, values in theirs[name].items():
+                        np.testing.assert_array_equal(mine[name][column], values)
+
+
+def test_files_that_cannot_be_read_are_all_named(mixed_events, tmp_path):
+    (tmp_path / "bad1.h5").write_text("no")
+    paths = [tmp_path / "bad1.h5", mixed_events, tmp_path / "gone.h5"]
+    with pytest.raises(ValueError, match=r"2 of 3 files cannot be read(.|\n)*bad1\.h5(.|\n)*gone\.h5"):
+        ingest(paths, Ingest(), out=tmp_path / "out.h5", file_uid="a/0")
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_files_of_different_kinds_are_not_joined(mixed_events, tmp_path):
+    step, trajectory = g4_muon(7)
+    other = write_geant4(tmp_path / "other.h5", [step], [trajectory])
+    with pytest.raises(ValueError, match=r"differ in their centre: \(0.0, 0.0, 0.0\) and None"):
+        ingest([mixed_events, other], Ingest(), out=tmp_path / "out.h5", file_uid="a/0")
+
+
+def test_several_files_need_a_name(mixed_events, tmp_path):
+    with pytest.raises(ValueError, match="give --uid"):
+        ingest([mixed_events, mixed_events], Ingest(), out=tmp_path / "out.h5")
 
 
 def test_file_uid_is_the_digest_of_the_source_by_default(mixed_events, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from lartpc.plan import plan, shard_seed
 
+MANY = 500
 HEADER = "sample\tsplit\tsource\tnum_events\tnum_shards\n"
 
 
@@ -16,15 +17,17 @@ def sheet(folder: Path, *rows: str) -> Path:
 
 
 def test_simulated_events_are_shared_among_shards(tmp_path: Path) -> None:
-    shards = plan([sheet(tmp_path, "mc\ttrain\tgeant4\t10\t3")], seed=1)
+    shards = plan([sheet(tmp_path, "mc\ttrain\tgeant4\t10\t3")], seed=1, max_shards=MANY)
     assert [shard.key for shard in shards] == ["mc/0000", "mc/0001", "mc/0002"]
     assert [shard.num_events for shard in shards] == [4, 3, 3]
     assert len({shard.seed for shard in shards}) == 3
 
 
 def test_a_seed_depends_on_nothing_else_in_the_sheet(tmp_path: Path) -> None:
-    alone = plan([sheet(tmp_path, "b\ttest\tgeant4\t4\t2")], seed=5)
-    beside = plan([sheet(tmp_path, "a\ttrain\tgeant4\t4\t2", "b\ttest\tgeant4\t4\t2")], seed=5)
+    alone = plan([sheet(tmp_path, "b\ttest\tgeant4\t4\t2")], seed=5, max_shards=MANY)
+    beside = plan(
+        [sheet(tmp_path, "a\ttrain\tgeant4\t4\t2", "b\ttest\tgeant4\t4\t2")], seed=5, max_shards=MANY
+    )
     assert beside[2:] == alone
     assert shard_seed(1, "a", 0) != shard_seed(2, "a", 0)
 
@@ -34,7 +37,7 @@ def test_files_are_shards_named_by_their_stem(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "run1.h5").touch()
-    shards = plan([sheet(tmp_path, f"data\treconstruct\t{tmp_path}/**/*.h5\t-\t-")], seed=1)
+    shards = plan([sheet(tmp_path, f"data\treconstruct\t{tmp_path}/**/*.h5\t-\t-")], seed=1, max_shards=MANY)
     names = [shard.name for shard in shards]
     assert "run-2" in names
     assert len(set(names)) == 3
@@ -44,10 +47,14 @@ def test_files_are_shards_named_by_their_stem(tmp_path: Path) -> None:
 def test_variables_in_a_path_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.h5").touch()
     monkeypatch.setenv("MY_FILES", str(tmp_path / "a.h5"))
-    assert plan([sheet(tmp_path, "data\ttest\t$MY_FILES\t-\t-")], seed=1)[0].source.endswith("a.h5")
+    assert (
+        plan([sheet(tmp_path, "data\ttest\t$MY_FILES\t-\t-")], seed=1, max_shards=MANY)[0]
+        .sources[0]
+        .endswith("a.h5")
+    )
     monkeypatch.delenv("MY_FILES")
     with pytest.raises(ValueError, match="is not set"):
-        plan([sheet(tmp_path, "data\ttest\t$MY_FILES\t-\t-")], seed=1)
+        plan([sheet(tmp_path, "data\ttest\t$MY_FILES\t-\t-")], seed=1, max_shards=MANY)
 
 
 @pytest.mark.parametrize(
@@ -59,19 +66,64 @@ def test_variables_in_a_path_are_replaced(tmp_path: Path, monkeypatch: pytest.Mo
         ("mc\ttrain\tgeant4\t4\t5", "between 1 and num_events"),
         ("mc\ttrain\tgeant4", "must have 5 fields"),
         ("mc\ttrain\t/no/such/*.h5\t-\t-", "no file matches"),
+        (f"mc\ttrain\t{__file__}\t-\tall", "number of shards to put them in"),
+        (f"mc\ttrain\t{__file__}\t-\t0", "number of shards to put them in"),
     ],
 )
 def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        plan([sheet(tmp_path, row)], seed=1)
+        plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
     assert "samples.tsv, line" in str(error.value)
 
 
 def test_a_sample_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="named twice"):
-        plan([sheet(tmp_path, "mc\ttrain\tgeant4\t4\t2", "mc\ttest\tgeant4\t4\t2")], seed=1)
+        plan([sheet(tmp_path, "mc\ttrain\tgeant4\t4\t2", "mc\ttest\tgeant4\t4\t2")], seed=1, max_shards=MANY)
 
 
 def test_a_missing_sheet_is_named() -> None:
     with pytest.raises(ValueError, match=r"nowhere\.tsv does not exist"):
-        plan(["nowhere.tsv"], seed=1)
+        plan(["nowhere.tsv"], seed=1, max_shards=MANY)
+
+
+def many_files(folder: Path, num: int) -> Path:
+    for index in range(num):
+        (folder / f"run{index:03d}.h5").touch()
+    return sheet(folder, f"data\treconstruct\t{folder}/run*.h5\t-\t-")
+
+
+def test_more_files_than_shards_share_them(tmp_path: Path) -> None:
+    table = many_files(tmp_path, 60)
+    shards = plan([table], seed=1, max_shards=8)
+    assert [shard.name for shard in shards] == [f"{index:04d}" for index in range(8)]
+    dealt = sorted(path for shard in shards for path in shard.sources)
+    assert dealt == [f"{tmp_path}/run{index:03d}.h5" for index in range(60)]
+    assert max(len(shard.sources) for shard in shards) < 20
+
+
+def test_a_file_more_or_less_changes_its_own_shard_only(tmp_path: Path) -> None:
+    table = many_files(tmp_path, 60)
+    before = {shard.key: shard.sources for shard in plan([table], seed=1, max_shards=8)}
+    (tmp_path / "run030.h5").unlink()
+    after = {shard.key: shard.sources for shard in plan([table], seed=1, max_shards=8)}
+    (changed,) = (key for key in before if before[key] != after[key])
+    assert set(before[changed]) - set(after[changed]) == {f"{tmp_path}/run030.h5"}
+
+
+def test_a_sheet_says_how_many_shards_files_are_put_in(tmp_path: Path) -> None:
+    many_files(tmp_path, 30)
+    table = sheet(tmp_path, f"data\ttest\t{tmp_path}/run*.h5\t-\t3")
+    shards = plan([table], seed=1, max_shards=MANY)
+    assert [shard.key for shard in shards] == ["data/0000", "data/0001", "data/0002"]
+    assert sum(len(shard.sources) for shard in shards) == 30
+
+
+def test_too_many_files_for_a_shard_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="would have 300 files, more than 250"):
+        plan([many_files(tmp_path, 300)], seed=1, max_shards=1)
+
+
+def test_no_sample_is_simulated_in_more_shards_than_allowed(tmp_path: Path) -> None:
+    shards = plan([sheet(tmp_path, "mc\ttest\tgeant4\t20000\t10000")], seed=1, max_shards=MANY)
+    assert len(shards) == MANY
+    assert sum(shard.num_events or 0 for shard in shards) == 20000

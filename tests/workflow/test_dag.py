@@ -75,6 +75,27 @@ def test_released_weights_need_no_training(folder: Path) -> None:
     assert found["simulate"] == 2
 
 
+def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
+    """A dry run takes milliseconds a job: these numbers, times `max_shards`, are what a production costs."""
+    (folder / "released.pt").touch()
+    (folder / "raw").mkdir()
+    for index in range(30):
+        (folder / "raw" / f"run{index}.h5").touch()
+    (folder / "large.tsv").write_text(
+        "sample\tsplit\tsource\tnum_events\tnum_shards\n"
+        "simulated\ttest\tgeant4\t20000\t10000\n"
+        "measured\treconstruct\traw/*.h5\t-\t-\n"
+    )
+    weights = (f"{s}={{weights: released.pt}}" for s in ("segment", "cluster", "interact"))
+    found = jobs(folder, "--config", "samples=[large.tsv]", "max_shards=3", *weights)
+    both, simulated = 6, 3
+    assert {rule: num for rule, num in found.items() if num >= simulated and rule != "total"} == {
+        **dict.fromkeys(("ingest", "segment", "points", "cluster", "interact", "summarize"), both),
+        **{"simulate": simulated, "stage_on_truth": 2 * simulated, "evaluate_chain": simulated},
+        **{"gather_list": 3, "settings": 7},
+    }
+
+
 def test_a_wrong_setting_is_named(folder: Path) -> None:
     found = snakemake(folder, "--dry-run", "--config", "points={score_treshold: 0.4}")
     assert found.returncode != 0

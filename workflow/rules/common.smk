@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from hashlib import blake2b
 
 from pydantic import ValidationError
@@ -19,11 +20,17 @@ from lartpc.stages import (
 
 try:
     CONFIG = Config.model_validate(config)
-    SHARDS = {shard.key: shard for shard in plan(CONFIG.samples, CONFIG.seed)}
+    SHARDS = {shard.key: shard for shard in plan(CONFIG.samples, CONFIG.seed, CONFIG.max_shards)}
 except ValidationError as error:
     raise WorkflowError(f"configuration: {explain(error)}") from None
 except ValueError as error:
     raise WorkflowError(str(error)) from None
+
+# Said once, and not again by each job, which reads this file, too.
+if workflow.is_main_process:
+    for sample, num in Counter(shard.sample for shard in SHARDS.values()).items():
+        if num >= CONFIG.max_shards:
+            logger.info(f"lartpc: sample {sample} is planned in {num} shards, the most by max_shards")
 
 # Not in `params` of the rules that read them: the shards that they name decide what runs again.
 SHEETS = list(CONFIG.samples)

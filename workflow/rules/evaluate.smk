@@ -2,13 +2,14 @@
 
 
 rule stage_on_truth:
-    """Run a stage on the truth instead of the output of the stages before it."""
+    """Run a stage on the truth instead of the output of the stages before it, and compare with the truth."""
     input:
         events="results/events/ingest/{sample}/{shard}.h5",
         settings="results/config/{stage}.infer.json",
         weights=lambda wc: weights(wc.stage),
     output:
-        "results/on_truth/{stage}/{sample}/{shard}.h5",
+        events="results/on_truth/{stage}/{sample}/{shard}.h5",
+        metrics="results/metrics/{stage}_on_truth/{sample}/{shard}.parquet",
     log:
         "results/logs/on_truth/{stage}/{sample}/{shard}.log",
     benchmark:
@@ -18,11 +19,12 @@ rule stage_on_truth:
         mem_mb=4000,
         runtime=60,
     params:
-        version=lambda wc: STAGES[wc.stage].version,
+        version=lambda wc: f"{STAGES[wc.stage].version}, {EVALUATE_VERSION}",
     shell:
         """
         lartpc infer {wildcards.stage} {input.events} --on-truth --config {input.settings} \
-            --weights {input.weights} --out {output} 2>{log}
+            --weights {input.weights} --out {output.events} 2>{log}
+        lartpc evaluate {input.events} {output.events} --on-truth --out {output.metrics} 2>>{log}
         """
 
 
@@ -42,22 +44,3 @@ rule evaluate_chain:
         version=EVALUATE_VERSION,
     shell:
         "lartpc evaluate {input} --out {output} 2> {log}"
-
-
-rule evaluate_stage_on_truth:
-    """Compare what one stage made of true input with the truth."""
-    input:
-        "results/events/ingest/{sample}/{shard}.h5",
-        "results/on_truth/{stage}/{sample}/{shard}.h5",
-    output:
-        "results/metrics/{stage}_on_truth/{sample}/{shard}.parquet",
-    log:
-        "results/logs/evaluate_on_truth/{stage}/{sample}/{shard}.log",
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=60,
-    params:
-        version=EVALUATE_VERSION,
-    shell:
-        "lartpc evaluate {input} --on-truth --out {output} 2> {log}"

@@ -37,11 +37,9 @@ rule simulate:
 
 
 rule ingest:
-    """Turn the steps of a shard into voxels, with truth labels."""
+    """Turn the steps of a shard, of one or several files, into voxels, with truth labels."""
     input:
-        source=lambda wc: (
-            f"results/steps/{wc.sample}/{wc.shard}.h5" if shard_of(wc).is_simulated else shard_of(wc).source
-        ),
+        sources=lambda wc: shard_of(wc).sources or f"results/steps/{wc.sample}/{wc.shard}.h5",
         settings="results/config/ingest.infer.json",
     output:
         "results/events/ingest/{sample}/{shard}.h5",
@@ -57,6 +55,6 @@ rule ingest:
         version=INGEST_VERSION,
     shell:
         """
-        lartpc ingest {input.source:q} --config {input.settings} --uid {wildcards.sample}/{wildcards.shard} \
+        lartpc ingest {input.sources:q} --config {input.settings} --uid {wildcards.sample}/{wildcards.shard} \
             --out {output} 2>{log}
         """

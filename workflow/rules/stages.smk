@@ -20,7 +20,7 @@ rule segment:
     params:
         stage="segment",
         version=STAGES["segment"].version,
-        weights=lambda wc, input: f"--weights {input.weights}",
+        weights=f"--weights {weights('segment')}",
     shell:
         """
         lartpc infer {params.stage} {input.events} --config {input.settings} {params.weights} \
@@ -58,7 +58,7 @@ use rule segment as cluster with:
     params:
         stage="cluster",
         version=STAGES["cluster"].version,
-        weights=lambda wc, input: f"--weights {input.weights}",
+        weights=f"--weights {weights('cluster')}",
 
 
 use rule segment as interact with:
@@ -75,4 +75,4 @@ use rule segment as interact with:
     params:
         stage="interact",
         version=STAGES["interact"].version,
-        weights=lambda wc, input: f"--weights {input.weights}",
+        weights=f"--weights {weights('interact')}",

@@ -31,7 +31,10 @@ rule gather_list:
         paths=lambda wc: [f"--path={p}" for p in GATHERED[wc.what][1]],
         shards=lambda wc: digest_of(keys(*GATHERED[wc.what][0])),
     shell:
-        "lartpc plan {SHEETS:q} {params.splits:q} {params.paths:q} --out {output}"
+        """
+        lartpc plan {SHEETS:q} --max-shards {CONFIG.max_shards} {params.splits:q} {params.paths:q} \
+            --out {output}
+        """
 
 
 rule collect_tables:

@@ -10,7 +10,10 @@ rule shard_list:
         paths=lambda wc: [f"--path={p.replace('{key}', '{shard}')}" for p in trained_on(wc.stage)],
         shards=lambda wc: digest_of(keys(wc.split)),
     shell:
-        "lartpc plan {SHEETS:q} --split {wildcards.split} {params.paths:q} --out {output}"
+        """
+        lartpc plan {SHEETS:q} --max-shards {CONFIG.max_shards} --split {wildcards.split} {params.paths:q} \
+            --out {output}
+        """
 
 
 rule train:
