@@ -6,7 +6,7 @@ a changed setting reruns that step and what is downstream of it, and nothing els
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -14,9 +14,13 @@ from lartpc.config.base import Part, Section, Vector
 from lartpc.config.ingestion import Ingest, Response, Volume
 from lartpc.config.learned import (
     Cluster,
+    Dbscan,
+    Embedding,
     Fragments,
     GraphNet,
+    GraphSpice,
     Interact,
+    LearnedFragments,
     Points,
     Ppn,
     Segment,
@@ -43,12 +47,16 @@ __all__ = [
     "Cluster",
     "Config",
     "Cosmic",
+    "Dbscan",
+    "Embedding",
     "Fragments",
     "Generator",
     "GraphNet",
+    "GraphSpice",
     "Gun",
     "Ingest",
     "Interact",
+    "LearnedFragments",
     "Part",
     "ParticleGroup",
     "Points",
@@ -99,11 +107,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _levels_fit_the_grid(self) -> Self:
-        if self.ingest.num_voxels % 2 ** (self.segment.unet.depth - 1):
-            raise ValueError(
-                f"ingest.num_voxels ({self.ingest.num_voxels}) must be divisible by "
-                f"2^(segment.unet.depth - 1) = {2 ** (self.segment.unet.depth - 1)}"
-            )
+        depths = {"segment.unet": self.segment.unet.depth}
+        if isinstance(self.cluster.fragments, LearnedFragments):
+            depths["cluster.fragments.unet"] = self.cluster.fragments.unet.depth
+        for name, depth in depths.items():
+            if self.ingest.num_voxels % 2 ** (depth - 1):
+                raise ValueError(
+                    f"ingest.num_voxels ({self.ingest.num_voxels}) must be divisible by "
+                    f"2^({name}.depth - 1) = {2 ** (depth - 1)}"
+                )
         return self
 
     def slice_for(self, step: str, part: Part = "infer") -> dict[str, Any]:
@@ -198,7 +210,11 @@ def _setting_rows(prefix: str, section: Section) -> list[str]:
     rows: list[str] = []
     for name, item in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, Section) and not isinstance(value, Generator):
+        if choices := _choices(item.annotation):
+            for choice in (kind() for kind in choices):
+                of = f"` with `method: {choice.model_dump()['method']}` |"
+                rows += [row.replace("` |", of, 1) for row in _setting_rows(f"{prefix}{name}.", choice)]
+        elif isinstance(value, Section) and not isinstance(value, Generator):
             rows += _setting_rows(f"{prefix}{name}.", value)
         else:
             plain = section.model_dump(mode="json")[name]
@@ -209,3 +225,10 @@ def _setting_rows(prefix: str, section: Section) -> list[str]:
             )
             rows.append(f"| `{prefix}{name}` | {shown} | {item.description} |")
     return rows
+
+
+def _choices(annotation: Any) -> list[type[Section]]:
+    """Return the sections that a setting is one of; none where it is nothing of the kind."""
+    kinds = [get_args(choice)[0] if get_args(choice) else choice for choice in get_args(annotation)]
+    found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+    return found if len(found) > 1 else []

@@ -1,8 +1,8 @@
 """Sections of the stages that reconstruct: networks, training and inference."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from lartpc.config.base import Section, Weight
 
@@ -160,14 +160,73 @@ class Points(Section):
     )
 
 
-class Fragments(Section):
-    """Voxels to fragments: DBSCAN per class, tracks broken at points."""
+class Dbscan(Section):
+    """Fragments by distance: DBSCAN per class, tracks broken at points."""
 
+    method: Literal["dbscan"] = Field("dbscan", description="by distance; nothing is learned")
     eps: tuple[float, float, float, float] = Field(
         (1.8, 1.8, 1.8, 1.8), description="link distance for shower, track, Michel, delta [voxel]"
     )
     min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
     break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+
+
+class LearnedFragments(Section):
+    """What the learned ways to fragments share."""
+
+    unet: UResNet = UResNet(repetitions=1)
+    radius: float = Field(1.9, ge=1, lt=3, description="voxels of one class this near are linked [voxel]")
+    min_voxels: int = Field(
+        3, ge=1, description="smaller pieces go to a linked fragment; without one they are left ungrouped"
+    )
+
+
+class GraphSpice(LearnedFragments):
+    """Fragments as components of a graph whose edges a network classifies (Graph-SPICE)."""
+
+    method: Literal["graph_spice"] = Field("graph_spice", description="components of a learned graph")
+    num_features: int = Field(16, ge=1, description="features of the embedding, besides position and spread")
+    num_kernel: int = Field(32, ge=1, description="products in the bilinear kernel")
+    edge_threshold: float = Field(0.5, gt=0, lt=1, description="links with a lower score do not hold")
+
+
+class Embedding(LearnedFragments):
+    """Fragments by clustering in a learned space, discriminative loss (arXiv:1708.02551)."""
+
+    method: Literal["embedding"] = Field("embedding", description="clustering in a learned space")
+    num_dimensions: int = Field(8, ge=1, description="dimensions of the space")
+    pull_margin: float = Field(
+        0.5, ge=0, description="voxels this near to the mean of their fragment are not pulled"
+    )
+    push_margin: float = Field(
+        1.5, gt=0, description="means twice this far apart are not pushed; linked voxels this near are joined"
+    )
+    regularisation: float = Field(1e-3, ge=0, description="weight of the distance of means from the origin")
+    num_shifts: int = Field(3, ge=0, description="steps of mean shift before voxels are joined")
+
+    @model_validator(mode="after")
+    def _margins_leave_a_gap(self) -> Self:
+        if self.push_margin <= 2 * self.pull_margin:
+            raise ValueError(
+                f"push_margin {self.push_margin} must be above twice pull_margin {self.pull_margin}: "
+                "voxels of one fragment can be that far apart"
+            )
+        return self
+
+
+def _method(value: Any) -> str:
+    """Return the method that settings are of; settings without one are of the default."""
+    found = value.get("method", "dbscan") if isinstance(value, dict) else getattr(value, "method", "")
+    return str(found)
+
+
+Fragments = Annotated[
+    Annotated[Dbscan, Tag("dbscan")]
+    | Annotated[GraphSpice, Tag("graph_spice")]
+    | Annotated[Embedding, Tag("embedding")],
+    Discriminator(_method),
+]
+"""Voxels to fragments, by one of three methods; each has its own settings."""
 
 
 class GraphNet(Section):
@@ -189,7 +248,7 @@ class EdgeInfer(Section):
 class Cluster(Section):
     """Fragments, and their grouping into particles by a graph network."""
 
-    fragments: Fragments = Fragments()
+    fragments: Fragments = Field(Dbscan(), description="how voxels become fragments")
     graph: GraphNet = GraphNet()
     edge_length: tuple[float, float, float, float] = Field(
         (500.0, 100.0, 25.0, 25.0),

@@ -39,7 +39,7 @@ CHAIN = (
     Stage("points", 1, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
-        1,
+        2,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,

@@ -1,5 +1,6 @@
 """What every stage promises, whatever it computes: one suite over CHAIN."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,45 @@ from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import CHAIN, Stage
 from lartpc.truth import upstream_from_truth
 
+TINY = {"filters": 4, "depth": 3, "repetitions": 1}
 SMALL: dict[str, dict[str, Any]] = {
-    "segment": {"unet": {"filters": 4, "depth": 3, "repetitions": 1}, "infer": {"proposal_floor": 0.0}},
+    "segment": {"unet": TINY, "infer": {"proposal_floor": 0.0}},
     "points": {"score_threshold": 0.0, "class_threshold": 0.0},
     "cluster": {"graph": {"num_hidden": 16}},
     "interact": {"graph": {"num_hidden": 16}},
 }
 
-stages = pytest.mark.parametrize("stage", CHAIN, ids=lambda stage: stage.name)
-learned = pytest.mark.parametrize("stage", [s for s in CHAIN if s.learned], ids=lambda stage: stage.name)
+OTHERS: list[tuple[str, str, dict[str, Any]]] = [
+    ("cluster", method, {**SMALL["cluster"], "fragments": {"method": method, "unet": TINY}})
+    for method in ("graph_spice", "embedding")
+]
+"""Stages that have several methods: name of the stage, of the method, and its settings."""
 
 
-def small(stage: Stage) -> Any:
+@dataclass(frozen=True)
+class Case(Stage):
+    """A stage with the settings that it is tested with."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    method: str = ""
+
+
+ROWS = {row.name: row for row in CHAIN}
+CASES = [Case(**vars(row), settings=SMALL[row.name]) for row in CHAIN]
+CASES += [Case(**vars(ROWS[name]), settings=settings, method=method) for name, method, settings in OTHERS]
+
+stages = pytest.mark.parametrize("stage", CASES, ids=lambda case: case.method or case.name)
+learned = pytest.mark.parametrize(
+    "stage", [case for case in CASES if case.learned], ids=lambda case: case.method or case.name
+)
+
+
+def small(stage: Case) -> Any:
     section: type[Section] = SECTIONS[stage.name]
-    return section.model_validate(SMALL[stage.name])
+    return section.model_validate(stage.settings)
 
 
-def network(stage: Stage) -> Any:
+def network(stage: Case) -> Any:
     if not stage.learned:
         return None
     torch.manual_seed(0)
@@ -38,7 +61,7 @@ def network(stage: Stage) -> Any:
     return net.eval()
 
 
-def inputs(stage: Stage, entry: int = 0, kind: str = "typical") -> Event:
+def inputs(stage: Case, entry: int = 0, kind: str = "typical") -> Event:
     """Return an event with what the stage reads, made from the truth, and the truth itself."""
     event = typical(entry) if kind == "typical" else ODD_EVENTS[kind](entry)
     derived = [name for name in stage.reads if name not in ("voxel", "proposal")]
@@ -62,7 +85,7 @@ def proposals(event: Event) -> dict[str, Any]:
 
 @stages
 @pytest.mark.parametrize("kind", ["typical", *ODD_EVENTS])
-def test_writes_what_it_declares(stage: Stage, kind: str) -> None:
+def test_writes_what_it_declares(stage: Case, kind: str) -> None:
     event = inputs(stage, kind=kind)
     (products,) = stage.module().infer(network(stage), [event], small(stage))
     assert set(products) == set(stage.writes)
@@ -79,7 +102,7 @@ def test_writes_what_it_declares(stage: Stage, kind: str) -> None:
 
 
 @stages
-def test_reads_only_what_it_declares(stage: Stage) -> None:
+def test_reads_only_what_it_declares(stage: Case) -> None:
     event = inputs(stage)
     bare = Event(event.file_uid, event.entry, event.box, {name: event[name] for name in stage.reads})
     net = network(stage)
@@ -89,7 +112,7 @@ def test_reads_only_what_it_declares(stage: Stage) -> None:
 
 
 @stages
-def test_does_not_depend_on_order_or_batch(stage: Stage) -> None:
+def test_does_not_depend_on_order_or_batch(stage: Case) -> None:
     events = [inputs(stage, 0), inputs(stage, 1, "empty"), inputs(stage, 2), inputs(stage, 3, "one_voxel")]
     net, cfg, infer = network(stage), small(stage), stage.module().infer
     together = infer(net, events, cfg)
@@ -101,7 +124,7 @@ def test_does_not_depend_on_order_or_batch(stage: Stage) -> None:
 
 
 @stages
-def test_does_not_change_its_input(stage: Stage) -> None:
+def test_does_not_change_its_input(stage: Case) -> None:
     event, untouched = inputs(stage), inputs(stage)
     stage.module().infer(network(stage), [event], small(stage))
     for name in stage.reads:
@@ -110,7 +133,7 @@ def test_does_not_change_its_input(stage: Stage) -> None:
 
 
 @stages
-def test_metrics_are_fractions(stage: Stage) -> None:
+def test_metrics_are_fractions(stage: Case) -> None:
     event = inputs(stage)
     (products,) = stage.module().infer(network(stage), [event], small(stage))
     found = stage.module().metrics(event.with_products(products), event)
@@ -120,7 +143,7 @@ def test_metrics_are_fractions(stage: Stage) -> None:
 
 
 @learned
-def test_losses_of_odd_batches_are_finite_and_have_gradients(stage: Stage) -> None:
+def test_losses_of_odd_batches_are_finite_and_have_gradients(stage: Case) -> None:
     net = network(stage).train()
     batches = [
         [inputs(stage, 0)],
@@ -140,7 +163,7 @@ def test_losses_of_odd_batches_are_finite_and_have_gradients(stage: Stage) -> No
 
 
 @learned
-def test_refuses_foreign_weights(stage: Stage, tmp_path: Path) -> None:
+def test_refuses_foreign_weights(stage: Case, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     save_weights(path, stage, small(stage), network(stage).state_dict(), {})
     net = load_weights(path, stage, small(stage))
@@ -148,7 +171,7 @@ def test_refuses_foreign_weights(stage: Stage, tmp_path: Path) -> None:
         assert torch.equal(net.state_dict()[name], tensor)
     with pytest.raises(ValueError, match="other settings"):
         load_weights(path, stage, SECTIONS[stage.name]())
-    other = next(row for row in CHAIN if row.learned and row is not stage)
+    other = next(case for case in CASES if case.learned and case.name != stage.name)
     with pytest.raises(ValueError, match=f"holds weights of stage '{stage.name}'"):
         load_weights(path, other, small(other))
     path.write_bytes(b"nothing")

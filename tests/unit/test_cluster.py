@@ -33,65 +33,6 @@ def fit(stage, cfg, events, steps, rate=3e-3):
     return net.eval(), float(loss.detach())
 
 
-# -- fragments ---------------------------------------------------------------------------------
-
-
-def crossing():
-    """Two tracks that cross at (100, 100, 50), given as four that leave this place."""
-    arms = [line((100, 100, 50), step, 40) for step in ((1, 1, 0), (1, -1, 0), (-1, -1, 0), (-1, 1, 0))]
-    return labelled([{"coord": arm} for arm in arms])
-
-
-def test_crossing_tracks_are_cut_at_the_point():
-    event = on_truth(crossing())
-    label, semantic = cluster.find_fragments(event, CFG.fragments)
-    assert semantic.tolist() == [Semantic.TRACK] * 4
-    # Every voxel but the shared one belongs to its own arm.
-    assert clustering(event["truth_voxel"]["particle"], label).efficiency > 0.97
-    uncut = CFG.fragments.model_copy(update={"break_radius": 0.0})
-    assert len(cluster.find_fragments(event, uncut)[1]) == 1
-
-
-def test_short_track_inside_the_cut_is_a_fragment():
-    event = on_truth(labelled([{"coord": line((10, 10, 10), (1, 0, 0), 4)}]))
-    label, semantic = cluster.find_fragments(event, CFG.fragments)
-    assert label.tolist() == [0, 0, 0, 0]
-    assert semantic.tolist() == [Semantic.TRACK]
-
-
-def test_small_fragments_and_low_energy_are_left_over():
-    event = on_truth(
-        labelled(
-            [{"coord": line((10, 10, 10), (1, 0, 0), 2)}, {"coord": line((50, 50, 50), (1, 1, 1), 9)}],
-            num_blips=9,
-        )
-    )
-    label, _ = cluster.find_fragments(event, CFG.fragments)
-    np.testing.assert_array_equal(label == 0, event["truth_voxel"]["particle"] == 1)
-    np.testing.assert_array_equal(label == -1, event["truth_voxel"]["particle"] != 1)
-
-
-def test_classes_do_not_link():
-    event = on_truth(
-        labelled(
-            [
-                {"coord": line((10, 10, 10), (1, 0, 0), 20)},
-                {"coord": line((30, 10, 10), (0, 1, 0), 10), "semantic": Semantic.MICHEL},
-            ]
-        )
-    )
-    label, semantic = cluster.find_fragments(event, CFG.fragments)
-    assert semantic.tolist() == [Semantic.TRACK, Semantic.MICHEL]
-    np.testing.assert_array_equal(label, event["truth_voxel"]["particle"])
-
-
-def test_fragments_are_numbered_by_first_voxel():
-    label, _ = cluster.find_fragments(on_truth(typical()), CFG.fragments)
-    known = label[label >= 0]
-    _, first = np.unique(known, return_index=True)
-    assert (np.diff(first) > 0).all()
-
-
 # -- grouping ----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,96 @@
+"""The voxels of a batch as the fragment networks see them, and the links among which they decide.
+
+Tensor suffixes: V voxels, D dimensions, C channels, E links.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lartpc.event import Event
+from lartpc.fragments.links import links
+from lartpc.vocab import Semantic
+
+CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
+"""Classes that have fragments."""
+
+ENERGY_SCALE_MEV = 0.1
+ENERGY_FULL_MEV = 10.0
+"""Energies well above the first enter logarithmically, below it linearly; the second enters as 1."""
+
+NUM_FEATURES = 2 + len(Semantic) + 3
+
+
+@dataclass(frozen=True)
+class Images:
+    """The voxels of several events, one event after the other.
+
+    Attributes
+    ----------
+    coord_VD1
+        Event in the batch and voxel indices (V, 4).
+    feat_VC
+        Logarithm of the energy, 1, each class (0 or 1), position from the centre of the box over half its
+        side: `NUM_FEATURES` columns.
+    link_E2
+        Rows of voxels of one event and one class that are near each other.
+    class_V
+        Event and class of each voxel as one number, -1 for classes without fragments.
+    num_events, num_cells
+        Events in the batch, and voxels per side of their box.
+    """
+
+    coord_VD1: Tensor
+    feat_VC: Tensor
+    link_E2: Tensor
+    class_V: Tensor
+    num_events: int
+    num_cells: int
+
+
+def stack(batch: list[Event], radius: float, device: torch.device) -> Images:
+    """Put the voxels of a batch one after another and link those of one class nearer than `radius`.
+
+    Raises
+    ------
+    ValueError
+        The events have boxes of different sizes.
+    """
+    sides = {event.box.num_voxels for event in batch}
+    if len(sides) != 1:
+        raise ValueError(f"the events of a batch must have one box size, got {sorted(sides)} voxels per side")
+    side = sides.pop()
+    coord = np.concatenate([event["voxel"]["coord"] for event in batch]).astype(np.int64)
+    of_event = np.repeat(np.arange(len(batch)), [event.num_voxels for event in batch])
+    semantic = np.concatenate([event["semantic"]["label"] for event in batch]).astype(np.int64)
+    link, first = [], 0
+    for event in batch:
+        rows = first + np.flatnonzero(np.isin(event["semantic"]["label"], CLASSES))
+        near = links(coord[rows], radius)
+        link.append(rows[near[semantic[rows[near[:, 0]]] == semantic[rows[near[:, 1]]]]])
+        first += event.num_voxels
+    energy = np.concatenate([event["voxel"]["energy"] for event in batch])
+    scaled = np.log1p(np.maximum(energy, 0) / ENERGY_SCALE_MEV) / math.log1p(
+        ENERGY_FULL_MEV / ENERGY_SCALE_MEV
+    )
+    features = np.concatenate(
+        [
+            scaled[:, None],
+            np.ones((len(coord), 1)),
+            semantic[:, None] == np.arange(len(Semantic)),
+            (coord + 0.5) / (0.5 * side) - 1,
+        ],
+        axis=1,
+    ).astype(np.float32)
+    class_V = np.where(np.isin(semantic, CLASSES), of_event * len(Semantic) + semantic, -1)
+    return Images(
+        torch.from_numpy(np.concatenate([of_event[:, None], coord], axis=1)).to(device),
+        torch.from_numpy(features).to(device),
+        torch.from_numpy(np.concatenate(link)).to(device),
+        torch.from_numpy(class_V).to(device),
+        len(batch),
+        side,
+    )

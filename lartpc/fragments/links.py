@@ -1,0 +1,115 @@
+"""Links between near voxels, and what follows from them: connected pieces, and labels that spread.
+
+Shape suffixes: V voxels, E links, L lines of voxels along z.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
+
+from lartpc.vocab import NONE
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
+    """Return the pairs (E, 2) of voxels whose centres are no farther apart than `eps`, each once.
+
+    Voxels along z have consecutive keys: for each line of cells in reach, one search in the sorted keys
+    finds the first neighbour, and the others follow it. Time and memory grow with voxels and links.
+
+    Parameters
+    ----------
+    coord_V3
+        Voxel indices, no two the same; those of an event are sorted, others are sorted here.
+    eps
+        Longest link [voxel].
+    """
+    if len(coord_V3) < 2 or eps < 1:
+        return np.zeros((0, 2), np.int64)
+    reach = int(eps)
+    coord = coord_V3.astype(np.int64) - coord_V3.min(axis=0)
+    # Empty cells beyond each end of an axis, so that no neighbour wraps around.
+    side_y, side_z = (int(coord[:, axis].max()) + 1 + reach for axis in (1, 2))
+    key_V = (coord[:, 0] * side_y + coord[:, 1]) * side_z + coord[:, 2]
+    order_V = None
+    if (key_V[1:] < key_V[:-1]).any():
+        order_V = np.argsort(key_V)
+        key_V = key_V[order_V]
+    guarded = np.append(key_V, np.iinfo(np.int64).max)
+    row_V = np.arange(len(key_V), dtype=np.int64)
+    firsts, seconds = [], []
+    for step_x in range(reach + 1):
+        for step_y in range(-reach if step_x else 0, reach + 1):
+            rest = eps**2 - step_x**2 - step_y**2
+            if rest < 0:
+                continue
+            high = int(np.sqrt(rest))
+            low = -high if step_x or step_y else 1
+            line = (step_x * side_y + step_y) * side_z
+            row = row_V
+            place = row + 1 if low == 1 and line == 0 else np.searchsorted(key_V, key_V + (line + low))
+            for _ in range(high - low + 1):
+                near = np.flatnonzero(guarded[place] <= key_V[row] + (line + high))
+                row, place = row[near], place[near]
+                firsts.append(row)
+                seconds.append(place)
+                place = place + 1
+    pair_E2 = np.stack([np.concatenate(firsts), np.concatenate(seconds)], axis=1)
+    return pair_E2 if order_V is None else order_V[pair_E2]
+
+
+def pieces(num_voxels: int, link_E2: Ints) -> Ints:
+    """Return the connected piece (V,) of each voxel, numbered in order of their first voxels."""
+    _, piece_V = connected_components(_graph(num_voxels, link_E2), directed=False)
+    return np.asarray(piece_V, np.int64)
+
+
+def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
+    """Return the labels (V,) where voxels without one (-1) have that of the voxel nearest along the links.
+
+    Voxels that no link connects to a label stay without.
+    """
+    bare_V = label_V < 0
+    # Only links with a bare end matter, and only the voxels on them.
+    link = np.flatnonzero(bare_V[link_E2].any(axis=1))
+    used, row = np.unique(link_E2[link], return_inverse=True)
+    source = np.flatnonzero(~bare_V[used])
+    if not len(source):
+        return label_V
+    graph = _graph(len(used), row.reshape(-1, 2), length_E[link])
+    _, _, nearest = dijkstra(graph, directed=False, indices=source, min_only=True, return_predecessors=True)
+    reached = np.flatnonzero(bare_V[used] & (nearest >= 0))
+    out_V = label_V.copy()
+    out_V[used[reached]] = label_V[used[nearest[reached]]]
+    return out_V
+
+
+def renumber(label_V: Ints, min_voxels: int) -> Ints:
+    """Return the labels (V,) in order of their first voxels; those of fewer voxels are -1."""
+    known = np.flatnonzero(label_V >= 0)
+    _, first, which, count = np.unique(
+        label_V[known], return_index=True, return_inverse=True, return_counts=True
+    )
+    kept = np.flatnonzero(count >= min_voxels)
+    rank = np.full(len(count), NONE, np.int64)
+    rank[kept[np.argsort(first[kept])]] = np.arange(len(kept))
+    out_V = np.full(len(label_V), NONE, np.int64)
+    out_V[known] = rank[which]
+    return out_V
+
+
+def lengths(coord_V3: NDArray[np.integer], link_E2: Ints) -> NDArray[np.float64]:
+    """Return the lengths (E,) of links [voxel]."""
+    delta = coord_V3[link_E2[:, 0]] - coord_V3[link_E2[:, 1]]
+    length: NDArray[np.float64] = np.linalg.norm(delta, axis=1)
+    return length
+
+
+def _graph(num: int, link_E2: Ints, value_E: Any = None) -> csr_array:
+    value = np.ones(len(link_E2), np.int8) if value_E is None else value_E
+    return csr_array((value, (link_E2[:, 0], link_E2[:, 1])), shape=(num, num))
