@@ -110,10 +110,16 @@ class GraphNetwork(nn.Module):
     Norms are per row (LayerNorm), so that an event's scores do not depend on its batch.
     """
 
-    def __init__(self, num_node_features: int, cfg: GraphNet, node_heads: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        num_node_features: int,
+        cfg: GraphNet,
+        node_heads: Mapping[str, int],
+        num_edge_features: int = NUM_EDGE_FEATURES,
+    ) -> None:
         super().__init__()
         self.node_encoder = _mlp(num_node_features, cfg)
-        self.edge_encoder = _mlp(NUM_EDGE_FEATURES, cfg)
+        self.edge_encoder = _mlp(num_edge_features, cfg)
         self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.num_message_passing))
         self.edge_head = nn.Linear(cfg.num_hidden, 2)
         self.node_heads = nn.ModuleDict(
@@ -122,20 +128,23 @@ class GraphNetwork(nn.Module):
 
     def forward(self, graph: Graph) -> dict[str, Tensor]:
         """Return the logits of the edges (E, 2) as `edge` and of each node head (F, K) by its name."""
-        node_FC = self.node_encoder(graph.node_FC)
-        pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
-        edge_DC = self.edge_encoder(torch.cat([graph.edge_EC, _reversed(graph.edge_EC)]))
-        for layer in self.layers:
-            node_FC, edge_DC = layer(node_FC, pair_2D, edge_DC)
-        num_edges = graph.pair_2E.shape[1]
+        node_FC, edge_DC = self.encode(graph)
         logits = {name: head(node_FC) for name, head in self.node_heads.items()}
         # Both directions of a pair give one decision.
-        return {"edge": self.edge_head(edge_DC[:num_edges] + edge_DC[num_edges:]), **logits}
+        return {"edge": self.edge_head(sum(edge_DC.chunk(2))), **logits}
 
+    def encode(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Return the nodes (F, C) and the directed edges (2E, C), forward then backward, after all layers."""
+        node_FC = self.node_encoder(graph.node_FC)
+        pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
+        edge_DC = self.edge_encoder(torch.cat([graph.edge_EC, self.reverse(graph.edge_EC)]))
+        for layer in self.layers:
+            node_FC, edge_DC = layer(node_FC, pair_2D, edge_DC)
+        return node_FC, edge_DC
 
-def _reversed(edge_EC: Tensor) -> Tensor:
-    """Return the edge features as seen from the other end."""
-    return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], edge_EC[:, 9:]], dim=1)
+    def reverse(self, edge_EC: Tensor) -> Tensor:
+        """Return edge features (E, C) as seen from the other end."""
+        return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], edge_EC[:, 9:]], dim=1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
