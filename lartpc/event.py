@@ -14,11 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.geometry import Box
-from lartpc.vocab import NONE, CreationProcess, PointKind, Semantic, Species
+from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
-1.1, 2026-11, `event.energy_lost_mev`."""
+1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
+counts in `interaction`."""
+
+MAX_COUNT = 3
+"""Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
 
 Columns = dict[str, NDArray[Any]]
 """The columns of one product of one event, all of the same length."""
@@ -223,6 +227,15 @@ PRODUCTS: dict[str, Product] = {
             "species_score": Column("f4", "", "score of each species", shape=(len(Species),)),
             "is_primary": _scalar("i1", "", "1: leaves the vertex of its interaction"),
             "primary_score": _scalar("f4", "", "score of primary"),
+            "is_turned": _scalar("i1", "", "1: a track that starts at its `end_point`"),
+            "turned_score": _scalar("f4", "", "score that it does; 0 for all but tracks"),
+            "parent": _index("particle"),
+            "parent_score": _scalar("f4", "", "score of the parent, or of having none"),
+            "generation": _scalar("i4", "", "number of ancestors among the particles"),
+            "pi_zero": Column(
+                "i4", "", "number of the π⁰ in this event that it is a photon of; -1: none", none=NONE
+            ),
+            "pi_zero_score": _scalar("f4", "", "largest score of being of one π⁰ with another particle"),
         },
         per="particle",
     ),
@@ -233,6 +246,17 @@ PRODUCTS: dict[str, Product] = {
             "num_particles": _scalar("i4", "", "number of particles"),
             "num_primaries": _scalar("i4", "", "number of primary particles"),
             "energy": _ENERGY,
+            "flavour": _code(Flavour, "flavour-like class of the highest score"),
+            "flavour_score": Column("f4", "", "score of each flavour-like class", shape=(len(Flavour),)),
+            **{
+                f"num_{name}s_score": Column(
+                    "f4",
+                    "",
+                    f"score of each number of primary {word} from 0; the last is for more, too",
+                    shape=(MAX_COUNT + 1,),
+                )
+                for name, word in (("proton", "protons"), ("pion", "charged pions"), ("pi_zero", "π⁰"))
+            },
         },
     ),
 }

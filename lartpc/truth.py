@@ -5,9 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.event import PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
+from lartpc.event import MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
-from lartpc.vocab import NONE, PointKind, Semantic
+from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
+
+UNKNOWN_PARENT = -2
+"""What `parents` says of a particle whose source does not state where it comes from."""
+MICHEL_RADIUS = 3.0
+"""A Michel that starts nearer than this to the end of a track belongs to it, if its muon is not seen [voxel]."""
+FLAVOUR_OF = {int(Species.MUON): int(Flavour.NUMU_LIKE), int(Species.ELECTRON): int(Flavour.NUE_LIKE)}
 
 
 def upstream_from_truth(event: Event, products: Sequence[str]) -> Event:
@@ -53,6 +59,74 @@ def completed(event: Event) -> Event:
                 columns[level] = np.full_like(columns[level], NONE)
         made[name] = columns
     return event.with_products(made)
+
+
+def parents(event: Event) -> NDArray[np.int64]:
+    """Return the row of each true particle's parent: -1 for none, -2 where it is not known.
+
+    The parent is the particle whose track the source names as such. A particle without one comes from a
+    generated vertex, or from something that left no voxels, such as a neutron or a π⁰. A Michel whose
+    muon is too short to be a particle belongs to the track (of the pion) whose end it touches.
+    """
+    truth = event["truth_particle"]
+    num = num_rows(truth)
+    order = np.argsort(truth["track_id"], kind="stable")
+    place = np.searchsorted(truth["track_id"][order], truth["parent_track_id"])
+    row = order[np.minimum(place, num - 1)] if num else np.zeros(0, np.int64)
+    named = truth["parent_track_id"] >= 0
+    is_there = named & (truth["track_id"][row] == truth["parent_track_id"]) & (row != np.arange(num))
+    out = np.where(is_there, row, np.where(named | (truth["is_primary"] == 1), NONE, UNKNOWN_PARENT))
+    tracks = np.flatnonzero(truth["semantic"] == Semantic.TRACK)
+    for michel in np.flatnonzero((truth["semantic"] == Semantic.MICHEL) & named & (out == NONE)):
+        near = tracks[truth["interaction"][tracks] == truth["interaction"][michel]]
+        away = np.linalg.norm(truth["end_point"][near] - truth["start_point"][michel], axis=1)
+        if len(near) and away.min() <= MICHEL_RADIUS:
+            out[michel] = near[away.argmin()]
+    return np.asarray(out, np.int64)
+
+
+def pi_zeros(event: Event) -> NDArray[np.int64]:
+    """Return the number of the π⁰ in the event that each true particle is a photon of, -1 for none.
+
+    Photons that come of one decay, whose parent left no voxels, are of a π⁰; one of the two may be lost.
+    """
+    truth = event["truth_particle"]
+    is_photon = (truth["species"] == Species.PHOTON) & (truth["process"] == CreationProcess.DECAY)
+    is_photon &= (truth["parent_track_id"] >= 0) & (parents(event) == NONE)
+    number = np.full(num_rows(truth), NONE, np.int64)
+    number[is_photon] = np.unique(truth["parent_track_id"][is_photon], return_inverse=True)[1]
+    return number
+
+
+def compositions(event: Event, num: int) -> Columns:
+    """Return the flavour-like class and the numbers of protons, pions and π⁰ of `num` true interactions (N,).
+
+    They are counted over its primaries with voxels. The flavour is that of the primary muon or electron of the
+    highest energy, and `NC_LIKE` without any: our generators shoot particles and no neutrinos. What is not
+    known is -1. Numbers are cut at `event.MAX_COUNT`.
+    """
+    truth = event["truth_particle"]
+    seen = (
+        (truth["num_voxels"] > 0) & (truth["semantic"] != Semantic.LOW_ENERGY) & (truth["interaction"] >= 0)
+    )
+    primary = seen & (truth["is_primary"] == 1)
+    flavour = np.full(num, int(Flavour.NC_LIKE), np.int64)
+    energy = np.where(np.isfinite(truth["energy_init"]), truth["energy_init"], truth["energy"])
+    leptons = np.flatnonzero(primary & np.isin(truth["species"], list(FLAVOUR_OF)))
+    for row in leptons[np.argsort(energy[leptons], kind="stable")]:
+        flavour[truth["interaction"][row]] = FLAVOUR_OF[int(truth["species"][row])]
+    found = {"flavour": flavour}
+    for name, species in (("protons", Species.PROTON), ("pions", Species.PION)):
+        members = truth["interaction"][primary & (truth["species"] == species)]
+        found[f"num_{name}"] = np.minimum(np.bincount(members, minlength=num), MAX_COUNT)
+    number = np.where(primary, pi_zeros(event), NONE)
+    number, first = np.unique(number, return_index=True)
+    members = truth["interaction"][first[number >= 0]]
+    found["num_pi_zeros"] = np.minimum(np.bincount(members, minlength=num), MAX_COUNT)
+    found["num_pi_zeros"][truth["interaction"][primary & (truth["process"] < 0)]] = NONE
+    for values in found.values():
+        values[truth["interaction"][seen & (truth["is_primary"] < 0)]] = NONE
+    return found
 
 
 def one_hot(semantic: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -17,13 +17,22 @@ class Semantic(IntEnum):
 
 
 class Species(IntEnum):
-    """Particle species, numbered as in PILArNet-M v2 (arXiv:2512.01324)."""
+    """Particle species, numbered as in PILArNet-M v2 (arXiv:2512.01324); the kaon as in SPINE."""
 
     PHOTON = 0
     ELECTRON = 1
     MUON = 2
     PION = 3
     PROTON = 4
+    KAON = 5
+
+
+class Flavour(IntEnum):
+    """What an interaction looks like by its leading lepton, as the DUNE CVN's flavours (arXiv:2006.15052)."""
+
+    NUMU_LIKE = 0
+    NUE_LIKE = 1
+    NC_LIKE = 2
 
 
 class PointKind(IntEnum):
@@ -58,5 +67,7 @@ PDG_TO_SPECIES = {
     211: Species.PION,
     -211: Species.PION,
     2212: Species.PROTON,
+    321: Species.KAON,
+    -321: Species.KAON,
 }
 """Monte-Carlo particle numbers (PDG review, section 45) to species; all others have none."""

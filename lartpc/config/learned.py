@@ -262,15 +262,43 @@ class Cluster(Section):
     weights: str | None = Field(None, description="released weights; null: train")
 
 
+class PairLengths(Section):
+    """Longest edges between particles of two classes [voxel]; 0: none."""
+
+    shower_shower: float = Field(500.0, ge=0, description="between two showers [voxel]")
+    shower_track: float = Field(500.0, ge=0, description="between a shower and a track [voxel]")
+    shower_michel: float = Field(100.0, ge=0, description="between a shower and a Michel [voxel]")
+    shower_delta: float = Field(100.0, ge=0, description="between a shower and a delta [voxel]")
+    track_track: float = Field(200.0, ge=0, description="between two tracks [voxel]")
+    track_michel: float = Field(25.0, ge=0, description="between a track and a Michel [voxel]")
+    track_delta: float = Field(25.0, ge=0, description="between a track and a delta [voxel]")
+    michel_michel: float = Field(25.0, ge=0, description="between two Michels [voxel]")
+    michel_delta: float = Field(25.0, ge=0, description="between a Michel and a delta [voxel]")
+    delta_delta: float = Field(25.0, ge=0, description="between two deltas [voxel]")
+
+
+class InteractInfer(EdgeInfer):
+    """Settings of `interact` that need no new training."""
+
+    start_trust: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="how sure the points are which end of a track is its start; 0.5: the network alone decides",
+    )
+    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
+
+
 class Interact(Section):
-    """Particles to interactions, with species, primaries and a vertex."""
+    """Particles to interactions, with species, primaries, parents, a vertex and a flavour."""
 
     graph: GraphNet = GraphNet()
-    edge_length: float = Field(500.0, gt=0, description="longest edge between two particles [voxel]")
-    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    edge_length: PairLengths = PairLengths()
+    kaons: bool = Field(False, description="tell kaons from other tracks; the training sample must have some")
     upstream: Literal["predicted", "truth"] = Field(
         "truth", description="train on the output of the stages before, or on their truth"
     )
-    infer: EdgeInfer = EdgeInfer()
+    infer: InteractInfer = InteractInfer()
     train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
     weights: str | None = Field(None, description="released weights; null: train")

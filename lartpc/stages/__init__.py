@@ -47,7 +47,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        1,
+        2,
         ("voxel", "group", "particle"),
         ("identity", "interaction"),
         learned=True,

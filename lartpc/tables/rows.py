@@ -23,6 +23,7 @@ _LETTERS = {
     Species.MUON: "mu",
     Species.PION: "pi",
     Species.PROTON: "p",
+    Species.KAON: "ka",
 }
 
 

@@ -107,7 +107,9 @@ _KEYS = {
 }
 _EVENT = ("file_uid", "entry")
 _IOU = "number of shared voxels over the number of voxels in either"
-_TOPOLOGY = 'primaries of each species, such as "1mu2p"; g photon, e electron, mu muon, pi pion, p proton'
+_TOPOLOGY = (
+    'primaries of each species, such as "1mu2p"; g photon, e electron, mu muon, pi pion, p proton, ka kaon'
+)
 _LENGTH = _number("distance from start to end", "cm")
 
 TABLES: dict[str, Table] = {

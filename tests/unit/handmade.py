@@ -14,7 +14,7 @@ from lartpc.event import IMAGE, TRUTH, Columns, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.stages import CHAIN
 from lartpc.store import EventWriter, provenance
-from lartpc.vocab import PointKind, Semantic, Species
+from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
 BOX = Box.centred((0.0, 0.0, 100.0), 0.3, 64)
 ENERGY = {0: 2.0, 1: 1.0, 2: 0.5, 3: 4.0, -1: 0.25}
@@ -97,7 +97,7 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
     shape = {"semantic": classes, "num_voxels": count, "energy": totals}
     shape |= {"start_point": start[[0, 2, 1, 3]], "end_point": end[[0, 2, 1, 3]]}
     species = np.array([Species.MUON, Species.ELECTRON, Species.ELECTRON, Species.PION])
-    score = np.eye(5, dtype=np.float32)
+    score, species_score = np.eye(5, dtype=np.float32), np.eye(len(Species), dtype=np.float32)
     point = empty("point", 4)
     point["position"][:] = start[[0, 1, 2, 3]] + [[0, 0, 1], [0, 0, 1], [0, 4, 0], [0, 0, 0]]
     point["class_score"][:] = score[[Semantic.TRACK, Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA]]
@@ -117,15 +117,27 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
         "identity": {
             "interaction": np.array([0, 0, 0, 1]),
             "species": species,
-            "species_score": score[species],
+            "species_score": species_score[species],
             "is_primary": np.array([1, 0, 1, 1]),
             "primary_score": np.array([0.9, 0.1, 0.8, 0.7]),
+            "is_turned": np.array([0, 0, 0, 1]),
+            "turned_score": np.array([0.1, 0.0, 0.0, 0.6]),
+            "parent": np.array([-1, 0, -1, -1]),
+            "parent_score": np.array([0.9, 0.8, 0.7, 0.6]),
+            "generation": np.array([0, 1, 0, 0]),
+            "pi_zero": np.full(4, -1),
+            "pi_zero_score": np.zeros(4),
         },
         "interaction": {
             "vertex": np.array([[10.5, 10.5, 12.5], [40.5, 40.5, 40.5]]),
             "num_particles": np.array([3, 1]),
             "num_primaries": np.array([2, 1]),
             "energy": np.array([totals[:3].sum(), totals[3]]),
+            "flavour": np.array([Flavour.NUMU_LIKE, Flavour.NC_LIKE]),
+            "flavour_score": np.array([[0.9, 0.1, 0.0], [0.2, 0.0, 0.8]]),
+            "num_protons_score": np.eye(4)[[0, 1]],
+            "num_pions_score": np.eye(4)[[0, 0]],
+            "num_pi_zeros_score": np.eye(4)[[0, 0]],
         },
     }
 

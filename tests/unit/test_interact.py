@@ -5,9 +5,11 @@ from conftest import ODD_EVENTS, labelled, line, typical
 
 from lartpc import config
 from lartpc.event import conform
+from lartpc.kinematics.vertex import find_vertex
 from lartpc.stages import interact
+from lartpc.stages.interact.targets import allowed_species
 from lartpc.truth import upstream_from_truth
-from lartpc.vocab import Semantic, Species
+from lartpc.vocab import Flavour, Semantic, Species
 
 SMALL = config.Interact.model_validate({"graph": {"num_hidden": 32}})
 
@@ -34,7 +36,7 @@ def particles(*rows):
 
 def vertex(*rows, score=None, radius=7.0):
     score = np.full(len(rows), 0.9) if score is None else np.asarray(score)
-    return interact.find_vertex(particles(*rows), score, radius)
+    return find_vertex(particles(*rows), score, radius)
 
 
 TRACK, SHOWER = Semantic.TRACK, Semantic.SHOWER
@@ -145,6 +147,12 @@ def test_learns_an_event_by_heart():
         np.testing.assert_array_equal(identity["interaction"], truth["interaction"])
         np.testing.assert_array_equal(identity["species"], truth["species"])
         np.testing.assert_array_equal(identity["is_primary"], truth["is_primary"])
+        assert not identity["is_turned"].any()
+        np.testing.assert_array_equal(identity["parent"], [-1, -1, 0, -1, -1])
+        np.testing.assert_array_equal(identity["generation"], [0, 0, 1, 0, 0])
+        np.testing.assert_array_equal(interaction["flavour"], [Flavour.NUMU_LIKE, Flavour.NC_LIKE])
+        assert interaction["num_protons_score"].argmax(1).tolist() == [1, 0]
+        assert interaction["num_pions_score"].argmax(1).tolist() == [0, 1]
         np.testing.assert_allclose(interaction["vertex"], event["truth_interaction"]["vertex"], atol=1.0)
         np.testing.assert_array_equal(interaction["num_particles"], [3, 2])
         np.testing.assert_array_equal(interaction["num_primaries"], [2, 2])
@@ -164,9 +172,32 @@ def test_species_and_primaries_obey_the_class():
         event = on_truth(typical(seed))
         identity = interact.infer(net, [event], SMALL)[0]["identity"]
         semantic = event["particle"]["semantic"]
-        assert interact.ALLOWED[semantic, identity["species"]].all()
+        assert allowed_species(SMALL)[semantic, identity["species"]].all()
         np.testing.assert_array_equal(identity["is_primary"], np.isin(semantic, [SHOWER, TRACK]))
         np.testing.assert_allclose(identity["species_score"].sum(1), 1, rtol=1e-5)
+
+
+def test_points_can_overrule_which_end_is_the_start():
+    event, net = on_truth(two_interactions(0)), interact.network(SMALL)
+    turned = {}
+    for trust in (1e-9, 0.5, 1 - 1e-9):
+        cfg = config.Interact.model_validate({**SMALL.model_dump(), "infer": {"start_trust": trust}})
+        turned[trust] = interact.infer(net, [event], cfg)[0]["identity"]["is_turned"]
+    is_track = event["particle"]["semantic"] == TRACK
+    np.testing.assert_array_equal(turned[1e-9], is_track)
+    assert not turned[1 - 1e-9].any() and not turned[0.5][~is_track].any()
+
+
+def test_kaons_on_demand():
+    event = two_interactions(0)
+    event["truth_particle"]["species"][3] = Species.KAON
+    torch.manual_seed(0)
+    for kaons in (False, True):
+        cfg = config.Interact.model_validate({**SMALL.model_dump(), "kaons": kaons})
+        net = interact.network(cfg)
+        assert int(interact.loss(net, [event], cfg)["species"][1]) == 4 + kaons
+        score = interact.infer(net, [event], cfg)[0]["identity"]["species_score"]
+        assert (score[:, Species.KAON] > 1e-6).tolist() == [kaons, kaons, False, kaons, False]
 
 
 def test_low_energy_particles_are_in_no_interaction():

@@ -1,0 +1,89 @@
+"""The vertex of an interaction from its particles. Positions and lengths are in voxel units."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.event import Columns
+from lartpc.kinematics.clusters import Floats, unit
+from lartpc.vocab import Semantic
+
+CAN_BE_PRIMARY = (Semantic.SHOWER, Semantic.TRACK)
+"""Classes that can leave a vertex; Michels and deltas come from tracks."""
+PRIMARY_THRESHOLD = 0.5
+
+
+def find_vertex(particle: Columns, primary_score: NDArray[np.floating], radius: float) -> Floats:
+    """Return the vertex (3,) of one interaction from its particles [voxel].
+
+    Counted are its primaries, without any its tracks and showers, without any all of it. In this order
+    (cf. SPINE's vertexing):
+
+    1. One particle: its start.
+    2. Confluence: the place where most primaries (by score) have an end within `radius`, of equal ones the
+       tightest; of tracks both ends count, of showers the start. The vertex is the mean, weighted by score.
+    3. Tracks and showers that do not touch: the end of a track that the showers point away from best.
+    4. Tracks only: the start of the longest.
+    5. Showers only: the point of closest approach of their lines, or where they are parallel or cross
+       ahead of a start, the start of the most energetic.
+    """
+    counted = _counted(particle["semantic"], primary_score)
+    start: Floats = particle["start_point"][counted].astype(np.float64)
+    end: Floats = particle["end_point"][counted].astype(np.float64)
+    direction = particle["start_direction"][counted].astype(np.float64)
+    energy, weight = particle["energy"][counted], np.maximum(primary_score[counted], 1e-3)
+    is_track = particle["semantic"][counted] == Semantic.TRACK
+    longest: Floats = start[np.linalg.norm(end - start, axis=1).argmax()]
+    if len(start) == 1:
+        return longest
+    if (meeting := _confluence(start, end, is_track, weight, radius)) is not None:
+        return meeting
+    if is_track.all():
+        return longest
+    if is_track.any():
+        ends = np.concatenate([start[is_track], end[is_track]])
+        away = unit(start[~is_track] - ends[:, None])
+        aligned = np.einsum("esi,si->es", away, direction[~is_track])
+        best: Floats = ends[(aligned * weight[~is_track]).sum(1).argmax()]
+        return best
+    return _closest_approach(start, direction, weight, start[energy.argmax()])
+
+
+def _counted(semantic: NDArray[np.int8], primary_score: NDArray[np.floating]) -> NDArray[np.bool_]:
+    for choice in (primary_score >= PRIMARY_THRESHOLD, np.isin(semantic, CAN_BE_PRIMARY)):
+        if choice.any():
+            return choice
+    return np.ones(len(semantic), bool)
+
+
+def _confluence(
+    start: Floats, end: Floats, is_track: NDArray[np.bool_], weight: Floats, radius: float
+) -> Floats | None:
+    """Return the place where two or more particles meet, or None."""
+    num = len(start)
+    place = np.concatenate([start, end[is_track]])
+    owner = np.concatenate([np.arange(num), np.flatnonzero(is_track)])
+    distance = np.linalg.norm(place[:, None] - place, axis=2)
+    nearest = np.full((len(place), num), np.inf)
+    which = np.zeros((len(place), num), np.int64)
+    for i in range(num):
+        own = np.flatnonzero(owner == i)
+        which[:, i] = own[distance[:, own].argmin(1)]
+        nearest[:, i] = distance[:, own].min(1)
+    meets = nearest <= radius
+    support = (meets * weight).sum(1)
+    spread = np.where(meets, nearest, 0.0).sum(1)
+    best = np.lexsort((spread, -np.round(support, 6)))[0]
+    if meets[best].sum() < 2:
+        return None
+    members = which[best, meets[best]]
+    return np.average(place[members], axis=0, weights=weight[meets[best]])
+
+
+def _closest_approach(start: Floats, direction: Floats, weight: Floats, otherwise: Floats) -> Floats:
+    """Return the point with the least sum of squared distances to lines, if all lead away from it."""
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
+    matrix = (weight[:, None, None] * across).sum(0)
+    if np.linalg.cond(matrix) > 1e4:
+        return otherwise
+    point = np.linalg.solve(matrix, np.einsum("s,sij,sj->i", weight, across, start))
+    return point if (np.einsum("si,si->s", start - point, direction) > 0).all() else otherwise

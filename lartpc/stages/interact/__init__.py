@@ -1,0 +1,197 @@
+"""Interact: particles to interactions, with species, primaries, parents, a vertex and a flavour.
+
+Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edges, K classes, N interactions.
+Functions on arrays; see docs/clustering.md for the definitions.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lartpc import config
+from lartpc.event import MAX_COUNT, Columns, Event
+from lartpc.kinematics.clusters import Ints
+from lartpc.kinematics.relations import SWAPPED
+from lartpc.metrics import clustering
+from lartpc.nets.graph import cross_entropy, side_by_side
+from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
+from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Nodes, particle_graph
+from lartpc.stages.interact.products import identity_of, products_of
+from lartpc.stages.interact.targets import (
+    MIN_PURITY,
+    allowed_species,
+    parent_edges,
+    parent_rows,
+    starts,
+    targets_of,
+)
+from lartpc.truth import compositions, majority
+from lartpc.vocab import NONE, Flavour, Semantic, Species
+
+GROUP_HEADS = {
+    "flavour": len(Flavour),
+    "num_protons": MAX_COUNT + 1,
+    "num_pions": MAX_COUNT + 1,
+    "num_pi_zeros": MAX_COUNT + 1,
+}
+GROUP_WEIGHT = 0.25
+"""Weight of each of the four losses of interactions: together they count as one of the others."""
+
+
+def network(cfg: config.Interact) -> nn.Module:
+    """Return the graph network over particles, with all its heads."""
+    return InteractionNetwork(
+        NUM_NODE_FEATURES,
+        cfg.graph,
+        {"species": len(Species), "primary": 2, "start": 2},
+        GROUP_HEADS,
+        SWAPPED,
+    )
+
+
+def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return sum and count of the cross entropies of all heads.
+
+    An edge is true if both particles belong to one true interaction. Particles of low purity have no
+    target; the species is trained among those that the particle's class allows. Flavour and counts are those
+    of true interactions, from the particles that belong to them.
+    """
+    device = _device(net)
+    found = [particle_graph(event, cfg) for event in batch]
+    targets = [targets_of(event, nodes, cfg) for event, nodes in zip(batch, found, strict=True)]
+    graph = side_by_side([nodes.graph for nodes in found], device)
+    group_F = _shifted([t.group_F for t in targets], [len(t.groups["flavour"]) for t in targets], NONE)
+    logits = net(graph, torch.from_numpy(group_F).to(device))
+
+    def of(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(t, name) for t in targets])).to(device)
+
+    parent_F = torch.from_numpy(parent_edges(targets)).to(device)
+    semantic = _semantic(batch, found)
+    terms = {
+        "edge": cross_entropy(logits["edge"], of("edge_E")),
+        "species": cross_entropy(_allowed(logits["species"], semantic, cfg), of("species_F")),
+        "primary": cross_entropy(logits["primary"], of("primary_F")),
+        "start": cross_entropy(logits["start"], of("start_F")),
+        "parent": parent_cross_entropy(logits["parent"], logits["orphan"], graph.pair_2E, parent_F),
+        "pi_zero": cross_entropy(logits["pi_zero"], of("pi_zero_E")),
+    }
+    for name in GROUP_HEADS:
+        target_N = torch.from_numpy(np.concatenate([t.groups[name] for t in targets])).to(device)
+        total, count = cross_entropy(logits[name], target_N)
+        terms[name] = (GROUP_WEIGHT * total, count)
+    return terms
+
+
+@torch.inference_mode()
+def infer(net: nn.Module, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
+    """Return `identity` and `interaction` of each event."""
+    assert isinstance(net, InteractionNetwork)
+    device = _device(net)
+    found = [particle_graph(event, cfg) for event in batch]
+    graph = side_by_side([nodes.graph for nodes in found], device)
+    logits = net(graph)
+    species = _allowed(logits["species"], _semantic(batch, found), cfg).softmax(1).cpu().numpy()
+    score = {
+        name: logits[name].softmax(1)[:, 1].cpu().numpy() for name in ("edge", "pi_zero", "primary", "start")
+    }
+    parent_D, orphan_F = parent_log_scores(logits["parent"], logits["orphan"], graph.pair_2E)
+    forward_E, backward_E = parent_D.cpu().numpy().reshape(2, -1)
+    edges = np.cumsum([0, *(nodes.graph.pair_2E.shape[1] for nodes in found)])
+    rows = np.cumsum([0, *(len(nodes.row_F) for nodes in found)])
+    identities: list[Columns] = []
+    for i, (event, nodes) in enumerate(zip(batch, found, strict=True)):
+        own_E, own_F = slice(edges[i], edges[i + 1]), slice(rows[i], rows[i + 1])
+        identities.append(
+            identity_of(
+                event,
+                nodes,
+                species[own_F],
+                {
+                    name: values[own_E if name in ("edge", "pi_zero") else own_F]
+                    for name, values in score.items()
+                },
+                np.concatenate([forward_E[own_E], backward_E[own_E]]),
+                orphan_F[own_F].cpu().numpy(),
+                cfg,
+            )
+        )
+    counts = [int(identity["interaction"].max(initial=NONE)) + 1 for identity in identities]
+    group_F = _shifted([identity["interaction"] for identity in identities], counts, NONE)
+    pooled = net.pool(logits["node"], torch.from_numpy(group_F).to(device))
+    groups = {name: values.softmax(1).cpu().numpy() for name, values in pooled.items()}
+    first = np.cumsum([0, *counts])
+    return [
+        products_of(
+            event,
+            nodes,
+            identity,
+            {name: values[first[i] : first[i + 1]] for name, values in groups.items()},
+            cfg,
+        )
+        for i, (event, nodes, identity) in enumerate(zip(batch, found, identities, strict=True))
+    ]
+
+
+def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+    """Return how well interactions, species, primaries, starts, parents and flavours were found."""
+    label_V, group_V = truth["truth_voxel"], pred["group"]["particle"]
+    true_V = np.where(label_V["semantic"] == Semantic.LOW_ENERGY, NONE, label_V["interaction"])
+    identity = pred["identity"]
+    num = len(identity["species"])
+    found = clustering(true_V, np.append(identity["interaction"], NONE)[group_V])
+    values = {"purity": found.purity, "efficiency": found.efficiency, "ari": found.ari}
+    out = {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
+    owner = majority(group_V, label_V["particle"], num, MIN_PURITY)
+    turned_F = np.zeros(num, bool)
+    targets = {
+        "species": np.append(truth["truth_particle"]["species"], NONE)[owner],
+        "is_primary": np.append(truth["truth_particle"]["is_primary"], NONE)[owner],
+        "is_turned": 1 - starts(pred["particle"], truth["truth_particle"], owner, turned_F),
+        "parent": parent_rows(truth, owner, pred["particle"]["num_voxels"]),
+    }
+    targets["is_turned"][targets["is_turned"] > 1] = NONE
+    least = {"parent": NONE}
+    names = {"species": "species", "is_primary": "primary", "is_turned": "start", "parent": "parent"}
+    for column, target in targets.items():
+        known = (owner >= 0) & (target >= least.get(column, 0)) & (identity["interaction"] >= 0)
+        right = identity[column][known] == target[known]
+        out[f"{names[column]}_accuracy"] = (float(right.sum()), float(len(right)))
+    num_true = int(label_V["interaction"].max(initial=NONE)) + 1
+    flavour = compositions(truth, num_true)["flavour"]
+    best = majority(
+        np.append(identity["interaction"], NONE)[group_V],
+        label_V["interaction"],
+        len(pred["interaction"]["flavour"]),
+        MIN_PURITY,
+    )
+    known = np.append(flavour, NONE)[best] >= 0
+    right = pred["interaction"]["flavour"][known] == flavour[best[known]]
+    out["flavour_accuracy"] = (float(right.sum()), float(len(right)))
+    return out
+
+
+def _semantic(batch: list[Event], found: list[Nodes]) -> NDArray[np.int8]:
+    """Return the class of all nodes (F,) of a batch."""
+    pairs = zip(batch, found, strict=True)
+    return np.concatenate([event["particle"]["semantic"][nodes.row_F] for event, nodes in pairs])
+
+
+def _allowed(species_FK: Tensor, semantic_F: NDArray[np.int8], cfg: config.Interact) -> Tensor:
+    """Lower the logits of species that the class does not allow to nothing."""
+    mask = torch.from_numpy(allowed_species(cfg)[semantic_F.astype(np.int64)]).to(species_FK.device)
+    return species_FK.masked_fill(~mask, -30.0)
+
+
+def _shifted(parts: list[Ints], sizes: list[int], least: int) -> Ints:
+    """Join numbers (..., F) of several events, those above `least` raised past the numbers of the events before."""
+    first = np.cumsum([0, *sizes])[: len(sizes)]
+    pairs = zip(parts, first, strict=True)
+    return np.concatenate([np.where(part > least, part + offset, part) for part, offset in pairs]).astype(
+        np.int64
+    )
+
+
+def _device(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device

@@ -1,0 +1,65 @@
+"""The graph of an event's particles.
+
+Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edges, K classes, N interactions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lartpc import config
+from lartpc.event import Event
+from lartpc.kinematics import FEATURES, Clusters, connect, features
+from lartpc.kinematics.clusters import Floats, Ints
+from lartpc.kinematics.relations import END_FEATURES, canonical, end_features, pair_features
+from lartpc.nets.graph import Graph, make_graph
+from lartpc.vocab import NONE, Semantic
+
+NUM_NODE_FEATURES = len(FEATURES) + len(END_FEATURES)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The particles of one event that are in its graph.
+
+    `row_F` are their rows of `particle`, `turned_F` the tracks whose ends are exchanged in the graph.
+    """
+
+    row_F: Ints
+    turned_F: NDArray[np.bool_]
+    graph: Graph
+
+
+def particle_graph(event: Event, cfg: config.Interact) -> Nodes:
+    """Return the graph over an event's showers, tracks, Michels and deltas."""
+    voxel, particle, side = event["voxel"], event["particle"], event.box.num_voxels
+    row_F = np.flatnonzero(
+        (particle["semantic"] < Semantic.LOW_ENERGY)
+        & (particle["semantic"] >= 0)
+        & (particle["num_voxels"] > 0)
+    )
+    number = np.full(len(particle["semantic"]) + 1, NONE, np.int64)
+    number[row_F] = np.arange(len(row_F))
+    label_V = number[event["group"]["particle"]]
+    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(row_F))
+    columns, turned_F = canonical({name: values[row_F] for name, values in particle.items()}, clusters)
+    pairs, one, two = connect(
+        clusters, columns["semantic"], longest_edges(cfg.edge_length), cfg.graph.max_edges
+    )
+    nodes = np.concatenate([features(clusters, columns, side), end_features(clusters, columns)], axis=1)
+    graph = make_graph(nodes, pairs, one, two, side)
+    more = torch.from_numpy(pair_features(columns, pairs, one, two))
+    return Nodes(
+        row_F, turned_F, Graph(graph.node_FC, graph.pair_2E, torch.cat([graph.edge_EC, more], dim=1))
+    )
+
+
+def longest_edges(lengths: config.PairLengths) -> Floats:
+    """Return the longest edge (classes, classes) between particles of two classes [voxel]."""
+    longest = np.zeros((len(Semantic), len(Semantic)))
+    for name, value in lengths:
+        one, two = (Semantic[word.upper()] for word in name.split("_"))
+        longest[one, two] = longest[two, one] = value
+    return longest

@@ -1,0 +1,114 @@
+"""What the network over particles said, as products of an event.
+
+Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edges, K classes, N interactions.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import config
+from lartpc.event import Columns, Event, conform, empty
+from lartpc.kinematics.clusters import Floats
+from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
+from lartpc.kinematics.vertex import CAN_BE_PRIMARY, PRIMARY_THRESHOLD, find_vertex
+from lartpc.nets.graph import spanning_forest
+from lartpc.stages.interact.graph import Nodes
+from lartpc.vocab import NONE, Semantic, Species
+
+CAN_BE_PARENT = (Semantic.SHOWER, Semantic.TRACK)
+"""Classes that others come from."""
+
+
+def identity_of(
+    event: Event,
+    nodes: Nodes,
+    species_FK: NDArray[np.float32],
+    score: dict[str, NDArray[np.float32]],
+    parent_D: NDArray[np.float32],
+    orphan_F: NDArray[np.float32],
+    cfg: config.Interact,
+) -> Columns:
+    """Return the columns of `identity` for the nodes of an event; parents are nodes."""
+    semantic = event["particle"]["semantic"][nodes.row_F]
+    num, pair = len(nodes.row_F), nodes.graph.pair_2E.numpy()
+    group = spanning_forest(num, pair.T, score["edge"], cfg.infer.edge_threshold)
+    primary_score = np.where(np.isin(semantic, CAN_BE_PRIMARY), score["primary"], 0.0)
+    source, child = np.concatenate([pair, pair[::-1]], axis=1)
+    possible = np.flatnonzero((group[source] == group[child]) & np.isin(semantic[source], CAN_BE_PARENT))
+    parent = parent_forest(num, source[possible], child[possible], parent_D[possible], orphan_F)
+    chosen = np.exp(orphan_F)
+    is_chosen = possible[parent[child[possible]] == source[possible]]
+    chosen[child[is_chosen]] = np.exp(parent_D[is_chosen])
+    photons = (species_FK.argmax(1) == Species.PHOTON) & (primary_score >= PRIMARY_THRESHOLD)
+    pairs = np.flatnonzero((group[pair[0]] == group[pair[1]]) & photons[pair].all(axis=0))
+    pi_zero_score = np.zeros(num)
+    for side in pair[:, pairs]:
+        np.maximum.at(pi_zero_score, side, score["pi_zero"][pairs])
+    turned_score = _turned(score["start"], nodes.turned_F, cfg.infer.start_trust) * (
+        semantic == Semantic.TRACK
+    )
+    return {
+        "interaction": group,
+        "species": species_FK.argmax(1),
+        "species_score": species_FK,
+        "is_primary": primary_score >= PRIMARY_THRESHOLD,
+        "primary_score": primary_score,
+        "is_turned": turned_score > 0.5,
+        "turned_score": turned_score,
+        "parent": parent,
+        "parent_score": chosen,
+        "generation": generations(parent),
+        "pi_zero": pair_up(num, pair[:, pairs].T, score["pi_zero"][pairs], cfg.infer.pi_zero_threshold),
+        "pi_zero_score": pi_zero_score,
+    }
+
+
+def _turned(start_F: NDArray[np.float32], turned_F: NDArray[np.bool_], trust: float) -> Floats:
+    """Return the score (F,) that a track starts where the stage before said that it ends.
+
+    `start_F` is the network's score that the first end in its graph is the start; `trust` the score that the
+    stage before was right. Both are taken as independent: their odds multiply.
+    """
+    score = np.clip(np.where(turned_F, start_F, 1.0 - start_F).astype(np.float64), 1e-6, 1 - 1e-6)
+    odds = score / (1.0 - score) * (1.0 - trust) / trust
+    turned: Floats = odds / (1.0 + odds)
+    return turned
+
+
+def products_of(
+    event: Event,
+    nodes: Nodes,
+    identity: Columns,
+    groups: dict[str, NDArray[np.float32]],
+    cfg: config.Interact,
+) -> dict[str, Columns]:
+    """Return `identity` and `interaction`, from the columns of `identity_of` and the scores of interactions."""
+    particle = {name: values[nodes.row_F] for name, values in event["particle"].items()}
+    turn = identity["is_turned"][:, None]
+    start, end = particle["start_point"], particle["end_point"]
+    particle |= {"start_point": np.where(turn, end, start), "end_point": np.where(turn, start, end)}
+    group, primary_score = identity["interaction"], identity["primary_score"]
+    count = np.bincount(group)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(count)[:-1]) if len(group) else []
+    vertices = [
+        find_vertex(
+            {name: values[rows] for name, values in particle.items()},
+            primary_score[rows],
+            cfg.infer.vertex_radius,
+        )
+        for rows in members
+    ]
+    interaction = {
+        "vertex": np.array(vertices).reshape(-1, 3),
+        "num_particles": count,
+        "num_primaries": np.bincount(group[identity["is_primary"]], minlength=len(count)),
+        "energy": np.bincount(group, particle["energy"], minlength=len(count)),
+        "flavour": groups["flavour"].argmax(1),
+        **{f"{name}_score": values for name, values in groups.items()},
+    }
+    row_F = np.append(nodes.row_F, NONE)
+    whole = empty("identity", len(event["particle"]["semantic"]))
+    identity = conform("identity", identity | {"parent": row_F[identity["parent"]]})
+    for name, values in identity.items():
+        whole[name][nodes.row_F] = values
+    return {"identity": whole, "interaction": conform("interaction", interaction)}
