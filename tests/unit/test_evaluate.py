@@ -30,7 +30,7 @@ def test_figures_of_the_good_event(table):
     assert row["particle_assigned"] == pytest.approx(40 / 45)
     assert row["interaction_efficiency"] == pytest.approx((30 / 35 + 1) / 2)
     assert row["num_matchable_particles"] == 4
-    species = np.reshape(row["species_confusion"], (5, 5))
+    species = np.reshape(row["species_confusion"], (6, 6))
     assert species[2, 2] == 1 and species[1, 1] == 1 and species[4, 3] == 1 and species.sum() == 3
     assert row["primary_confusion"].tolist() == [0, 0, 0, 3]
     assert row["vertex_distance_cm"].tolist() == pytest.approx([0.6], rel=1e-4)
