@@ -3,9 +3,12 @@
 from lartpc.kinematics.clusters import Clusters, directions, end_points, local_energy, unit
 from lartpc.kinematics.describe import FEATURES, describe, features
 from lartpc.kinematics.neighbours import closest_voxels, connect
+from lartpc.kinematics.pointing import OTHER_SIDE, POINTING, pointing
 
 __all__ = [
     "FEATURES",
+    "OTHER_SIDE",
+    "POINTING",
     "Clusters",
     "closest_voxels",
     "connect",
@@ -14,5 +17,6 @@ __all__ = [
     "end_points",
     "features",
     "local_energy",
+    "pointing",
     "unit",
 ]

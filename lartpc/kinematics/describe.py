@@ -137,35 +137,36 @@ def features(clusters: Clusters, described: Columns, num_voxels: int) -> NDArray
     """Return the node features (F, len(FEATURES)) of clusters, of order one.
 
     They are those of GrapPA (arXiv:2007.01335; its covariance is over its largest eigenvalue, its axis
-    times one minus the ratio of the second to it), with energies, both ends and the local dE/dx.
+    times one minus the ratio of the second to it), with energies, both ends and the local dE/dx. Each is
+    shifted and scaled by fixed numbers to about mean 0 and spread 1 over the fragments of simulated events.
 
     Parameters
     ----------
     described
         Columns of `describe` and `semantic`.
     num_voxels
-        Side of the box [voxel]; positions are from its centre, over half of it.
+        Side of the box [voxel]; positions are from its centre, over a quarter of it.
     """
     semantic_F, start_F, end_F = (described[name] for name in ("semantic", "start_point", "end_point"))
     scale_F = np.maximum(clusters.spread_F[:, 2], VOXEL_VARIANCE)
+    shape_F = clusters.covariance_F / scale_F[:, None, None] - np.eye(3) / 3.0
     mean_F = clusters.mean(clusters.energy_V)
     rms_F = np.sqrt(np.maximum(clusters.mean(clusters.energy_V**2) - mean_F**2, 0.0))
-    half = 0.5 * num_voxels
+    quarter = 0.25 * num_voxels
+    sizes = [clusters.size_F, np.linalg.norm(end_F - start_F, axis=1), clusters.total(clusters.energy_V)]
     columns = [
-        clusters.centre_F / half - 1.0,
-        clusters.covariance_F.reshape(-1, 9) / scale_F[:, None],
-        clusters.axis_F * (1.0 - clusters.spread_F[:, 1] / scale_F)[:, None],
-        np.log1p(clusters.size_F)[:, None] / 5.0,
-        np.log1p(np.linalg.norm(end_F - start_F, axis=1))[:, None] / 5.0,
-        np.log1p(clusters.total(clusters.energy_V))[:, None] / 5.0,
-        mean_F[:, None],
-        rms_F[:, None],
-        start_F / half - 1.0,
-        end_F / half - 1.0,
-        described["start_direction"],
-        directions(clusters, end_F.astype(np.float64)),
-        local_energy(clusters, start_F)[:, None],
-        local_energy(clusters, end_F)[:, None],
-        np.asarray(semantic_F)[:, None] == np.arange(Semantic.LOW_ENERGY),
+        clusters.centre_F / quarter - 2.0,
+        4.0 * shape_F.reshape(-1, 9),
+        2.0 * clusters.axis_F * (1.0 - clusters.spread_F[:, 1] / scale_F)[:, None],
+        *((np.log1p(size) - 3.0)[:, None] for size in sizes),
+        2.0 * mean_F[:, None] - 1.0,
+        2.0 * rms_F[:, None] - 1.0,
+        start_F / quarter - 2.0,
+        end_F / quarter - 2.0,
+        1.7 * described["start_direction"],
+        1.7 * directions(clusters, end_F.astype(np.float64)),
+        local_energy(clusters, start_F)[:, None] - 1.0,
+        0.5 * local_energy(clusters, end_F)[:, None] - 0.5,
+        2.0 * (np.asarray(semantic_F)[:, None] == np.arange(Semantic.LOW_ENERGY)),
     ]
     return np.concatenate(columns, axis=1).astype(np.float32)

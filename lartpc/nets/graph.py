@@ -32,15 +32,23 @@ def edge_features(one: NDArray[np.float64], two: NDArray[np.float64], num_voxels
     """Return the features (E, 20) of edges between nearest voxels (E, 3) of two clusters.
 
     They are those of GrapPA (both points, unit displacement, length, outer product of the displacement)
-    and the logarithm of the length, which resolves the short ones. Positions are from the centre of
-    the box of side `num_voxels`, over half of it.
+    and the logarithm of the length, which resolves the short ones. Each is shifted and scaled by fixed
+    numbers to about mean 0 and spread 1 over the edges of simulated events; positions are from the centre
+    of the box of side `num_voxels`.
     """
-    half = 0.5 * num_voxels
+    quarter = 0.25 * num_voxels
     delta = two - one
     length = np.linalg.norm(delta, axis=1, keepdims=True)
     delta = np.divide(delta, length, out=np.zeros_like(delta), where=length > 0)
-    outer = (delta[:, :, None] * delta[:, None, :]).reshape(-1, 9)
-    columns = [one / half - 1, two / half - 1, delta, outer, length / half, np.log1p(length) / 5]
+    outer = (delta[:, :, None] * delta[:, None, :] - np.eye(3) / 3.0).reshape(-1, 9)
+    columns = [
+        one / quarter - 2.0,
+        two / quarter - 2.0,
+        1.7 * delta,
+        3.5 * outer,
+        length / quarter - 1.0,
+        np.log1p(length) - 4.5,
+    ]
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
@@ -50,12 +58,16 @@ def make_graph(
     one: NDArray[np.float64],
     two: NDArray[np.float64],
     num_voxels: int,
+    more: NDArray[np.float32] | None = None,
 ) -> Graph:
-    """Build a graph from node features (F, C), pairs (E, 2) and their nearest voxels (E, 3)."""
+    """Build a graph from node features (F, C), pairs (E, 2), their nearest voxels (E, 3) and `more` features."""
+    edges = edge_features(one, two, num_voxels)
+    if more is not None:
+        edges = np.concatenate([edges, more], axis=1)
     return Graph(
         torch.from_numpy(node_features),
         torch.from_numpy(np.ascontiguousarray(pairs.T)),
-        torch.from_numpy(edge_features(one, two, num_voxels)),
+        torch.from_numpy(edges),
     )
 
 
@@ -108,6 +120,15 @@ class GraphNetwork(nn.Module):
     """Message passing with node and edge updates, and linear heads on both.
 
     Norms are per row (LayerNorm), so that an event's scores do not depend on its batch.
+
+    Parameters
+    ----------
+    node_heads
+        Names and numbers of classes of the heads on nodes.
+    num_edge_features
+        Features of an edge: those of `edge_features`, and more.
+    other_side
+        The columns of what is more as seen from the other end.
     """
 
     def __init__(
@@ -116,8 +137,10 @@ class GraphNetwork(nn.Module):
         cfg: GraphNet,
         node_heads: Mapping[str, int],
         num_edge_features: int = NUM_EDGE_FEATURES,
+        other_side: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self._other_side = [NUM_EDGE_FEATURES + column for column in other_side]
         self.node_encoder = _mlp(num_node_features, cfg)
         self.edge_encoder = _mlp(num_edge_features, cfg)
         self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.num_message_passing))
@@ -144,7 +167,8 @@ class GraphNetwork(nn.Module):
 
     def reverse(self, edge_EC: Tensor) -> Tensor:
         """Return edge features (E, C) as seen from the other end."""
-        return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], edge_EC[:, 9:]], dim=1)
+        same_EC, more_EC = edge_EC[:, 9:NUM_EDGE_FEATURES], edge_EC[:, self._other_side]
+        return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], same_EC, more_EC], dim=1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

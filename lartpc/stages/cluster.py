@@ -15,10 +15,27 @@ from torch import Tensor, nn
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
 from lartpc.fragments.images import Images
-from lartpc.kinematics import FEATURES, Clusters, connect, describe, features
+from lartpc.kinematics import (
+    FEATURES,
+    OTHER_SIDE,
+    POINTING,
+    Clusters,
+    connect,
+    describe,
+    features,
+    pointing,
+)
 from lartpc.kinematics.clusters import Ints
 from lartpc.metrics import clustering
-from lartpc.nets.graph import Graph, GraphNetwork, cross_entropy, make_graph, side_by_side, spanning_forest
+from lartpc.nets.graph import (
+    NUM_EDGE_FEATURES,
+    Graph,
+    GraphNetwork,
+    cross_entropy,
+    make_graph,
+    side_by_side,
+    spanning_forest,
+)
 from lartpc.truth import majority
 from lartpc.vocab import NONE, Semantic
 
@@ -45,7 +62,9 @@ class Networks(nn.Module):
     def __init__(self, cfg: config.Cluster) -> None:
         super().__init__()
         self.fragments = fragments.network(cfg.fragments)
-        self.graph = GraphNetwork(len(FEATURES), cfg.graph, {"primary": 2})
+        self.graph = GraphNetwork(
+            len(FEATURES), cfg.graph, {"primary": 2}, NUM_EDGE_FEATURES + len(POINTING), OTHER_SIDE
+        )
 
     def forward(self, inputs: Images | Graph) -> Any:
         """Call the network that the inputs are for."""
@@ -119,7 +138,8 @@ def _fragments(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: c
     columns = {"semantic": semantic_F, **describe(clusters, semantic_F, event["point"])}
     pairs, one, two = connect(clusters, semantic_F, _max_length(cfg), cfg.graph.max_edges)
     nodes = features(clusters, columns, side)
-    return Fragments(label_V, columns, make_graph(nodes, pairs, one, two, side))
+    graph = make_graph(nodes, pairs, one, two, side, pointing(columns, pairs, one, two))
+    return Fragments(label_V, columns, graph)
 
 
 def _max_length(cfg: config.Cluster) -> NDArray[np.float64]:

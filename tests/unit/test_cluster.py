@@ -5,6 +5,7 @@ from conftest import ODD_EVENTS, image, labelled, line, typical
 
 from lartpc import config
 from lartpc.event import conform, num_rows
+from lartpc.kinematics import FEATURES, pointing, unit
 from lartpc.metrics import clustering
 from lartpc.nets.graph import GraphNetwork, edge_features, make_graph, side_by_side, spanning_forest
 from lartpc.stages import cluster
@@ -99,9 +100,30 @@ def test_network_does_not_mix_events_nor_care_for_the_order_of_a_pair():
         torch.testing.assert_close(logits[len(alone[name]) :], alone[name], rtol=1e-4, atol=1e-5)
 
 
-def test_edge_features_of_touching_voxels_are_finite():
+def test_pointing_does_not_care_for_the_order_of_a_pair_either():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    net = cluster.network(SMALL).eval()
+    nodes = rng.normal(size=(4, len(FEATURES))).astype(np.float32)
+    pairs = np.stack(np.triu_indices(4, 1), axis=1)
+    one, two = rng.uniform(0, 768, (2, 6, 3))
+    start, end = rng.uniform(0, 768, (2, 4, 3))
+    columns = {"start_point": start, "end_point": end, "start_direction": unit(rng.normal(size=(4, 3)))}
+    alone = net(make_graph(nodes, pairs, one, two, 768, pointing(columns, pairs, one, two)))
+    pairs = pairs[:, ::-1]
+    swapped = net(make_graph(nodes, pairs, two, one, 768, pointing(columns, pairs, two, one)))
+    for name, logits in swapped.items():
+        torch.testing.assert_close(logits, alone[name], rtol=1e-4, atol=1e-5)
+    away = net(make_graph(nodes, pairs, two, one, 768, pointing(columns, pairs, one, two)))
+    assert not torch.allclose(away["edge"], alone["edge"], rtol=1e-4, atol=1e-5)
+
+
+def test_edge_features_of_touching_voxels_do_not_depend_on_a_direction():
     place = np.full((1, 3), 384.0)
-    np.testing.assert_array_equal(edge_features(place, place, 768), 0)
+    (found,) = edge_features(place, place, 768)
+    np.testing.assert_array_equal(found[:9], 0)
+    outer = found[9:18].reshape(3, 3)
+    np.testing.assert_allclose(outer, outer[0, 0] * np.eye(3))
 
 
 def test_loss_does_not_depend_on_the_batching():

@@ -6,6 +6,8 @@ from scipy.spatial.distance import cdist
 from lartpc.event import empty
 from lartpc.kinematics import (
     FEATURES,
+    OTHER_SIDE,
+    POINTING,
     Clusters,
     closest_voxels,
     connect,
@@ -13,6 +15,7 @@ from lartpc.kinematics import (
     directions,
     end_points,
     features,
+    pointing,
     unit,
 )
 from lartpc.vocab import PointKind, Semantic
@@ -182,3 +185,22 @@ def test_features_are_finite_and_of_order_one(num):
     found = features(clusters, {"semantic": semantic, **describe(clusters, semantic, points_of())}, 768)
     assert found.shape == (num, len(FEATURES))
     assert np.abs(found).max(initial=0) < 5
+
+
+def test_pointing_of_one_cluster_at_the_side_of_another():
+    columns = {
+        "start_point": np.array([[0.0, 0, 0], [20, 0, 0]]),
+        "end_point": np.array([[10.0, 0, 0], [20, 10, 0]]),
+        "start_direction": np.array([[1.0, 0, 0], [0, 1, 0]]),
+    }
+    pairs, one, two = np.array([[0, 1]]), np.array([[10.0, 0, 0]]), np.array([[20.0, 0, 0]])
+    (found,) = pointing(columns, pairs, one, two)
+    by_name = dict(zip(POINTING, found.tolist(), strict=True))
+    assert by_name["start_to_start"] == pytest.approx(np.log(21) - 5)
+    assert by_name["one_start_gap"] == pytest.approx(np.log(11) - 1.7)
+    assert by_name["one_end_gap"] == by_name["two_start_gap"] == pytest.approx(-1.7)
+    assert by_name["one_points_to_gap"] == by_name["one_points_to_start"] == pytest.approx(1.5)
+    assert by_name["one_points_to_end"] == pytest.approx(1.5 * 2 / np.sqrt(5))
+    assert by_name["two_points_to_end"] == by_name["cos_opening"] == 0
+    (back,) = pointing(columns, pairs[:, ::-1], two, one)
+    np.testing.assert_array_equal(back, found[list(OTHER_SIDE)])
