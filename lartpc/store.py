@@ -32,6 +32,9 @@ CACHE_BYTES = 2**20
 """Unpacked chunks that an open dataset keeps."""
 SOURCES = "sources"
 """Root attribute of an ingested file of several sources: their paths and numbers of events, in order."""
+STREAM_VOXELS = 500_000
+STREAM_EVENTS = 64
+"""Voxels and events that are read at a time where all are read."""
 QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
 
 
@@ -201,15 +204,14 @@ class EventWriter:
         group = self._file.create_group(product)
         group.attrs["row"] = PRODUCTS[product].row
         for name, column in PRODUCTS[product].columns.items():
+            packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if column.packed else {}
             data = group.create_dataset(
                 name,
                 shape=(0, *column.shape),
                 maxshape=(None, *column.shape),
                 chunks=(CHUNK_ROWS, *column.shape),
                 dtype=column.dtype,
-                compression="gzip",
-                compression_opts=1,
-                shuffle=True,
+                **packing,
             )
             data.attrs["unit"] = column.unit
             data.attrs["description"] = column.description
@@ -342,10 +344,23 @@ class Events(Sequence[Event]):
             for i in range(stop - start)
         ]
 
-    def stream(self, products: Sequence[str] | None = None, block: int = 64) -> Iterator[Event]:
-        """Read all events in order, `block` at a time."""
-        for start in range(0, len(self), block):
-            yield from self.block(start, min(start + block, len(self)), products)
+    def packs(self, max_voxels: int, max_events: int) -> list[tuple[int, int]]:
+        """Return ranges of consecutive events up to a number of voxels; a larger event is one by itself."""
+        packed: list[tuple[int, int]] = []
+        ends = np.cumsum(self.num_voxels())
+        start = 0
+        while start < len(self):
+            before = ends[start - 1] if start else 0
+            within = int(np.searchsorted(ends, before + max_voxels, side="right"))
+            stop = min(max(within, start + 1), start + max_events)
+            packed.append((start, stop))
+            start = stop
+        return packed
+
+    def stream(self, products: Sequence[str] | None = None) -> Iterator[Event]:
+        """Read all events in order, some at a time: memory is bounded by the largest event."""
+        for start, stop in self.packs(STREAM_VOXELS, STREAM_EVENTS):
+            yield from self.block(start, stop, products)
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -2,17 +2,23 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from lartpc import config
 from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
+from lartpc.run.memory import available_bytes
 from lartpc.run.progress import Meter
 from lartpc.stages import Stage
 from lartpc.store import Events, EventWriter, open_events, provenance
 from lartpc.truth import truth_for, upstream_from_truth
 
+T = TypeVar("T")
+U = TypeVar("U")
 Infer = Callable[[list[Event]], list[dict[str, Columns]]]
 
 MAX_BATCH_VOXELS = 200_000
@@ -51,6 +57,8 @@ def infer(
         net = load_weights(weights, stage, section)
 
     def run(batch: list[Event]) -> list[dict[str, Columns]]:
+        if len(batch) == 1:
+            _check_memory(batch[0], stage, section)
         found: list[dict[str, Columns]] = module.infer(net, batch, section)
         return found
 
@@ -65,30 +73,53 @@ def infer(
         open_events(*files) as events,
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
-        source, has_input = _source(events, stage, on_truth)
+        products, complete, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)
         num_quarantined = num_voxels = 0
         seconds = 0.0
-        with Meter(f"{stage.name} {events.file_uid}", len(events), "events") as meter:
-            for batch in _batches(source, limit):
+        reason = ""
+        _name_large(events, limit, stage)
+
+        def read(pack: tuple[int, int]) -> list[Event]:
+            return [complete(event) for event in events.block(*pack, products)]
+
+        def write(batch: list[Event], results: dict[int, dict[str, Columns] | str]) -> None:
+            for event in batch:
+                result = results.get(event.entry)
+                if isinstance(result, dict):
+                    writer.append(event.entry, result)
+                elif result is None:
+                    writer.append(event.entry, _nothing(stage, event))
+                else:
+                    writer.quarantine(event.entry, result, _nothing(stage, event))
+
+        # HDF5 packs and unpacks outside Python's lock: while a batch is computed, the next one is read
+        # and the last one written.
+        with (
+            Meter(f"{stage.name} {events.file_uid}", len(events), "events") as meter,
+            ThreadPoolExecutor(1) as behind,
+        ):
+            written: Future[None] | None = None
+            for batch in _ahead(read, events.packs(limit, MAX_BATCH_EVENTS)):
                 good = [event for event in batch if has_input and event.entry not in set_aside]
                 start = time.perf_counter()
                 results = dict(zip((event.entry for event in good), _each(run, good), strict=True))
                 seconds += time.perf_counter() - start
-                for event in batch:
-                    result = results.get(event.entry)
+                for event in good:
+                    result = results[event.entry]
                     if isinstance(result, dict):
-                        writer.append(event.entry, result)
                         num_voxels += event.num_voxels
-                    elif result is None:
-                        writer.append(event.entry, _nothing(stage, event))
                     else:
-                        num_quarantined += 1
-                        writer.quarantine(event.entry, result, _nothing(stage, event))
+                        num_quarantined, reason = num_quarantined + 1, result
+                if written:
+                    written.result()
+                written = behind.submit(write, batch, results)
                 meter.advance(len(batch), f"{num_voxels / max(seconds, 1e-9):.0f} voxels/s")
+            if written:
+                written.result()
         if num_quarantined > 1 and num_quarantined == len(events) - len(set_aside):
-            raise RuntimeError(f"{stage.name} failed on every event of {events.file_uid}; the last: {result}")
+            raise RuntimeError(f"{stage.name} failed on every event of {events.file_uid}; the last: {reason}")
         summary = {
             "num_events": len(events),
             "num_quarantined": num_quarantined,
@@ -100,14 +131,54 @@ def infer(
     return summary
 
 
-def _source(events: Events, stage: Stage, on_truth: bool) -> tuple[Iterator[Event], bool]:
-    """Stream the products that the stage reads, from earlier stages or made from the truth.
+def _name_large(events: Events, max_voxels: int, stage: Stage) -> None:
+    """Say which events are larger than a batch is meant to be."""
+    sizes = events.num_voxels()
+    if (sizes > max_voxels).any():
+        sys.stderr.write(
+            f"{events.file_uid}: {np.count_nonzero(sizes > max_voxels)} of {len(sizes)} events have more voxels "
+            f"than a batch of {stage.name} ({max_voxels:,}); each is computed by itself; the largest, entry "
+            f"{events.entries[sizes.argmax()]}, has {sizes.max():,}\n"
+        )
 
-    Also tell whether there are any: a part of the truth may not be enough, and gives empty products.
+
+def _check_memory(event: Event, stage: Stage, section: Any) -> None:
+    """Raise MemoryError if an event alone takes more than there is: the system would end the whole job."""
+    need = event.num_voxels * getattr(stage.module(), "bytes_per_voxel", _nothing_known)(section)
+    if need and need > (free := available_bytes()):
+        raise MemoryError(
+            f"an event of {event.num_voxels:,} voxels takes about {need / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
+            "are free; give the job more memory"
+        )
+
+
+def _nothing_known(_: Any) -> float:
+    return 0.0
+
+
+def _ahead(work: Callable[[T], U], items: Sequence[T]) -> Iterator[U]:
+    """Yield `work` of each item in order; a thread works out the next one meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[U] | None = None
+        for item in items:
+            ready, coming = coming, pool.submit(work, item)
+            if ready:
+                yield ready.result()
+        if coming:
+            yield coming.result()
+
+
+def _source(
+    events: Events, stage: Stage, on_truth: bool
+) -> tuple[Sequence[str], Callable[[Event], Event], bool]:
+    """Return the products to read, and what makes of an event that has them one that the stage takes.
+
+    Also tell whether there is anything to run on: a part of the truth may not be enough, and gives empty
+    products.
     """
     if not on_truth:
         events.require(stage.reads)
-        return events.stream(stage.reads), True
+        return stage.reads, lambda event: event, True
     derived = [name for name in stage.reads if name != "voxel"]
     truth = truth_for(derived)
     if missing := [name for name in truth if name not in events.products]:
@@ -120,8 +191,8 @@ def _source(events: Events, stage: Stage, on_truth: bool) -> tuple[Iterator[Even
             f"{events.file_uid}: {stage.name} is not run on truth, the source does not state "
             f"{', '.join(missing)}\n"
         )
-        return (_blank(event, derived) for event in events.stream(["voxel"])), False
-    return (upstream_from_truth(event, derived) for event in events.stream(["voxel", *truth])), True
+        return ["voxel"], lambda event: _blank(event, derived), False
+    return ["voxel", *truth], lambda event: upstream_from_truth(event, derived), True
 
 
 def _blank(event: Event, products: Sequence[str]) -> Event:
@@ -131,20 +202,6 @@ def _blank(event: Event, products: Sequence[str]) -> Event:
         per = PRODUCTS[name].per
         made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
     return event.with_products(made)
-
-
-def _batches(events: Iterable[Event], max_voxels: int) -> Iterator[list[Event]]:
-    """Pack consecutive events up to a number of voxels; a larger event is a batch of its own."""
-    batch: list[Event] = []
-    size = 0
-    for event in events:
-        if batch and (size + event.num_voxels > max_voxels or len(batch) >= MAX_BATCH_EVENTS):
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += event.num_voxels
-    if batch:
-        yield batch
 
 
 def _each(run: Infer, batch: list[Event]) -> list[dict[str, Columns] | str]:

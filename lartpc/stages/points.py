@@ -97,12 +97,12 @@ def _merge(
     # Setting the classes apart on a fourth axis keeps them from being merged.
     apart_P = class_P[:, None] * (2 * distance)
     tree = cKDTree(np.hstack([position_P, apart_P]))
-    near = tree.query_ball_point(tree.data, distance)
     point_P = np.full(len(score_P), NONE)
     strongest: list[int] = []
     for proposal in np.argsort(-score_P, kind="stable"):
         if point_P[proposal] == NONE:
-            around = np.asarray(near[proposal])
+            # Asked of each point, not of each proposal: the lists of all would outgrow the event.
+            around = np.asarray(tree.query_ball_point(tree.data[proposal], distance))
             point_P[around[point_P[around] == NONE]] = len(strongest)
             strongest.append(int(proposal))
     return point_P, np.asarray(strongest)

@@ -28,7 +28,7 @@ def test_events_read_back_one_by_one_and_streamed(tmp_path: Path) -> None:
         assert len(events) == 4
         assert events.box == BOX
         assert events.num_voxels().tolist() == [event.num_voxels for event in given]
-        for read in (list(events), list(events.stream(block=3))):
+        for read in (list(events), list(events.stream())):
             for event, expected in zip(read, given, strict=True):
                 assert event.entry == expected.entry
                 for product in ALL_PRODUCTS:
@@ -138,6 +138,22 @@ def test_hand_made_truth_is_consistent() -> None:
     event = labelled([{"coord": [[1, 1, 1], [1, 1, 2]]}], num_blips=3)
     assert event.num_voxels == 5
     assert (event["truth_voxel"]["particle"] >= 0).sum() == 2
+
+
+def test_events_are_packed_by_their_voxels(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with EventWriter(
+        path, ("voxel",), file_uid="s", box=BOX, attrs=provenance("ingest", 1, config={})
+    ) as writer:
+        for entry, size in enumerate([3, 2, 5, 0, 6, 0, 1]):
+            writer.append(entry, {"voxel": empty("voxel", size)})
+    with open_events(path) as events:
+        assert events.packs(5, 64) == [(0, 2), (2, 4), (4, 5), (5, 7)], "the event of 6 is one by itself"
+        assert events.packs(100, 3) == [(0, 3), (3, 6), (6, 7)]
+        assert events.packs(1, 1) == [(i, i + 1) for i in range(7)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lartpc.store.STREAM_VOXELS", 5)
+            assert [event.num_voxels for event in events.stream()] == [3, 2, 5, 0, 6, 0, 1]
 
 
 def test_a_file_of_an_older_minor_version_is_read(tmp_path: Path) -> None:
