@@ -304,13 +304,19 @@ def report(
         list[str] | None, typer.Option(help="Event files to draw events from; repeatable, or @FILE.")
     ] = None,
     curve: Annotated[list[Path] | None, typer.Option(help="Training curve of a stage (JSON lines).")] = None,
+    event_path: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the event files of any shard are, with {step} and {shard} in it: draws the worst events."
+        ),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Make the page of figures and pictures: one HTML file that needs no network."""
     from lartpc.run.report import report as run
 
     section = config.load_section("report", config_file)
-    run(dataset, _expand(events or []), curve or [], out, section)
+    run(dataset, _expand(events or []), curve or [], out, section, event_path)
 
 
 @app.command()

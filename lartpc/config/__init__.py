@@ -87,6 +87,12 @@ class Report(Section):
 
     num_events: int = Field(4, ge=0, le=50, description="event displays")
     max_voxels: int = Field(15_000, ge=100, description="voxels drawn per display; larger events are thinned")
+    num_worst: int = Field(
+        6, ge=0, le=50, description="worst events that are listed and drawn: so many by voxels, and by points"
+    )
+    worst_min_voxels: int = Field(
+        200, ge=1, description="events with fewer voxels are not among the worst [voxel]"
+    )
 
 
 class Config(Section):

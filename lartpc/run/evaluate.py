@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lartpc import metrics
-from lartpc.event import TRUTH, Event
+from lartpc.event import TRUTH, Columns, Event
 from lartpc.stages import CHAIN, Stage
 from lartpc.store import open_events
 from lartpc.tables import TABLES, Rows, TableWriter
@@ -103,10 +103,18 @@ def _segment(event: Event) -> Figures:
     return {"semantic_confusion": confusion.ravel()}
 
 
+def is_counted(product: str, points: Columns) -> NDArray[np.bool_]:
+    """Tell which points (P,) of a product, `truth_point` or `point`, enter the figures: all but deltas."""
+    if product == "truth_point":
+        counted: NDArray[np.bool_] = points["semantic"] != Semantic.DELTA
+    else:
+        counted = points["class_score"][:, Semantic.DELTA] < DELTA_SCORE
+    return counted
+
+
 def _points(event: Event) -> Figures:
     true, found = event["truth_point"], event["point"]
-    is_true = true["semantic"] != Semantic.DELTA
-    is_found = found["class_score"][:, Semantic.DELTA] < DELTA_SCORE
+    is_true, is_found = is_counted("truth_point", true), is_counted("point", found)
     true_position, position = true["position"][is_true], found["position"][is_found]
     return {
         "truth_point_distance": metrics.nearest(true_position, position)[0],

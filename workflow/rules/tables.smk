@@ -78,8 +78,10 @@ rule report:
         version=TABLES_VERSION,
         events=lambda wc, input: [f"--events={path}" for path in input.events],
         curves=lambda wc, input: [f"--curve={path}" for path in input.curves],
+        # Of which shards the worst events are is known only when all are judged.
+        event_path=lambda wc: "results/events/{step}/{shard}.h5",
     shell:
         """
         lartpc report {input.dataset} {params.events} {params.curves} --config {input.settings} \
-            --out {output} 2>{log}
+            --event-path {params.event_path:q} --out {output} 2>{log}
         """

@@ -13,8 +13,9 @@ from lartpc import config
 from lartpc.run.collect import read_summary
 from lartpc.run.report.charts import distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
-from lartpc.run.report.figures import confusions, figures_table, sections
+from lartpc.run.report.figures import confusions, figures_table, sections, worst_row
 from lartpc.run.report.page import write_page
+from lartpc.run.report.worst import worst_displays, worst_events
 from lartpc.tables.schema import names_of
 from lartpc.vocab import PointKind, Semantic
 
@@ -27,6 +28,7 @@ def report(
     curves: Sequence[Path],
     out: Path,
     section: config.Report,
+    event_path: str | None = None,
 ) -> None:
     """Write the page of figures, distributions, training curves and event displays.
 
@@ -39,6 +41,9 @@ def report(
         overlaid. Samples without truth are drawn without it.
     curves
         Training curves (JSON lines), each in the folder of its stage.
+    event_path
+        Where the event files of any shard are, with `{step}` and `{shard}` in it: the worst events of all
+        are then drawn, too. Without it they are listed only.
 
     Raises
     ------
@@ -47,6 +52,13 @@ def report(
     """
     summary = read_summary(dataset)
     drawn = displays(event_files, section)
+    worst = worst_events(dataset, section)
+    pictures = worst_displays(worst, event_path, section) if event_path else [None] * len(worst)
+    listed = []
+    for event, picture in zip(worst, pictures, strict=True):
+        listed.append(worst_row(event, len(drawn) if picture else None))
+        if picture:
+            drawn.append(picture)
     data: dict[str, Any] = {
         "charts": [*distributions(dataset), *training_charts(curves)],
         "displays": drawn,
@@ -59,6 +71,7 @@ def report(
         summary=summary,
         sections=sections(summary),
         confusions=confusions(summary),
+        worst=listed,
         data=data,
         groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
     )

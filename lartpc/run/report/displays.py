@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc import config
+from lartpc import config, metrics
 from lartpc.event import Columns, Event, num_rows
+from lartpc.run.evaluate import POINT_LIMITS, is_counted
 from lartpc.stages import CHAIN
 from lartpc.store import Events, open_events
 from lartpc.tables.rows import interaction_of_voxels, match_objects
@@ -31,7 +32,7 @@ def displays(event_files: Sequence[Path], section: config.Report) -> list[dict[s
     shards = _open_shards(event_files)
     try:
         chosen = _choose(shards, section.num_events)
-        return [_display(shards[number][row], section.max_voxels) for number, row in chosen]
+        return [display(shards[number][row], section.max_voxels) for number, row in chosen]
     finally:
         for shard in shards:
             shard.close()
@@ -58,13 +59,19 @@ def _choose(shards: Sequence[Events], num: int) -> list[tuple[int, int]]:
     return [(number, row) for _, number, row in ordered[:num]]
 
 
-def _display(event: Event, max_voxels: int) -> dict[str, Any]:
+def display(event: Event, max_voxels: int, *, keep_mistakes: bool = False) -> dict[str, Any]:
+    """Return what is drawn of an event that went through the chain.
+
+    Above `max_voxels` some are left out at random; with `keep_mistakes` those of the wrong class last.
+    """
     has_truth = "truth_voxel" in event
     event = completed(event)
     kept = np.arange(event.num_voxels)
     if event.num_voxels > max_voxels:
-        rng = np.random.default_rng(event.entry)
-        kept = np.sort(rng.choice(event.num_voxels, max_voxels, replace=False))
+        place = np.random.default_rng(event.entry).random(event.num_voxels)
+        if keep_mistakes and has_truth:
+            place += event["truth_voxel"]["semantic"] == event["semantic"]["label"]
+        kept = np.sort(np.argpartition(place, max_voxels)[:max_voxels])
     energy_kev = np.clip(event["voxel"]["energy"][kept] * _KEV_PER_MEV, 0, np.iinfo(np.uint16).max)
     sides = {"prediction": _prediction(event, kept, has_truth)}
     if has_truth:
@@ -89,7 +96,7 @@ def _truth(event: Event, kept: NDArray[np.int64]) -> dict[str, Any]:
         **_labels(voxel["semantic"], voxel["particle"], voxel["interaction"], kept),
         "particles": _particles(event["truth_particle"], event["truth_particle"], range(num_rows(particle))),
         "interactions": _interactions(num_interactions, particle, range(num_interactions)),
-        "points": _points(event, "truth_point"),
+        "points": _points(event, "truth_point", "point"),
         "vertices": _positions(event, event["truth_interaction"]["vertex"]),
     }
 
@@ -107,7 +114,7 @@ def _prediction(event: Event, kept: NDArray[np.int64], has_truth: bool) -> dict[
         **_labels(event["semantic"]["label"], event["group"]["particle"], interaction_of_voxels(event), kept),
         "particles": _particles(event["particle"], identity, particle_colours),
         "interactions": _interactions(num_interactions, identity, interaction_colours),
-        "points": _points(event, "point"),
+        "points": _points(event, "point", "truth_point"),
         "vertices": _positions(event, event["interaction"]["vertex"]),
     }
 
@@ -150,12 +157,20 @@ def _interactions(num: int, particle: Columns, colours: Sequence[int]) -> list[d
     ]
 
 
-def _points(event: Event, product: str) -> Mapping[str, Any]:
+def _points(event: Event, product: str, other: str) -> Mapping[str, Any]:
+    """Return the points of one side; `alone` are those without one of the other side, as in the figures."""
     points = event[product]
+    counted = {name: is_counted(name, event[name]) for name in (product, other) if name in event}
+    alone = np.zeros(num_rows(points), bool)
+    if len(counted) == 2:
+        partners = event[other]["position"][counted[other]]
+        far = metrics.nearest(points["position"], partners)[0] > POINT_LIMITS[0]
+        alone = counted[product] & far
     return {
         "position": _positions(event, points["position"]),
         "semantic": points["semantic"].tolist(),
         "kind": points["kind"].tolist(),
+        "alone": alone.tolist(),
     }
 
 

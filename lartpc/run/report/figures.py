@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from lartpc.run.report.worst import Worst
 from lartpc.stages import CHAIN
 from lartpc.tables.schema import names_of
 from lartpc.vocab import Semantic, Species
@@ -33,6 +34,9 @@ _BREAK = "PPN paper, arXiv:2006.14745: tracks broken at points"
 _ICARUS = "whole chain on simulated ICARUS data, 2022 (DeepLearnPhysics tutorials)"
 _SHOWERS = "GrapPA, arXiv:2007.01335: showers only, from true fragments"
 _INTERACTIONS = "GrapPA, arXiv:2007.01335: from true particles"
+
+_SHOWN = 4
+"""Kinds of mistakes that are named for a worst event."""
 
 FIGURES = (
     Figure("segment", "semantic_accuracy", "voxels of the right class", 0.989, _SPINE),
@@ -147,19 +151,37 @@ def confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         for label, source in (("predicted", "chain"), ("truth", "on true input")):
             counts = summary["figures"].get(label, {}).get(f"{what}_confusion")
             if counts and any(map(any, counts)):
-                shares = [[n / sum(row) if sum(row) else None for n in row] for row in counts]
-                names_shown = [name.replace("_", " ") for name in names]
-                matrices.append(
-                    {
-                        "title": f"{title}, {source}",
-                        "names": names_shown,
-                        "rows": [
-                            {"name": name, "cells": list(zip(row, share, strict=True))}
-                            for name, row, share in zip(names_shown, counts, shares, strict=True)
-                        ],
-                    }
-                )
+                matrices.append({"title": f"{title}, {source}", **_matrix(names, counts)})
     return matrices
+
+
+def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return the class names of a confusion matrix, and its rows of counts and shares of the true class."""
+    shown = [name.replace("_", " ") for name in names]
+    shares = [[n / sum(row) if sum(row) else None for n in row] for row in counts]
+    rows = [
+        {"name": name, "cells": list(zip(row, share, strict=True))}
+        for name, row, share in zip(shown, counts, shares, strict=True)
+    ]
+    return {"names": shown, "rows": rows}
+
+
+def worst_row(event: Worst, number: int | None) -> dict[str, Any]:
+    """Return a line of the list of worst events; `number` is that of its picture, if there is one."""
+    names = [name.replace("_", " ") for name in names_of(Semantic)]
+    return {
+        "by": event.by,
+        "title": f"{event.file_uid}, entry {event.entry}",
+        "number": number,
+        "voxels": f"{event.num_voxels:,}",
+        "right": f"{100 * (1 - event.num_wrong / max(event.num_voxels, 1)):.1f} %",
+        "lost": f"{event.num_lost_points} of {event.num_true_points}",
+        "false": f"{event.num_false_points} of {event.num_points}",
+        "mistakes": [
+            f"{names[true]} → {names[found]} {num:,}" for true, found, num in event.mistakes[:_SHOWN]
+        ],
+        "confusion": _matrix(names, event.confusion.tolist()),
+    }
 
 
 def _events(summary: Mapping[str, Any]) -> list[Row]:

@@ -146,13 +146,42 @@
     return traces;
   }
 
+  // What one side says of voxels that the other calls something else, and its points that the other lacks.
+  function mistakeTraces(event, side) {
+    const { truth, prediction } = event.sides;
+    const words = data.semantic.names.map((name) => name.replace("_", " "));
+    const right = [], wrong = new Map();
+    prediction.semantic.forEach((label, row) => {
+      const wanted = truth.semantic[row];
+      if (wanted === label || wanted < 0) { right.push(row); return; }
+      const name = `${words[wanted]} → ${words[label] ?? "none"}`;
+      if (!wrong.has(name)) wrong.set(name, []);
+      wrong.get(name).push(row);
+    });
+    const found = [voxels(event, right, "right", { color: GREY, opacity: 0.25, size: 1.6 })];
+    for (const [name, rows] of [...wrong.entries()].sort((a, b) => b[1].length - a[1].length)) {
+      const shade = data.semantic.colours[side.semantic[rows[0]]] || GREY;
+      found.push(voxels(event, rows, `${name} (${rows.length})`, { color: shade, size: 3 }));
+    }
+    const alone = side.points.alone.map((_, row) => row).filter((row) => side.points.alone[row]);
+    if (alone.length) {
+      const name = side === truth ? "lost point" : "false point";
+      const at = side.points.position.map((axis) => alone.map((row) => axis[row]));
+      found.push(markers(name, at, { size: 7, symbol: "x", color: colour("ink"), opacity: 0.9 }));
+    }
+    return found;
+  }
+
   function quantile(values, share) {
     const sorted = Float32Array.from(values).sort();
     return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
   }
 
   function traces(event, side, withScale) {
-    switch (state.mode) {
+    // Without truth there are no mistakes to show.
+    switch (state.mode === "mistakes" && !event.sides.truth ? "semantic" : state.mode) {
+      case "mistakes":
+        return mistakeTraces(event, side);
       case "energy":
         return [voxels(event, null, "energy", {
           color: event.energy, colorscale: "Viridis", cmin: 0, cmax: quantile(event.energy, 0.98), showscale: withScale,
@@ -248,6 +277,13 @@
     document.getElementById("mode").addEventListener("click", (click) => {
       if (click.target.dataset.mode) { state.mode = click.target.dataset.mode; drawEvent(); }
     });
+    for (const button of document.querySelectorAll("#worst button[data-event]")) {
+      button.addEventListener("click", () => {
+        state.mode = "mistakes";
+        go(Number(button.dataset.event));
+        document.getElementById("display").scrollIntoView({ behavior: "smooth" });
+      });
+    }
     // "#mode" or "#mode/event" in the address opens the page at that picture.
     const [mode, number] = location.hash.slice(1).split("/");
     if (document.querySelector(`#mode [data-mode="${CSS.escape(mode)}"]`)) state.mode = mode;
