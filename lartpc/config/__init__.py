@@ -14,6 +14,8 @@ from lartpc.config.base import Part, Section, Vector
 from lartpc.config.ingestion import Ingest, Response, Volume
 from lartpc.config.learned import (
     Cluster,
+    ClusterInfer,
+    Cones,
     Dbscan,
     Embedding,
     Fragments,
@@ -46,6 +48,8 @@ __all__ = [
     "SECTIONS",
     "VERTEX_GROUPS",
     "Cluster",
+    "ClusterInfer",
+    "Cones",
     "Config",
     "Cosmic",
     "Dbscan",

@@ -245,8 +245,29 @@ class EdgeInfer(Section):
     max_voxels: int = Field(200_000, ge=1, description="voxels packed into one batch")
 
 
+class Cones(Section):
+    """Particles by rules: cones around showers, gaps between the rest. Nothing is learned."""
+
+    angle_rad: float = Field(0.25, gt=0, lt=1.6, description="half opening angle of the cones [rad]")
+    length: float = Field(300.0, gt=0, description="length of the cones [voxel]")
+    gap: float = Field(4.0, ge=0, description="fragments no farther apart almost touch [voxel]")
+    kink_rad: float = Field(
+        0.2, gt=0, lt=1.6, description="tracks that almost touch are one up to this angle [rad]"
+    )
+
+
+class ClusterInfer(EdgeInfer):
+    """Settings of `cluster` that need no new training."""
+
+    particles: Literal["graph", "cones", "fragments"] = Field(
+        "graph",
+        description="how fragments become particles: by the graph network, by rules, or each for itself",
+    )
+    cones: Cones = Cones()
+
+
 class Cluster(Section):
-    """Fragments, and their grouping into particles by a graph network."""
+    """Fragments, and their grouping into particles by a graph network or by rules."""
 
     fragments: Fragments = Field(Dbscan(), description="how voxels become fragments")
     graph: GraphNet = GraphNet()
@@ -257,7 +278,7 @@ class Cluster(Section):
     upstream: Literal["predicted", "truth"] = Field(
         "truth", description="train on the output of the stages before, or on their truth"
     )
-    infer: EdgeInfer = EdgeInfer()
+    infer: ClusterInfer = ClusterInfer()
     train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
     weights: str | None = Field(None, description="released weights; null: train")
 

@@ -25,7 +25,8 @@ from lartpc.kinematics import (
     features,
     pointing,
 )
-from lartpc.kinematics.clusters import Ints
+from lartpc.kinematics.clusters import Floats, Ints
+from lartpc.kinematics.cones import group_by_cones
 from lartpc.metrics import clustering
 from lartpc.nets.graph import (
     NUM_EDGE_FEATURES,
@@ -43,13 +44,18 @@ MIN_PURITY = 0.5
 """A fragment with less of its voxels in one true particle has no target."""
 
 
+Groups = tuple[Ints, NDArray[np.float32]]
+"""Of each fragment (F,) its particle and the score that it is the first of it."""
+
+
 @dataclass(frozen=True)
 class Fragments:
-    """The fragments of one event: of each voxel (V,), their columns (F,) and their graph."""
+    """The fragments of one event: of each voxel (V,), their columns (F,), their graph and its gaps (E, 2, 3)."""
 
     label_V: Ints
     columns: Columns
     graph: Graph
+    gap_E: Floats
 
 
 class Networks(nn.Module):
@@ -106,21 +112,35 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[dict[
     """Return `group`, `fragment` and `particle` of each event."""
     labels = fragments.find(net, batch, cfg.fragments, _device(net))
     found = [_fragments(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
+    grouped = (
+        _by_graph(net, found, cfg) if cfg.infer.particles == "graph" else [_by_rule(f, cfg) for f in found]
+    )
+    return [_products(event, one, *groups) for event, one, groups in zip(batch, found, grouped, strict=True)]
+
+
+def _by_graph(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
+    """Group the fragments of each event by the scores of the graph network."""
     logits = net(side_by_side([one.graph for one in found], _device(net)))
-    edge = logits["edge"].softmax(1)[:, 1].cpu().numpy()
-    primary = logits["primary"].softmax(1)[:, 1].cpu().numpy()
-    edges = np.cumsum([0, *(one.graph.pair_2E.shape[1] for one in found)])
-    nodes = np.cumsum([0, *(len(one.graph.node_FC) for one in found)])
+    edges = np.cumsum([one.graph.pair_2E.shape[1] for one in found])[:-1]
+    nodes = np.cumsum([len(one.graph.node_FC) for one in found])[:-1]
+    edge = np.split(logits["edge"].softmax(1)[:, 1].cpu().numpy(), edges)
+    primary = np.split(logits["primary"].softmax(1)[:, 1].cpu().numpy(), nodes)
     return [
-        _products(
-            event,
-            one,
-            edge[edges[i] : edges[i + 1]],
-            primary[nodes[i] : nodes[i + 1]],
-            cfg.infer.edge_threshold,
+        (
+            spanning_forest(len(first), one.graph.pair_2E.numpy().T, same, cfg.infer.edge_threshold),
+            first,
         )
-        for i, (event, one) in enumerate(zip(batch, found, strict=True))
+        for one, same, first in zip(found, edge, primary, strict=True)
     ]
+
+
+def _by_rule(found: Fragments, cfg: config.Cluster) -> Groups:
+    """Group the fragments of one event without a network."""
+    if cfg.infer.particles == "fragments":
+        num = len(found.columns["semantic"])
+        return np.arange(num), np.ones(num, np.float32)
+    pairs = found.graph.pair_2E.numpy().T
+    return group_by_cones(found.columns, pairs, found.gap_E[:, 0], found.gap_E[:, 1], cfg.infer.cones)
 
 
 def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
@@ -139,7 +159,7 @@ def _fragments(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: c
     pairs, one, two = connect(clusters, semantic_F, _max_length(cfg), cfg.graph.max_edges)
     nodes = features(clusters, columns, side)
     graph = make_graph(nodes, pairs, one, two, side, pointing(columns, pairs, one, two))
-    return Fragments(label_V, columns, graph)
+    return Fragments(label_V, columns, graph, np.stack([one, two], axis=1))
 
 
 def _max_length(cfg: config.Cluster) -> NDArray[np.float64]:
@@ -172,13 +192,10 @@ def _targets(event: Event, found: Fragments) -> tuple[Ints, Ints]:
 def _products(
     event: Event,
     found: Fragments,
-    edge_score: NDArray[np.float32],
+    particle_F: Ints,
     primary_score: NDArray[np.float32],
-    threshold: float,
 ) -> dict[str, Columns]:
     voxel, columns = event["voxel"], found.columns
-    num = len(primary_score)
-    particle_F = spanning_forest(num, found.graph.pair_2E.numpy().T, edge_score, threshold)
     particle_V = np.append(particle_F, NONE)[found.label_V]
     num_fragments = np.bincount(particle_F)
     # The first piece of a particle gives it its class and, unless it is a track, its start.

@@ -211,3 +211,51 @@ def test_without_any_points():
     event = event.with_products({"semantic": bare["semantic"], "point": none})
     (products,) = cluster.infer(cluster.network(SMALL), [event], SMALL)
     assert products["particle"]["num_voxels"].tolist() == [20]
+
+
+# -- rules -------------------------------------------------------------------------------------
+
+
+def by(particles):
+    return SMALL.model_copy(update={"infer": config.ClusterInfer(particles=particles)})
+
+
+def particles_of(event, cfg):
+    (products,) = cluster.infer(cluster.network(cfg), [event], cfg)
+    return products
+
+
+def test_cones_keep_apart_two_showers_side_by_side():
+    def shower(x):
+        pieces = [line((x, 300, 200 + gap), (0, 0, 1), length) for gap, length in ((0, 20), (40, 9), (70, 6))]
+        return {"coord": np.concatenate(pieces), "semantic": Semantic.SHOWER}
+
+    event = on_truth(labelled([shower(200), shower(300)]))
+    products = particles_of(event, by("cones"))
+    assert num_rows(products["fragment"]) == 6
+    np.testing.assert_array_equal(products["group"]["particle"], event["truth_voxel"]["particle"])
+    # The most energetic piece of each is its first.
+    assert products["fragment"]["primary_score"].sum() == 2
+    np.testing.assert_allclose(products["particle"]["start_point"][:, 2], 200.5)
+    assert products["particle"]["num_fragments"].tolist() == [3, 3]
+
+
+def test_cones_join_a_broken_track_and_no_vertex():
+    track = np.concatenate([line((100, 100, 100), (1, 0, 0), 40), line((143, 100, 100), (1, 0, 0), 30)])
+    event = on_truth(labelled([{"coord": track}, {"coord": line((172, 103, 100), (0, 1, 0), 30)}]))
+    products = particles_of(event, by("cones"))
+    assert num_rows(products["fragment"]) == 3
+    np.testing.assert_array_equal(products["group"]["particle"], event["truth_voxel"]["particle"])
+
+
+def test_each_fragment_for_itself():
+    products = particles_of(showers(0), by("fragments"))
+    np.testing.assert_array_equal(products["group"]["particle"], products["group"]["fragment"])
+    assert (products["particle"]["num_fragments"] == 1).all()
+
+
+@pytest.mark.parametrize("particles", ["cones", "fragments"])
+@pytest.mark.parametrize("kind", ODD_EVENTS)
+def test_odd_events_by_rules(kind, particles):
+    products = particles_of(on_truth(ODD_EVENTS[kind](0)), by(particles))
+    assert num_rows(products["particle"]) == 0
