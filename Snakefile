@@ -14,6 +14,7 @@ include: "workflow/rules/events.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/stages.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/clustering.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/validation.smk"
 

@@ -32,6 +32,11 @@ config_app = typer.Typer(
     help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
+clustering_app = typer.Typer(
+    help="Measure how well fragments become particles, by the network and by simpler ways.",
+    no_args_is_help=True,
+)
+app.add_typer(clustering_app, name="clustering")
 simulate_app = typer.Typer()
 app.add_typer(simulate_app, name="simulate")
 
@@ -380,6 +385,37 @@ def plan(
     shards = [shard for shard in run(sheets, 0, max_shards) if shard.split in split]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
+
+
+@clustering_app.command(name="measure")
+@_plainly
+def clustering_measure(
+    events: EventFiles,
+    out: Out,
+    weights: Annotated[Path, typer.Option(help="Weights of cluster.")],
+    config_file: ConfigFile = None,
+    on_truth: OnTruth = False,
+) -> None:
+    """Measure one shard: a row (parquet) per event, class, and way from fragments to particles."""
+    from lartpc.run.clustering import measure as run
+
+    section = config.load_section("cluster", config_file)
+    num = run(_expand(events), section, weights=weights, out=out, on_truth=on_truth)
+    typer.echo(f"{out}: {num} events", err=True)
+
+
+@clustering_app.command(name="table")
+@_plainly
+def clustering_table(
+    measured: Annotated[
+        list[str], typer.Argument(help="Files of 'lartpc clustering measure'; @FILE names a list.")
+    ],
+    out: Out,
+) -> None:
+    """Pool the figures of all shards (Markdown) and print them."""
+    from lartpc.run.clustering import table as run
+
+    typer.echo(run(_expand(measured), out))
 
 
 @config_app.command()

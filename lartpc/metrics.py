@@ -101,7 +101,8 @@ class Clustering:
 
     `purity` averages over the predicted clusters the largest share that one true cluster has in them,
     `efficiency` over the true clusters the largest share that one predicted cluster has in them, each
-    cluster counting the same; `ari` is the adjusted Rand index, `best_dice` the symmetric best Dice,
+    cluster counting the same; `voxel_purity` and `voxel_efficiency` are the same with each cluster counting
+    as often as it has voxels. `ari` is the adjusted Rand index, `best_dice` the symmetric best Dice,
     `assigned` the share of voxels that are in any predicted cluster.
     """
 
@@ -110,6 +111,8 @@ class Clustering:
     ari: float
     best_dice: float
     assigned: float
+    voxel_purity: float
+    voxel_efficiency: float
     num_true: int
     num_predicted: int
 
@@ -131,7 +134,7 @@ def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
     true_V, predicted_V = true_V[counted], predicted_V[counted]
     nan = float("nan")
     if not len(true_V):
-        return Clustering(nan, nan, nan, nan, nan, 0, 0)
+        return Clustering(nan, nan, nan, nan, nan, nan, nan, 0, 0)
     _, row_V = np.unique(true_V, return_inverse=True)
     size_T = np.bincount(row_V)
     is_in = predicted_V >= 0
@@ -139,19 +142,22 @@ def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
     num_alone = int((~is_in).sum())
     if not is_in.any():
         ari = _adjusted_rand(size_T, np.zeros(0, np.int64), np.zeros(0, np.int64), num_alone)
-        return Clustering(nan, 0.0, ari, 0.0, assigned, len(size_T), 0)
+        return Clustering(nan, 0.0, ari, 0.0, assigned, nan, 0.0, len(size_T), 0)
     _, column_V = np.unique(predicted_V[is_in], return_inverse=True)
     table_TR = _contingency(row_V[is_in], column_V, (len(size_T), int(column_V.max()) + 1))
     size_R = np.bincount(column_V)
     dice_TR = table_TR.tocoo()
     dice_TR.data = 2.0 * dice_TR.data / (size_T[dice_TR.row] + size_R[dice_TR.col])
     best_dice = min(float(_largest(dice_TR, 1).mean()), float(_largest(dice_TR, 0).mean()))
+    largest_R, largest_T = _largest(table_TR, 0), _largest(table_TR, 1)
     return Clustering(
-        purity=float((_largest(table_TR, 0) / size_R).mean()),
-        efficiency=float((_largest(table_TR, 1) / size_T).mean()),
+        purity=float((largest_R / size_R).mean()),
+        efficiency=float((largest_T / size_T).mean()),
         ari=_adjusted_rand(size_T, size_R, table_TR.data, num_alone),
         best_dice=best_dice,
         assigned=assigned,
+        voxel_purity=float(largest_R.sum() / size_R.sum()),
+        voxel_efficiency=float(largest_T.sum() / size_T.sum()),
         num_true=len(size_T),
         num_predicted=len(size_R),
     )

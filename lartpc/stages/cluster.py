@@ -110,12 +110,22 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
 @torch.inference_mode()
 def infer(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[dict[str, Columns]]:
     """Return `group`, `fragment` and `particle` of each event."""
-    labels = fragments.find(net, batch, cfg.fragments, _device(net))
-    found = [_fragments(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
-    grouped = (
-        _by_graph(net, found, cfg) if cfg.infer.particles == "graph" else [_by_rule(f, cfg) for f in found]
-    )
+    found = find(net, batch, cfg)
+    grouped = group(net, found, cfg)
     return [_products(event, one, *groups) for event, one, groups in zip(batch, found, grouped, strict=True)]
+
+
+def find(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[Fragments]:
+    """Return the fragments of each event."""
+    labels = fragments.find(net, batch, cfg.fragments, _device(net))
+    return [_fragments(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
+
+
+def group(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
+    """Return the particles that the fragments of each event make, by `infer.particles`."""
+    if cfg.infer.particles == "graph":
+        return _by_graph(net, found, cfg)
+    return [_by_rule(one, cfg) for one in found]
 
 
 def _by_graph(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
@@ -168,6 +178,22 @@ def _max_length(cfg: config.Cluster) -> NDArray[np.float64]:
     for other in (Semantic.MICHEL, Semantic.DELTA):
         length[Semantic.SHOWER, other] = length[other, Semantic.SHOWER] = cfg.edge_length[Semantic.SHOWER]
     return length
+
+
+def primaries(
+    event: Event, found: Fragments, score_F: NDArray[np.float32], semantic: Semantic
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return for each true particle of a class that has a primary fragment how many it has, and if it scores best.
+
+    Of equal scores that of the fragment with more energy counts as higher.
+    """
+    num, truth = len(score_F), event["truth_particle"]
+    owner = majority(found.label_V, event["truth_voxel"]["particle"], num, MIN_PURITY)
+    target = _targets(event, found)[1]
+    kept = np.flatnonzero((target >= 0) & (np.append(truth["semantic"], NONE)[owner] == semantic))
+    order = kept[np.lexsort((-found.columns["energy"][kept], -score_F[kept], owner[kept]))]
+    _, first, count = np.unique(owner[order], return_index=True, return_counts=True)
+    return count, target[order[first]] == 1
 
 
 def _targets(event: Event, found: Fragments) -> tuple[Ints, Ints]:

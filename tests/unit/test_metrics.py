@@ -49,6 +49,8 @@ def test_clustering_of_a_split_and_a_merge():
     found = metrics.clustering(true, predicted)
     assert found.purity == pytest.approx((1 + 1 + 0.5) / 3)
     assert found.efficiency == pytest.approx((4 / 6 + 1 + 1) / 3)
+    assert found.voxel_purity == pytest.approx((4 + 2 + 2) / 10)
+    assert found.voxel_efficiency == pytest.approx((4 + 2 + 2) / 10)
     dice = {"true": (2 * 4 / 10 + 2 * (2 * 2 / 6)) / 3, "predicted": (2 * 4 / 10 + 2 * 2 / 8 + 2 * 2 / 6) / 3}
     assert found.best_dice == pytest.approx(min(dice.values()))
     assert found.ari == pytest.approx(adjusted_rand_score(true, predicted))
@@ -58,6 +60,7 @@ def test_clustering_of_a_split_and_a_merge():
 def test_unassigned_voxels_cost_efficiency_but_are_no_pure_clusters():
     found = metrics.clustering(np.array([0] * 4 + [1] * 4), np.array([0, 0, -1, -1] + [-1] * 4))
     assert (found.purity, found.efficiency, found.assigned) == (1.0, 0.25, 0.25)
+    assert (found.voxel_purity, found.voxel_efficiency) == (1.0, 0.25)
     assert found.best_dice == pytest.approx(min(2 * 2 / 6 / 2, 2 * 2 / 6))
     alone = [0, 0, 1, 2, 3, 4, 5, 6]
     assert found.ari == pytest.approx(adjusted_rand_score([0] * 4 + [1] * 4, alone))

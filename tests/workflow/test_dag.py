@@ -52,6 +52,14 @@ def test_a_stage_alone_needs_only_what_is_before_it(folder: Path) -> None:
     assert not found["cluster"]
 
 
+def test_the_clustering_is_measured_on_demand(folder: Path) -> None:
+    assert "measure_clustering" not in jobs(folder)
+    found = jobs(folder, "clustering_quality", "--config", "seed=7")
+    assert found["clustering_quality"] == 1
+    assert found["measure_clustering"] == found["measure_clustering_on_truth"] > 0
+    assert found["interact"] == found["report"] == 0
+
+
 def test_the_simulation_is_validated_on_demand(folder: Path) -> None:
     assert "validate_simulation" not in jobs(folder)
     found = jobs(folder, "validate_simulation")

@@ -1,0 +1,158 @@
+"""`lartpc clustering`: particles by the network and by simpler ways, class by class, in one table."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from lartpc import config, metrics
+from lartpc.atomic import replacing
+from lartpc.event import TRUTH, Event
+from lartpc.run.progress import Meter
+from lartpc.run.weights import load_weights
+from lartpc.stages import cluster, stage
+from lartpc.store import open_events
+from lartpc.truth import upstream_from_truth
+from lartpc.vocab import NONE, Semantic
+
+METHODS = {"graph": "graph network", "cones": "cones and gaps", "fragments": "fragments alone"}
+"""The ways from fragments to particles, by the value of `cluster.infer.particles`."""
+CLASSES = {
+    "all": None,
+    **{semantic.name.lower(): semantic for semantic in Semantic if semantic != Semantic.LOW_ENERGY},
+}
+FIGURES = ("purity", "efficiency", "ari", "best_dice", "voxel_purity", "voxel_efficiency", "assigned")
+GOOD_ARI = 0.92
+"""SPICE (arXiv:2007.03083) states for how many of its events the ARI is above this."""
+PUBLISHED = """\
+Published, on other simulations: showers 99.4 / 99.6 / 97.8 and primaries 99.8 on true fragments (GrapPA, \
+arXiv:2007.01335); showers 99.9 / 97.6 / 97.8 and tracks 99.7 / 99.3 / 99.8 in a chain (ICARUS simulation, \
+lartpc_mlreco3d tutorials, 2022; events with an ARI of 0 or less left out there, and kept here)."""
+
+Row = dict[str, Any]
+
+
+def measure(
+    event_files: Sequence[Path], section: config.Cluster, *, weights: Path, out: Path, on_truth: bool = False
+) -> int:
+    """Group the fragments of a shard's events in every way, and write the figures of each event and class.
+
+    Parameters
+    ----------
+    event_files
+        The shard's files: `ingest`, and, unless `on_truth`, `segment` and `points`.
+    weights
+        Of `cluster`.
+    out
+        Table (parquet) to write: a row per event, method and class.
+
+    Returns
+    -------
+    Number of events measured.
+    """
+    net = load_weights(weights, stage("cluster"), section)
+    rows: list[Row] = []
+    num = 0
+    with open_events(*event_files) as events, torch.inference_mode():
+        events.require(["voxel", *TRUTH])
+        before = [] if on_truth else ["semantic", "point"]
+        events.require(before)
+        set_aside = events.quarantined()
+        with Meter(f"clustering {events.file_uid}", len(events), "events") as meter:
+            for event in events.stream(["voxel", *TRUTH, *before]):
+                if event.entry not in set_aside:
+                    given = upstream_from_truth(event, ["semantic", "point"]) if on_truth else event
+                    rows += _figures(net, given, section, "truth" if on_truth else "predicted")
+                    num += 1
+                meter.advance(1, "")
+    with replacing(out) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), part)
+    return num
+
+
+def _figures(net: torch.nn.Module, event: Event, section: config.Cluster, given: str) -> Iterator[Row]:
+    (found,) = cluster.find(net, [event], section)
+    truth = event["truth_voxel"]
+    class_V = np.append(event["truth_particle"]["semantic"], NONE)[truth["particle"]]
+    counted_V = (truth["semantic"] != Semantic.LOW_ENERGY) & (truth["particle"] >= 0)
+    for method in METHODS:
+        infer = section.infer.model_copy(update={"particles": method})
+        ((particle_F, score_F),) = cluster.group(net, [found], section.model_copy(update={"infer": infer}))
+        particle_V = np.append(particle_F, NONE)[found.label_V]
+        for name, semantic in CLASSES.items():
+            of_class_V = counted_V if semantic is None else counted_V & (class_V == semantic)
+            agreement = metrics.clustering(np.where(of_class_V, truth["particle"], NONE), particle_V)
+            row = {figure: getattr(agreement, figure) for figure in FIGURES}
+            row |= {"file_uid": event.file_uid, "entry": event.entry, "input": given}
+            row |= {"method": method, "class": name, "num_true": agreement.num_true}
+            count, is_right = np.zeros(0, np.int64), np.zeros(0, bool)
+            if semantic == Semantic.SHOWER:
+                count, is_right = cluster.primaries(event, found, score_F, semantic)
+            row |= {"num_primaries": len(count), "num_primaries_right": int(is_right.sum())}
+            several = count > 1
+            row |= {"num_several": int(several.sum()), "num_several_right": int(is_right[several].sum())}
+            yield row
+
+
+def _schema() -> pa.Schema:
+    words = ["file_uid", "input", "method", "class"]
+    counts = ["entry", "num_true", "num_primaries", "num_primaries_right", "num_several", "num_several_right"]
+    kinds = {**dict.fromkeys(words, pa.string()), **dict.fromkeys(counts, pa.int64())}
+    return pa.schema({**kinds, **dict.fromkeys(FIGURES, pa.float64())})
+
+
+def table(measured: Sequence[Path], out: Path) -> str:
+    """Pool what `measure` wrote of any shards to a page (Markdown), and return its text.
+
+    Figures are means over all events in which they are defined; no event is dropped.
+    """
+    if not measured:
+        raise ValueError("no tables to pool; give the files of 'lartpc clustering measure'")
+    data = pa.concat_tables([pq.read_table(path) for path in measured])
+    columns = {name: data[name].to_numpy(zero_copy_only=False) for name in data.column_names}
+    head = ["input", "method", "class", "events", "purity", "efficiency", "ARI", f"ARI > {GOOD_ARI}"]
+    head += ["best Dice", "voxel purity", "voxel efficiency", "assigned", "primaries", "of several"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    num_events = 0
+    for given in ("truth", "predicted"):
+        chosen = columns["input"] == given
+        per_event = chosen & (columns["class"] == "all") & (columns["method"] == "graph")
+        num_events = max(num_events, int(per_event.sum()))
+        for name in CLASSES if chosen.any() else ():
+            for method, words in METHODS.items():
+                row = chosen & (columns["class"] == name) & (columns["method"] == method)
+                cells = [given, words, name, *_cells({key: value[row] for key, value in columns.items()})]
+                lines.append(f"| {' | '.join(cells)} |")
+    text = "\n".join(
+        [
+            "# Quality of the clustering into particles",
+            "",
+            f"{num_events} events; in %; definitions in docs/metrics.md. `truth`: fragments are found by the stage "
+            "itself from true classes and points; `predicted`: from those of the chain. ",
+            PUBLISHED,
+            "",
+            *lines,
+            "",
+        ]
+    )
+    with replacing(out) as part:
+        part.write_text(text)
+    return text
+
+
+def _cells(row: dict[str, NDArray[Any]]) -> list[str]:
+    ari = row["ari"][~np.isnan(row["ari"])]
+    values = {name: metrics.mean(row[name]) for name in FIGURES}
+    shares = [values["purity"], values["efficiency"], values["ari"]]
+    shares += [float((ari > GOOD_ARI).mean()) if len(ari) else float("nan")]
+    shares += [values[name] for name in ("best_dice", "voxel_purity", "voxel_efficiency", "assigned")]
+    for kind in ("primaries", "several"):
+        num = int(row[f"num_{kind}"].sum())
+        shares.append(int(row[f"num_{kind}_right"].sum()) / num if num else float("nan"))
+    num_events = int(np.count_nonzero(row["num_true"] > 0))
+    return [str(num_events), *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in shares)]

@@ -1,0 +1,64 @@
+# The clustering class by class, with its baselines: `snakemake clustering_quality --config seed=7`.
+# Nothing else needs it.
+
+
+rule measure_clustering:
+    """Group the fragments of a shard by the network and by simpler ways, on predicted input."""
+    input:
+        events=events_before("cluster"),
+        settings="results/config/cluster.infer.json",
+        weights=weights("cluster"),
+    output:
+        "results/quality/clustering/predicted/{sample}/{shard}.parquet",
+    log:
+        "results/logs/quality/clustering/predicted/{sample}/{shard}.log",
+    benchmark:
+        "results/benchmarks/quality/clustering/predicted/{sample}/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=f"{STAGES['cluster'].version}, {EVALUATE_VERSION}",
+        on_truth="",
+    shell:
+        """
+        lartpc clustering measure {input.events} {params.on_truth} --config {input.settings} \
+            --weights {input.weights} --out {output} 2>{log}
+        """
+
+
+use rule measure_clustering as measure_clustering_on_truth with:
+    input:
+        events="results/events/ingest/{sample}/{shard}.h5",
+        settings="results/config/cluster.infer.json",
+        weights=weights("cluster"),
+    output:
+        "results/quality/clustering/truth/{sample}/{shard}.parquet",
+    log:
+        "results/logs/quality/clustering/truth/{sample}/{shard}.log",
+    benchmark:
+        "results/benchmarks/quality/clustering/truth/{sample}/{shard}.tsv"
+    params:
+        version=f"{STAGES['cluster'].version}, {EVALUATE_VERSION}",
+        on_truth="--on-truth",
+
+
+rule clustering_quality:
+    """Pool the figures of the test events into one table."""
+    input:
+        collect(
+            "results/quality/clustering/{given}/{key}.parquet",
+            given=["truth", "predicted"],
+            key=keys("test"),
+        ),
+    output:
+        report("results/quality/clustering.md", category="lartpc"),
+    log:
+        "results/logs/quality/clustering.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "lartpc clustering table {input} --out {output} 2>{log}"
