@@ -1,11 +1,13 @@
 """THE contract: every product of an event, with its columns, their dtype, shape, unit and meaning.
 
-Positions are in voxel units of the image's box (`geometry.Box`), energies in MeV, times in ns.
+Positions are in voxel units of the image's box (`geometry.Box`), energies in MeV, times in ns. An event
+here is one image: in 3D an event of the source, in 2D its view by one plane of wires, whose voxels are
+pixels in a box one layer thick (docs/projections.md).
 The tables at the end of the chain are in cm. An index column (`particle`, `fragment`, ...) is the
 row of that product in the same event, or `vocab.NONE`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -19,7 +21,7 @@ from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Sp
 SCHEMA_VERSION = "1.2"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
-counts in `interaction`."""
+counts in `interaction`; `event.plane` and flat boxes."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
@@ -84,6 +86,7 @@ PRODUCTS: dict[str, Product] = {
             "run": _scalar("i8", "", "run number in the source, 0 where it has none"),
             "subrun": _scalar("i8", "", "subrun number in the source, 0 where it has none"),
             "event": _scalar("i8", "", "event number in the source; it may repeat"),
+            "plane": Column("i4", "", "plane of wires that the image is seen by; -1: a 3D image", none=NONE),
             "num_steps": _scalar("i8", "", "energy-depositing steps, or voxels, read from the source"),
             "energy_mev": _scalar("f8", "MeV", "energy of all steps, or voxels, of the source"),
             "energy_outside_mev": _scalar("f8", "MeV", "of it, energy outside the imaged box"),
@@ -322,6 +325,15 @@ def empty(product: str, rows: int = 0) -> Columns:
         name: np.full((rows, *column.shape), column.none, column.dtype)
         for name, column in PRODUCTS[product].columns.items()
     }
+
+
+def blank(event: Event, products: Iterable[str]) -> Event:
+    """Return the event with products that say nothing, as long as those that they are aligned with."""
+    made: dict[str, Columns] = {}
+    for name in products:
+        per = PRODUCTS[name].per
+        made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
+    return event.with_products(made)
 
 
 def conform(product: str, columns: Mapping[str, Any]) -> Columns:

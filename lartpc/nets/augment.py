@@ -33,12 +33,14 @@ def augment(event: Event, rng: np.random.Generator, settings: Training) -> Event
 def turn(event: Event, rng: np.random.Generator) -> Event:
     """Return the event under a random symmetry of its box: axes exchanged and flipped, 48 in all.
 
+    An image of wires is flipped only: along the drift and across the wires it does not look the same.
     Voxel indices and positions, directions and momenta turn together. Voxels are sorted by
     coordinate again, and so are the products aligned with them. The box itself keeps its place.
     """
-    axes = rng.permutation(3)
-    flip = rng.integers(0, 2, 3).astype(bool)
-    size = event.box.num_voxels
+    size, dimension = event.box.num_voxels, event.box.dimension
+    axes = rng.permutation(3) if dimension == 3 else np.arange(3)
+    flip = np.zeros(3, bool)
+    flip[:dimension] = rng.integers(0, 2, dimension)
     turned: dict[str, Columns] = {}
     for product in event:
         columns = dict(event[product])
@@ -68,7 +70,7 @@ def shift(event: Event, rng: np.random.Generator, limit: int) -> Event:
     if not len(coord):
         return event
     low = np.maximum(-limit, -coord.min(0))
-    high = np.minimum(limit, event.box.num_voxels - 1 - coord.max(0))
+    high = np.minimum(limit, np.subtract(event.box.shape, 1) - coord.max(0))
     offset = rng.integers(low, high, endpoint=True)
     moved: dict[str, Columns] = {}
     for product in event:

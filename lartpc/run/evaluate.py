@@ -55,7 +55,7 @@ def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "pr
         if present:
             set_aside = events.quarantined()
             truth = [name for name in TRUTH if name in events.products]
-            products = ["voxel", *truth, *(name for row in present for name in _judged(row))]
+            products = ["event", "voxel", *truth, *(name for row in present for name in _judged(row))]
             for event in events.stream(products):
                 if event.entry not in set_aside:
                     writer.append(_event_figures(event, present, input_label))
@@ -80,6 +80,7 @@ def _event_figures(event: Event, present: Sequence[Stage], input_label: Input) -
         "entry": event.entry,
         "input": INPUT.index(input_label),
         "stages": ",".join(row.name for row in present),
+        "plane": int(event["event"]["plane"][0]),
         "num_voxels": event.num_voxels,
         "voxel_size_cm": event.box.voxel_size_cm,
         "num_matchable_particles": -1,

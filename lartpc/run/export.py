@@ -113,6 +113,10 @@ def _check(event_files: Sequence[Path], to: Format) -> int:
                 f"{event_files[0]} has {first.num_voxels} of {first.voxel_size_cm:.6g} cm; "
                 "export them to files of their own"
             )
+    if first.dimension != 3:
+        raise ValueError(
+            f"{event_files[0]} holds views of wire planes, and PILArNet-M 3D images; ingest without ingest.wires"
+        )
     if first.num_voxels > SIDE:
         raise ValueError(
             f"{event_files[0]}: a box of {first.num_voxels} voxels per side does not fit into the {SIDE} of "

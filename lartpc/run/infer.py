@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lartpc import config
-from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
+from lartpc.event import TRUTH, Columns, Event, blank
 from lartpc.run.memory import available_bytes
 from lartpc.run.progress import Meter
-from lartpc.stages import Stage
+from lartpc.stages import Stage, require_dimension
 from lartpc.store import Events, EventWriter, open_events, provenance
 from lartpc.truth import truth_for, upstream_from_truth
 
@@ -70,7 +70,7 @@ def infer(
         weights=weights,
     )
     with (
-        open_events(*files) as events,
+        _open(stage, files) as events,
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
         products, complete, has_input = _source(events, stage, on_truth)
@@ -142,6 +142,12 @@ def _name_large(events: Events, max_voxels: int, stage: Stage) -> None:
         )
 
 
+def _open(stage: Stage, files: list[Path]) -> Events:
+    events = open_events(*files)
+    require_dimension(stage, events.box.dimension)
+    return events
+
+
 def _check_memory(event: Event, stage: Stage, section: Any) -> None:
     """Raise MemoryError if an event alone takes more than there is: the system would end the whole job."""
     need = event.num_voxels * getattr(stage.module(), "bytes_per_voxel", _nothing_known)(section)
@@ -191,17 +197,8 @@ def _source(
             f"{events.file_uid}: {stage.name} is not run on truth, the source does not state "
             f"{', '.join(missing)}\n"
         )
-        return ["voxel"], lambda event: _blank(event, derived), False
+        return ["voxel"], lambda event: blank(event, derived), False
     return ["voxel", *truth], lambda event: upstream_from_truth(event, derived), True
-
-
-def _blank(event: Event, products: Sequence[str]) -> Event:
-    """Return the event with products that say nothing, as long as those that they are aligned with."""
-    made: dict[str, Columns] = {}
-    for name in products:
-        per = PRODUCTS[name].per
-        made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
-    return event.with_products(made)
 
 
 def _each(run: Infer, batch: list[Event]) -> list[dict[str, Columns] | str]:
@@ -217,5 +214,5 @@ def _each(run: Infer, batch: list[Event]) -> list[dict[str, Columns] | str]:
 
 
 def _nothing(stage: Stage, event: Event) -> dict[str, Columns]:
-    blank = _blank(event, stage.writes)
-    return {name: blank[name] for name in stage.writes}
+    found = blank(event, stage.writes)
+    return {name: found[name] for name in stage.writes}

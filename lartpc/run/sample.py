@@ -20,7 +20,7 @@ from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
 from lartpc.run.ahead import ahead
 from lartpc.run.order import BLOCK, WINDOW, Order, unit_length
-from lartpc.stages import Stage
+from lartpc.stages import Stage, require_dimension
 from lartpc.store import Events, fingerprint, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
@@ -159,6 +159,7 @@ class Sample:
     def _usable(self, paths: Sequence[Path]) -> NDArray[np.int64]:
         """Return the voxels of a shard's events (events,), 0 for those that cannot be used."""
         with open_events(*paths) as shard:
+            require_dimension(self._stage, shard.box.dimension)
             shard.require(self._needed)
             usable = ~np.isin(shard.entries, list(shard.quarantined()))
             return np.where(usable, shard.num_voxels(), 0)

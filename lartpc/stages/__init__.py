@@ -13,6 +13,7 @@ class Stage:
     """One row of the chain. `version` goes up whenever the stage's output changes.
 
     `learns` are the truth products that its training needs; others are used where the source has them.
+    `dimensions` are those of the images that it works on: 3, or 2 for the views of wire planes.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Stage:
     writes: tuple[str, ...]
     learned: bool
     learns: tuple[str, ...] = ()
+    dimensions: tuple[int, ...] = (2, 3)
 
     def module(self) -> ModuleType:
         """Import the stage's functions (this imports torch)."""
@@ -44,6 +46,7 @@ CHAIN = (
         ("group", "fragment", "particle"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),
+        dimensions=(3,),
     ),
     Stage(
         "interact",
@@ -52,6 +55,7 @@ CHAIN = (
         ("identity", "interaction"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),
+        dimensions=(3,),
     ),
 )
 
@@ -67,6 +71,21 @@ def stage(name: str) -> Stage:
         if row.name == name:
             return row
     raise ValueError(f"unknown stage '{name}'; the stages are {', '.join(s.name for s in CHAIN)}")
+
+
+def chain_in(dimension: int) -> tuple[Stage, ...]:
+    """Return the stages that images of a dimension, 2 or 3, go through."""
+    return tuple(row for row in CHAIN if dimension in row.dimensions)
+
+
+def require_dimension(row: Stage, dimension: int) -> None:
+    """Raise ValueError if a stage does not work on images of a dimension."""
+    if dimension not in row.dimensions:
+        *_, last = chain_in(dimension)
+        raise ValueError(
+            f"stage '{row.name}' needs 3D images, and these are views of wire planes (ingest.wires); in 2D the "
+            f"chain ends with '{last.name}'"
+        )
 
 
 def writer_of(product: str) -> str:

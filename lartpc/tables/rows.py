@@ -51,18 +51,18 @@ def event_rows(
     )
     event = completed(event)
     particle_pairs, interaction_pairs = match_objects(event)
-    point_distance, truth_point = nearest(event["point"]["position"], event["truth_point"]["position"])
-    truth_point_distance, point = nearest(event["truth_point"]["position"], event["point"]["position"])
-    size = event.box.voxel_size_cm
+    point_cm, true_cm = (event.box.to_cm(event[name]["position"]) for name in ("point", "truth_point"))
+    point_distance_cm, truth_point = nearest(point_cm, true_cm)
+    truth_point_distance_cm, point = nearest(true_cm, point_cm)
     tables: dict[str, Rows] = {
         "events": {"source": [origin[0]], "source_entry": [origin[1]]}
         | _events(event, has_truth, quarantined),
         "interactions": _interactions(event, interaction_pairs, has_interactions),
         "particles": _particles(event, particle_pairs, has_particles),
-        "points": _points(event, truth_point, point_distance * size if has_points else None),
+        "points": _points(event, truth_point, point_distance_cm if has_points else None),
         "truth_interactions": _truth_interactions(event, interaction_pairs),
         "truth_particles": _truth_particles(event, particle_pairs),
-        "truth_points": _truth_points(event, point, truth_point_distance * size),
+        "truth_points": _truth_points(event, point, truth_point_distance_cm),
         "matches": _matches(particle_pairs, interaction_pairs),
         "quarantine": {
             "step": [quarantined[0]] if quarantined else [],
@@ -182,7 +182,7 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
     truth_label = event["truth_voxel"]["semantic"]
     truth_counts = _counts(truth_label, Semantic, "truth_num_voxels_{}")
     return {
-        **{name: source[name] for name in ("run", "subrun", "event", "num_steps")},
+        **{name: source[name] for name in ("run", "subrun", "event", "plane", "num_steps")},
         "status": [STATUS.index("quarantined" if quarantined else "ok")],
         "quarantine_step": [quarantined[0] if quarantined else None],
         "has_truth": [has_truth],

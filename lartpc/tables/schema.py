@@ -18,7 +18,7 @@ from lartpc.vocab import CreationProcess, PointKind, Semantic, Species
 
 SCHEMA_VERSION = "1.2"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
-1.2, 2026-11, `events.source` and `events.source_entry`."""
+1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -123,6 +123,7 @@ TABLES: dict[str, Table] = {
             "run": Field(pa.int64(), "run number in the source, 0 where it has none"),
             "subrun": Field(pa.int64(), "subrun number in the source, 0 where it has none"),
             "event": Field(pa.int64(), "event number in the source; it may repeat, unlike (file_uid, entry)"),
+            "plane": _count("plane of wires that the image is seen by; -1: a 3D image"),
             "status": _word(STATUS, "whether the event went through all steps"),
             "quarantine_step": _text("step that set the event aside; null: none"),
             "has_truth": _flag("whether the source has truth"),
@@ -315,6 +316,7 @@ TABLES: dict[str, Table] = {
                 INPUT, "what each stage was given: the predictions of the stages before, or their truth"
             ),
             "stages": _text("stages that the figures are of, separated by commas; others are empty"),
+            "plane": _count("plane of wires that the image is seen by; -1: a 3D image"),
             "num_voxels": _count("voxels with energy"),
             "voxel_size_cm": _number("voxel pitch", "cm"),
             "semantic_confusion": Field(

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config, metrics
-from lartpc.event import Columns, Event, num_rows
+from lartpc.event import Columns, Event, blank, num_rows
 from lartpc.run.evaluate import POINT_LIMITS, is_counted
-from lartpc.stages import CHAIN
+from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables.rows import interaction_of_voxels, match_objects
 from lartpc.tables.schema import names_of
@@ -45,7 +45,8 @@ def _open_shards(event_files: Sequence[Path]) -> list[Events]:
             files.setdefault(events.file_uid, []).append(path)
     shards = [open_events(*paths) for paths in files.values()]
     for shard in shards:
-        shard.require(["voxel", *(name for stage in CHAIN for name in stage.writes if name != "proposal")])
+        written = [name for stage in chain_in(shard.box.dimension) for name in stage.writes]
+        shard.require(["voxel", *(name for name in written if name != "proposal")])
     return shards
 
 
@@ -66,6 +67,7 @@ def display(event: Event, max_voxels: int, *, keep_mistakes: bool = False) -> di
     """
     has_truth = "truth_voxel" in event
     event = completed(event)
+    event = blank(event, [name for stage in CHAIN for name in stage.writes if name not in event])
     kept = np.arange(event.num_voxels)
     if event.num_voxels > max_voxels:
         place = np.random.default_rng(event.entry).random(event.num_voxels)
@@ -77,16 +79,21 @@ def display(event: Event, max_voxels: int, *, keep_mistakes: bool = False) -> di
     if has_truth:
         sides = {"truth": _truth(event, kept), **sides}
     return {
-        "title": f"{event.file_uid}, entry {event.entry}",
+        "title": f"{event.file_uid}, entry {event.entry}{_plane(event)}",
+        "dimension": event.box.dimension,
         "num_voxels": event.num_voxels,
         "num_drawn": len(kept),
         "energy_mev": round(float(event["voxel"]["energy"].sum(dtype=np.float64)), 1),
         "origin_cm": event.box.origin_cm,
-        "voxel_size_cm": event.box.voxel_size_cm,
+        "pitch_cm": event.box.pitch_cm,
         "coord": _pack(event["voxel"]["coord"][kept].T, np.int16),
         "energy_kev": _pack(np.round(energy_kev), np.uint16),
         "sides": sides,
     }
+
+
+def _plane(event: Event) -> str:
+    return f", plane {event['event']['plane'][0]}" if event.box.dimension == 2 else ""
 
 
 def _truth(event: Event, kept: NDArray[np.int64]) -> dict[str, Any]:

@@ -58,7 +58,12 @@
 
   // -- events ------------------------------------------------------------------------------------
 
-  const state = { event: 0, mode: "semantic", camera: { eye: { x: 1.35, y: 1.35, z: 0.95 }, center: { x: 0, y: 0, z: -0.12 } }, linking: false };
+  // Images of wire planes are flat: looked at from below, with the drift upwards and the wires to the right.
+  const isFlat = data.displays.some((event) => event.dimension === 2);
+  const camera = isFlat
+    ? { eye: { x: 0, y: 0, z: -1.6 }, up: { x: 1, y: 0, z: 0 }, projection: { type: "orthographic" } }
+    : { eye: { x: 1.35, y: 1.35, z: 0.95 }, center: { x: 0, y: 0, z: -0.12 } };
+  const state = { event: 0, mode: "semantic", camera, linking: false };
   const unpacked = new Map();
 
   function unpack(text, kind) {
@@ -73,7 +78,7 @@
       const num = event.num_drawn;
       const place = (axis) => Float32Array.from(
         coord.subarray(axis * num, (axis + 1) * num),
-        (value) => event.origin_cm[axis] + (value + 0.5) * event.voxel_size_cm);
+        (value) => event.origin_cm[axis] + (value + 0.5) * event.pitch_cm[axis]);
       const position = [0, 1, 2].map(place);
       const sides = {};
       for (const [name, side] of Object.entries(event.sides)) {
@@ -218,8 +223,9 @@
       paper_bgcolor: "rgba(0,0,0,0)", margin: { l: 0, r: 0, t: 0, b: 0 },
       font: { color: colour("muted"), size: 11, family: "system-ui, sans-serif" },
       scene: {
-        aspectmode: "cube", camera: state.camera, dragmode: "orbit",
-        xaxis: axis("x", 0), yaxis: axis("y", 1), zaxis: axis("z", 2),
+        aspectmode: "cube", camera: state.camera, dragmode: isFlat ? "pan" : "orbit",
+        xaxis: axis(isFlat ? "drift" : "x", 0), yaxis: axis(isFlat ? "across the wires" : "y", 1),
+        zaxis: isFlat ? { ...axis("", 2), visible: false } : axis("z", 2),
       },
       legend: { itemsizing: "constant", x: 0, y: 1, bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), size: 12 } },
       hoverlabel: { font: { size: 12 } },
