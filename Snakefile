@@ -31,7 +31,7 @@ rule all:
 # Only the weights of the learned stages.
 rule models:
     input:
-        [weights(stage) for stage in STAGES if STAGES[stage].learned],
+        [weights(stage) for stage in RUN if STAGES[stage].learned],
     localrule: True
 
 

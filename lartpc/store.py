@@ -32,6 +32,10 @@ CACHE_BYTES = 2**20
 """Unpacked chunks that an open dataset keeps."""
 SOURCES = "sources"
 """Root attribute of an ingested file of several sources: their paths and numbers of events, in order."""
+
+NUM_PLANES = "num_planes"
+"""Root attribute of images of wire planes: how many there are of an event, one after another."""
+
 STREAM_VOXELS = 500_000
 STREAM_EVENTS = 64
 """Voxels and events that are read at a time where all are read."""
@@ -305,20 +309,21 @@ class Events(Sequence[Event]):
         return found
 
     def origins(self) -> Iterator[tuple[str, int]]:
-        """Yield, for each event, its source file and its number there.
+        """Yield, for each event or image of one, its source file and its number there.
 
         The file is known by its name; by its path where the shard has several of that name.
         """
         attrs = self.attributes().get("ingest", {})
+        num_images = int(attrs.get(NUM_PLANES, 1))
         if SOURCES in attrs:
             sources = [(Path(path), num) for path, num in json.loads(str(attrs[SOURCES]))]
             count = Counter(path.name for path, _ in sources)
             for path, num_events in sources:
                 name = path.name if count[path.name] == 1 else str(path)
-                yield from ((name, entry) for entry in range(num_events))
+                yield from ((name, image // num_images) for image in range(num_events * num_images))
         else:
             name = next(iter(json.loads(str(attrs.get("inputs", "{}")))), "")
-            yield from ((name, int(entry)) for entry in self.entries)
+            yield from ((name, int(entry) // num_images) for entry in self.entries)
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return the root attributes of each file by the step that wrote it."""

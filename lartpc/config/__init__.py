@@ -11,7 +11,7 @@ from typing import Any, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from lartpc.config.base import Part, Section, Vector
-from lartpc.config.ingestion import Ingest, Response, Volume
+from lartpc.config.ingestion import Ingest, Response, Volume, Wires
 from lartpc.config.learned import (
     Cluster,
     ClusterInfer,
@@ -77,6 +77,7 @@ __all__ = [
     "UResNet",
     "Vector",
     "Volume",
+    "Wires",
     "explain",
     "json_schema",
     "load_section",
@@ -118,15 +119,24 @@ class Config(Section):
     report: Report = Report()
 
     @model_validator(mode="after")
-    def _levels_fit_the_grid(self) -> Self:
+    def _networks_fit_the_images(self) -> Self:
+        wires, dimension = self.ingest.wires, self.segment.dimension
+        if (dimension == 2) != bool(wires.angles_deg):
+            images = "views of wire planes" if wires.angles_deg else "3D images; set ingest.wires.angles_deg"
+            raise ValueError(
+                f"segment.dimension is {dimension}, and ingest makes {images}"
+                f"{'; set segment.dimension: 2' if wires.angles_deg else ''}"
+            )
+        side, key = self.ingest.num_voxels, "num_voxels"
         depths = {"segment.unet": self.segment.unet.depth}
-        if isinstance(self.cluster.fragments, LearnedFragments):
+        if dimension == 2:
+            side, key = wires.num_pixels, "wires.num_pixels"
+        elif isinstance(self.cluster.fragments, LearnedFragments):
             depths["cluster.fragments.unet"] = self.cluster.fragments.unet.depth
         for name, depth in depths.items():
-            if self.ingest.num_voxels % 2 ** (depth - 1):
+            if side % 2 ** (depth - 1):
                 raise ValueError(
-                    f"ingest.num_voxels ({self.ingest.num_voxels}) must be divisible by "
-                    f"2^({name}.depth - 1) = {2 ** (depth - 1)}"
+                    f"ingest.{key} ({side}) must be divisible by 2^({name}.depth - 1) = {2 ** (depth - 1)}"
                 )
         return self
 

@@ -62,6 +62,45 @@ class Response(Section):
     )
 
 
+class Wires(Section):
+    """Read-out by planes of wires: an image is then the 2D view of an event by one plane.
+
+    Defaults are those of MicroBooNE (JINST 12 (2017) P02017): wires 3 mm apart and ticks of 0.5 µs, of which
+    six make a pixel, as in its images for networks (arXiv:1611.05531).
+    """
+
+    angles_deg: tuple[float, ...] = Field(
+        (),
+        description="angle of each plane's wires to the vertical (y), 0 measures z: 2D images, one an event "
+        "and plane; none: 3D images [deg]",
+    )
+    pitch_cm: float = Field(0.3, gt=0, description="distance between wires, the width of a pixel [cm]")
+    tick_us: float = Field(0.5, gt=0, description="time between samples of a wire [us]")
+    ticks_per_pixel: int = Field(6, ge=1, description="samples that are added up to a pixel")
+    drift_velocity_cm_us: float | None = Field(
+        None,
+        gt=0,
+        description="drift velocity, which makes lengths of ticks; null: that of argon in "
+        "response.field_kv_cm and temperature_k [cm/us]",
+    )
+    num_pixels: int = Field(
+        1152, ge=1, le=16_384, description="pixels per side of the image, around the centre of the imaged box"
+    )
+    pixel_threshold_mev: float = Field(0.0, ge=0, description="pixels with less energy are dropped [MeV]")
+
+    @model_validator(mode="after")
+    def _planes_make_sense(self) -> Self:
+        if any(not -90 < angle <= 90 for angle in self.angles_deg):
+            raise ValueError("angles_deg must lie above -90 and up to 90: wires have no direction")
+        if len(set(self.angles_deg)) != len(self.angles_deg):
+            raise ValueError("angles_deg names a plane twice")
+        fields = type(self).model_fields
+        idle = [name for name in fields if getattr(self, name) != fields[name].default]
+        if idle and not self.angles_deg:
+            raise ValueError(f"{', '.join(idle)} without effect: there are no angles_deg")
+        return self
+
+
 class Ingest(Section):
     """Steps to voxels and truth labels (SuperaAtomic rules)."""
 
@@ -95,6 +134,7 @@ class Ingest(Section):
         (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
     )
     response: Response = Response()
+    wires: Wires = Wires()
 
     @model_validator(mode="before")
     @classmethod

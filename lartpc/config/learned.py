@@ -140,6 +140,9 @@ class Segment(Section):
     backend: Literal["auto", "fused", "spconv", "torch"] = Field(
         "auto", description="sparse convolution; auto: fused on CPUs, spconv on GPUs"
     )
+    dimension: Literal[2, 3] = Field(
+        3, description="of the images: 3, or 2 for views of wire planes (ingest.wires)"
+    )
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()
     infer: SegmentInfer = SegmentInfer()

@@ -20,6 +20,8 @@ from lartpc.vocab import NONE
 
 BoolArray = NDArray[np.bool_]
 
+NO_VOLUMES = np.zeros((0, 2, 3))
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -97,7 +99,7 @@ def voxelize(steps: Steps, box: Box, threshold_mev: float = 0.0, volumes_cm: Arr
     steps.check()
     begin_3S = _rows_in_voxels(steps.start, box)
     delta_3S = _rows_in_voxels(steps.end, box) - begin_3S
-    step_D, from_D, to_D = _split(begin_3S, delta_3S, box.num_voxels, volumes_N23)
+    step_D, from_D, to_D = split(begin_3S, delta_3S, box.num_voxels, volumes_N23)
     middle_D = 0.5 * (from_D + to_D)
     position_3D = [
         begin_S[step_D] + middle_D * delta_S[step_D]
@@ -211,12 +213,13 @@ def _active(position_3D: Sequence[FloatArray], volumes_N23: FloatArray) -> BoolA
     return active_D
 
 
-def _split(
-    begin_3S: FloatArray, delta_3S: FloatArray, num_voxels: int, volumes_N23: FloatArray
+def split(
+    begin_3S: FloatArray, delta_3S: FloatArray, num_voxels: int, volumes_N23: FloatArray = NO_VOLUMES
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Cut steps at the planes of the grid: the step of each piece, and its range of the step in [0, 1].
 
-    Only planes of the box cut, so that a step far outside costs nothing. Faces of volumes cut too.
+    Only planes of the box cut, so that a step far outside costs nothing. Faces of volumes cut too. Steps
+    have two rows of coordinates or three.
     """
     num_steps = begin_3S.shape[1]
     end_3S = begin_3S + delta_3S

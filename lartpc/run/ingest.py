@@ -15,13 +15,15 @@ from lartpc.geometry import Box
 from lartpc.ingest import open_sources
 from lartpc.ingest.given import carry
 from lartpc.ingest.labels import label
+from lartpc.ingest.project import Plane, View, flat_box, project
 from lartpc.ingest.response import detect
 from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
 from lartpc.ingest.voxelize import Image, place
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import SOURCES, EventWriter, provenance
+from lartpc.store import NUM_PLANES, SOURCES, EventWriter, provenance
+from lartpc.vocab import NONE
 
 ENERGY_TOLERANCE = 1e-6
 """Largest relative difference between the energy of the source and what is accounted for."""
@@ -35,13 +37,14 @@ MOSTLY = 0.5
 
 @dataclass
 class Summary:
-    """What was read and written.
+    """What was read and written. With planes of wires, each event is read once for each plane.
 
     The energies add up: `energy_mev` = voxels + outside + below + lost, all of the events that are used. That
     of the others, as far as it could be read and is a finite number, is `energy_quarantined_mev`.
     """
 
     num_events: int = 0
+    num_planes: int = 0
     num_quarantined: int = 0
     num_voxels: int = 0
     energy_mev: float = 0.0
@@ -64,9 +67,10 @@ class Summary:
             "below the threshold": self.energy_below_mev,
             "lost to the response": self.energy_lost_mev,
         }
+        what = f"images of {self.num_planes} planes" if self.num_planes else "events"
         parts = [
-            f"{self.num_events} events, {self.num_quarantined} of them set aside",
-            f"{self.num_voxels} voxels",
+            f"{self.num_events} {what}, {self.num_quarantined} of them set aside",
+            f"{self.num_voxels} {'pixels' if self.num_planes else 'voxels'}",
             ", ".join(
                 [f"{self.energy_mev:.6g} MeV"]
                 + [f"{mev:.6g} MeV of it {where}" for where, mev in away.items() if mev]
@@ -87,7 +91,8 @@ def ingest(
     """Read files of events and write their voxels, and truth labels where the files have truth.
 
     An event that cannot be used is set aside with the reason and keeps its place. The events of several
-    files are numbered through. `file_uid` is the digest of the source unless given; several need one.
+    files are numbered through. `file_uid` is the digest of the source unless given; several need one. With
+    planes of wires (`cfg.wires`), an entry is the number of the event times that of planes, plus the plane.
 
     Raises
     ------
@@ -118,16 +123,26 @@ def _convert(
         )
     box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
     box.clip(_volumes_cm(cfg))  # a volume outside the box is an error of the whole file
+    image_box = flat_box(box, cfg) if cfg.wires.angles_deg else box
+    planes = [Plane(angle_deg, box, image_box) for angle_deg in cfg.wires.angles_deg]
+    num_images = len(planes) or 1
     products = IMAGE + source.truth
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
     if len(paths) > 1:
         attrs[SOURCES] = json.dumps([(str(path), num) for path, num in source.parts])
+    if planes:
+        attrs[NUM_PLANES] = len(planes)
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
     attrs["selection"] = source.selection
-    summary = Summary(num_events=source.num_events, truth=source.truth, selection=source.selection)
+    summary = Summary(
+        num_events=source.num_events * num_images,
+        num_planes=len(planes),
+        truth=source.truth,
+        selection=source.selection,
+    )
     uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
-    with EventWriter(out, products, file_uid=uid, box=box, attrs=attrs) as writer:
+    with EventWriter(out, products, file_uid=uid, box=image_box, attrs=attrs) as writer:
         start = time.perf_counter()
         for entry in follow(
             range(source.num_events), f"ingest {file_uid or source.path.name}", source.num_events
@@ -136,34 +151,37 @@ def _convert(
             read: Steps | Voxels | None = None
             try:
                 read = source.read(entry)
-                image, truth = _convert_event(read, source.truth, box, cfg, (uid, entry))
-                _check_energy(image)
+                views = _convert_event(read, source.truth, box, cfg, planes, (uid, entry))
+                for view, _ in views:
+                    _check_energy(view)
             except Exception as error:
                 energy = np.zeros(0) if read is None else read.energy
                 energy_mev = float(energy[np.isfinite(energy)].sum())
-                kept = {name: empty(name) for name in products}
-                kept["event"] = empty("event", 1) | _row(
-                    {**identity, "num_steps": len(energy), "energy_mev": energy_mev}
-                )
                 reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                writer.quarantine(entry, reason, kept)
-                summary.num_quarantined += 1
-                summary.energy_quarantined_mev += energy_mev
+                for number in range(num_images):
+                    known = {**identity, "num_steps": len(energy), "energy_mev": energy_mev}
+                    kept = {name: empty(name) for name in products}
+                    kept["event"] = empty("event", 1) | _row(known | _plane(planes, number))
+                    writer.quarantine(entry * num_images + number, reason, kept)
+                    summary.num_quarantined += 1
+                    summary.energy_quarantined_mev += energy_mev
                 continue
-            energies = {
-                "energy_mev": image.energy_mev,
-                "energy_outside_mev": image.energy_outside_mev,
-                "energy_below_mev": image.energy_below_mev,
-                "energy_lost_mev": image.energy_lost_mev,
-            }
-            columns = {
-                "event": _row({**identity, "num_steps": len(read), **energies}),
-                "voxel": {"coord": image.coord, "energy": image.energy},
-            }
-            writer.append(entry, columns | truth)
-            summary.num_voxels += len(image.energy)
-            for name, value in energies.items():
-                setattr(summary, name, getattr(summary, name) + value)
+            for number, (view, truth) in enumerate(views):
+                energies = {
+                    "energy_mev": view.energy_mev,
+                    "energy_outside_mev": view.energy_outside_mev,
+                    "energy_below_mev": view.energy_below_mev,
+                    "energy_lost_mev": view.energy_lost_mev,
+                }
+                known = {**identity, **_plane(planes, number), "num_steps": len(read)}
+                columns = {
+                    "event": _row(known | energies),
+                    "voxel": {"coord": view.coord, "energy": view.energy},
+                }
+                writer.append(entry * num_images + number, columns | truth)
+                summary.num_voxels += len(view.energy)
+                for name, value in energies.items():
+                    setattr(summary, name, getattr(summary, name) + value)
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)
@@ -171,14 +189,32 @@ def _convert(
 
 
 def _convert_event(
-    read: Steps | Voxels, truth: tuple[str, ...], box: Box, cfg: config.Ingest, key: tuple[str, int]
-) -> tuple[Image, dict[str, Columns]]:
-    """Return the image of an event and its truth products; `key` is its file's uid and its entry."""
+    read: Steps | Voxels,
+    truth: tuple[str, ...],
+    box: Box,
+    cfg: config.Ingest,
+    planes: Sequence[Plane],
+    key: tuple[str, int],
+) -> list[tuple[Image | View, dict[str, Columns]]]:
+    """Return the image of an event and its truth products, or those of each plane.
+
+    `key` is the uid of the event's file, and its entry.
+    """
     if isinstance(read, Voxels):
         image = place(read, box, cfg.voxel_threshold_mev)
-        return image, carry(read, image, truth, box, cfg)
-    steps, image = detect(read, box, cfg, _volumes_cm(cfg), key)
-    return image, label(steps, image, box, cfg) if truth else {}
+        found = carry(read, image, truth, box, cfg)
+    else:
+        steps, image = detect(read, box, cfg, _volumes_cm(cfg), key)
+        found = label(steps, image, box, cfg) if truth else {}
+    if not planes:
+        return [(image, found)]
+    least_mev, is_grid = cfg.wires.pixel_threshold_mev, isinstance(read, Voxels)
+    views = [project(image, found, plane, least_mev, is_grid=is_grid) for plane in planes]
+    return [(view, view.truth) for view in views]
+
+
+def _plane(planes: Sequence[Plane], number: int) -> dict[str, int]:
+    return {"plane": number if planes else NONE}
 
 
 def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
@@ -214,7 +250,7 @@ def _volumes_cm(cfg: config.Ingest) -> NDArray[np.float64]:
     return np.array(corners, np.float64).reshape(-1, 2, 3)
 
 
-def _check_energy(image: Image) -> None:
+def _check_energy(image: Image | View) -> None:
     counted_mev = (image.energy_outside_mev, image.energy_below_mev, image.energy_lost_mev)
     accounted_mev = image.energy.sum() + sum(counted_mev)
     if abs(accounted_mev - image.energy_mev) > ENERGY_TOLERANCE * image.energy_mev:

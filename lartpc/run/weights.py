@@ -52,6 +52,8 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
             f"not of '{stage.name}' version {stage.version}; train them again"
         )
     trained, wanted = json.loads(content["settings"]), json.loads(json.dumps(shared_slice(section)))
+    # Settings that are younger than the file had their defaults when there was no choice.
+    trained = json.loads(json.dumps(shared_slice(type(section)()))) | trained
     if trained != wanted:
         differing = [
             key for key in sorted(trained.keys() | wanted.keys()) if trained.get(key) != wanted.get(key)

@@ -4,6 +4,7 @@ Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions, B even
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform
@@ -39,9 +41,10 @@ class Segmenter(nn.Module):
 
     def __init__(self, cfg: config.Segment) -> None:
         super().__init__()
-        self.unet = UResNet(cfg.unet, num_in=2, backend=cfg.backend)
+        self.dimension = cfg.dimension
+        self.unet = UResNet(cfg.unet, num_in=2, dimension=cfg.dimension, backend=cfg.backend)
         self.classes = nn.Linear(cfg.unet.filters, len(Semantic))
-        self.ppn = ppn.Ppn(cfg.unet, backend=cfg.backend)
+        self.ppn = ppn.Ppn(cfg.unet, cfg.dimension, backend=cfg.backend)
 
     def forward(
         self, coord_VD1: Tensor, energy_V: Tensor, batch_size: int, num_cells: int
@@ -51,7 +54,7 @@ class Segmenter(nn.Module):
         Parameters
         ----------
         coord_VD1
-            Event in the batch and voxel indices (V, 4).
+            Event in the batch and voxel indices (V, 1 + D).
         energy_V
             Energy [MeV].
         batch_size
@@ -89,7 +92,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     event, see `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums.
     """
     device = next(net.parameters()).device
-    logit_VK, proposals, lattice = net(*_inputs(batch, device))
+    logit_VK, proposals, lattice = net(*_inputs(batch, device, cfg.dimension))
     label_V = _tensor([event["truth_voxel"]["semantic"] for event in batch], device).long()
     known_V = label_V >= 0
     event_V = lattice.coord_VD1[:, 0]
@@ -97,7 +100,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     terms = semantic_terms(
         logit_VK[known_V], label_V[known_V], event_V[known_V], len(batch), cfg.train, border_V
     )
-    targets = ppn.stack([_targets(event, cfg.ppn.radius) for event in batch], device)
+    targets = ppn.stack([_targets(event, cfg) for event in batch], device)
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)
     return terms
@@ -107,16 +110,18 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
 def infer(net: nn.Module, batch: list[Event], cfg: config.Segment) -> list[dict[str, Columns]]:
     """Return the products `semantic` and `proposal` of each event."""
     device = next(net.parameters()).device
-    logit_VK, proposals, lattice = net(*_inputs(batch, device))
+    logit_VK, proposals, lattice = net(*_inputs(batch, device, cfg.dimension))
     score_V = torch.sigmoid(proposals.masks[0])
     keep_V = (score_V >= cfg.infer.proposal_floor) & ppn.passes_masks(
         proposals, lattice, cfg.ppn.mask_threshold
     )
     coord_VD1 = lattice.coord_VD1[keep_V]
-    position_PD = coord_VD1[:, 1:] + 0.5 + proposals.offset_VD[keep_V]
+    position_PD = (coord_VD1[:, 1:] + 0.5 + proposals.offset_VD[keep_V]).clamp(0, lattice.shape[0])
+    # Flat images are one layer thick, and everything is in its middle.
+    position_PD = functional.pad(position_PD, (0, 3 - cfg.dimension), value=0.5)
     semantic = {"score": torch.softmax(logit_VK, 1), "label": logit_VK.argmax(1)}
     proposal = {
-        "position": position_PD.clamp(0, lattice.shape[0]),
+        "position": position_PD,
         "score": score_V[keep_V],
         "class_score": torch.softmax(proposals.class_VK[keep_V], 1),
         "end_score": torch.sigmoid(proposals.end_V[keep_V]),
@@ -159,12 +164,16 @@ def _tensor(columns: list[NDArray[Any]], device: torch.device) -> Tensor:
     return torch.from_numpy(np.concatenate(columns)).to(device)
 
 
-def _inputs(batch: list[Event], device: torch.device) -> tuple[Tensor, Tensor, int, int]:
+def _inputs(batch: list[Event], device: torch.device, dimension: int) -> tuple[Tensor, Tensor, int, int]:
     """Put the voxels of a batch one after another, with the number of their event in front."""
+    if other := {event.box.dimension for event in batch} - {dimension}:
+        raise ValueError(
+            f"segment.dimension is {dimension}, and these images have {other.pop()} dimensions; set it to that"
+        )
     sizes = {event.box.num_voxels for event in batch}
     if len(sizes) != 1:
         raise ValueError(f"the events of a batch must have one box size, got {sorted(sizes)} voxels per side")
-    coord_VD = np.concatenate([event["voxel"]["coord"] for event in batch])
+    coord_VD = np.concatenate([event["voxel"]["coord"][:, :dimension] for event in batch])
     event_V = np.repeat(np.arange(len(batch)), [event.num_voxels for event in batch])
     coord_VD1 = np.concatenate([event_V[:, None], coord_VD], 1)
     energy_V = _tensor([event["voxel"]["energy"] for event in batch], device)
@@ -181,18 +190,19 @@ def _is_target(event: Event) -> NDArray[np.bool_]:
     return target
 
 
-def _targets(event: Event, radius: float) -> ppn.Targets:
+def _targets(event: Event, cfg: config.Segment) -> ppn.Targets:
     target = _is_target(event)
     point = {name: value[target] for name, value in event["truth_point"].items()}
-    return ppn.assign(
+    found = ppn.assign(
         event["voxel"]["coord"],
         event["truth_voxel"]["particle"],
         point["position"],
         point["semantic"],
         point["kind"],
         point["particle"],
-        radius,
+        cfg.ppn.radius,
     )
+    return replace(found, offset_VD=found.offset_VD[:, : cfg.dimension])
 
 
 def _split(product: str, columns: dict[str, Tensor], sizes: list[int]) -> list[Columns]:

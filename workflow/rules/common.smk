@@ -15,6 +15,7 @@ from lartpc.stages import (
     EVALUATE_VERSION,
     INGEST_VERSION,
     TABLES_VERSION,
+    chain_in,
     upstream_of,
 )
 
@@ -36,7 +37,9 @@ if workflow.is_main_process:
 SHEETS = list(CONFIG.samples)
 
 STAGES = {row.name: row for row in CHAIN}
-ON_TRUTH = ("cluster", "interact")
+# What the images go through: views of wire planes end with points.
+RUN = [row.name for row in chain_in(CONFIG.segment.dimension)]
+ON_TRUTH = [name for name in ("cluster", "interact") if name in RUN]
 
 # Two ranks where there is an MPI launcher; else one process, which `nice -n 1` starts as it is.
 RANKS, LAUNCHER = (2, "mpiexec") if shutil.which("mpiexec") else (1, "nice")
@@ -113,4 +116,4 @@ SHOWN = list(
         if shard.key in keys(*GATHERED["tables"][0])
     }.values()
 )
-TRAINED = [row.name for row in CHAIN if row.learned and not getattr(CONFIG, row.name).weights]
+TRAINED = [name for name in RUN if STAGES[name].learned and not getattr(CONFIG, name).weights]

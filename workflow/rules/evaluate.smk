@@ -31,7 +31,7 @@ rule stage_on_truth:
 rule evaluate_chain:
     """Compare what the chain made of a shard with its truth."""
     input:
-        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *STAGES]),
+        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
     output:
         "results/metrics/chain/{sample}/{shard}.parquet",
     log:

@@ -4,7 +4,7 @@
 rule summarize:
     """Write the tables of a shard."""
     input:
-        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *STAGES]),
+        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
     output:
         directory("results/tables/{sample}/{shard}"),
     log:
@@ -63,7 +63,7 @@ rule report:
     """Make the page of figures and pictures."""
     input:
         dataset="results/dataset",
-        events=[f"results/events/{step}/{key}.h5" for key in SHOWN for step in ("ingest", *STAGES)],
+        events=[f"results/events/{step}/{key}.h5" for key in SHOWN for step in ("ingest", *RUN)],
         curves=[f"results/models/{stage}/training.jsonl" for stage in TRAINED],
         settings="results/config/report.infer.json",
     output:
