@@ -60,6 +60,14 @@ def test_the_clustering_is_measured_on_demand(folder: Path) -> None:
     assert found["interact"] == found["report"] == 0
 
 
+def test_images_of_wire_planes_end_with_points(folder: Path) -> None:
+    found = jobs(folder, "--configfile", "config/wire.yaml")
+    assert found["train"] == 1
+    assert found["segment"] == found["points"] == found["evaluate_chain"] == found["summarize"] == 2
+    assert found["collect_tables"] == found["report"] == 1
+    assert not found["cluster"] and not found["interact"] and not found["stage_on_truth"]
+
+
 def test_the_simulation_is_validated_on_demand(folder: Path) -> None:
     assert "validate_simulation" not in jobs(folder)
     found = jobs(folder, "validate_simulation")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.run.evaluate import POINT_LIMITS
 from lartpc.run.report.displays import display
-from lartpc.stages import CHAIN
+from lartpc.stages import chain_in
 from lartpc.store import open_events
 from lartpc.tables.schema import INPUT
 from lartpc.vocab import Semantic
@@ -105,8 +105,9 @@ def worst_displays(
     """
     drawn: dict[tuple[str, int], dict[str, Any] | None] = {}
     for uid in dict.fromkeys(worst.file_uid for worst in listed):
-        steps = ("ingest", *(row.name for row in CHAIN))
-        files = [Path(event_path.format(step=step, shard=uid)) for step in steps]
+        ingested = Path(event_path.format(step="ingest", shard=uid))
+        steps = [row.name for row in chain_in(_dimension(ingested))]
+        files = [ingested, *(Path(event_path.format(step=step, shard=uid)) for step in steps)]
         if missing := [path for path in files if not path.is_file()]:
             sys.stderr.write(
                 f"{uid}: its worst events are listed without pictures, {missing[0]} is not there\n"
@@ -119,6 +120,13 @@ def worst_displays(
                 (row,) = np.flatnonzero(events.entries == entry)
                 drawn[uid, entry] = display(events[int(row)], section.max_voxels, keep_mistakes=True)
     return [drawn.get((worst.file_uid, worst.entry)) for worst in listed]
+
+
+def _dimension(ingested: Path) -> int:
+    if not ingested.is_file():
+        return 3
+    with open_events(ingested) as events:
+        return events.box.dimension
 
 
 def _shares(
