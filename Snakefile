@@ -17,6 +17,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/clustering.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/validation.smk"
+include: "workflow/rules/outcome.smk"
 
 
 rule all:
@@ -35,11 +36,15 @@ rule models:
     localrule: True
 
 
+onstart:
+    cancel_leftovers()
+
+
 onsuccess:
+    FAILED.unlink(missing_ok=True)
     # A target such as `models` makes no dataset.
     shell("if [ -f results/dataset/summary.json ]; then lartpc show results; fi")
 
 
 onerror:
-    print("lartpc: some jobs failed; each failed job's log is named above.")
-    print("The same command again goes on where this run stopped.")
+    report_failures()

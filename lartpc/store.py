@@ -7,9 +7,11 @@ beside its final name and renamed when whole, so what exists is complete.
 
 import hashlib
 import json
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +56,7 @@ def fingerprint(path: Path) -> tuple[str, str]:
     An event file knows its digest since it was written, and is not read again.
     """
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
+        with _hdf5(path) as file:
             if CONTENT in file.attrs:
                 return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
     return path.name, digest(path)
@@ -114,6 +116,10 @@ Neither times nor the package's version count: the same events give the same dig
 
 VERSIONS = ("package_version", "git_revision")
 """Attributes that say which code wrote a file, and nothing of what it says."""
+
+
+FULL = "No space left on device"
+"""What the system says where a disk or a quota is full (ENOSPC)."""
 
 
 class EventWriter:
@@ -189,10 +195,27 @@ class EventWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if kind is None:
+            try:
+                self._finish()
+            except BaseException as failed:
+                self._abandon(failed)
+                raise
+            complete(self._part, self.path)
+        else:
+            self._abandon(error)
+
+    def _abandon(self, error: BaseException | None) -> None:
+        """Remove what was written; raise ValueError where the disk is full, as HDF5 says so in a hundred lines."""
+        with suppress(OSError):
+            os.truncate(self._part, 0)  # HDF5 must write even to close a file: this gives it the space back
+        with suppress(OSError, RuntimeError):
             self._file.close()
-            self._part.unlink(missing_ok=True)
-            return
+        self._part.unlink(missing_ok=True)
+        if FULL in str(error):
+            raise ValueError(f"{self.path}: {FULL}; make room, and give the same command again") from error
+
+    def _finish(self) -> None:
         self._flush()
         index = {f"{name}/offsets": np.asarray(offsets, "i8") for name, offsets in self._offsets.items()}
         index["entry"] = np.asarray(self._entries, "i8")
@@ -202,7 +225,6 @@ class EventWriter:
         self._content.update(json.dumps([rows.tolist() for rows in index.values()], default=str).encode())
         self._file.attrs[CONTENT] = self._content.hexdigest()
         self._file.close()
-        complete(self._part, self.path)
 
     def _create(self, product: str) -> None:
         group = self._file.create_group(product)
@@ -417,13 +439,17 @@ def open_events(*paths: Path) -> Events:
     return Events(layers)
 
 
+def _hdf5(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
+
+
 def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
-    try:
-        file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
+    file = _hdf5(path)
     version = str(file.attrs.get("schema_version", ""))
     if "file_uid" not in file.attrs or not version:
         raise ValueError(f"{path} is not an event store; make one with 'lartpc ingest'")

@@ -1,4 +1,4 @@
-"""`lartpc doctor`: look at this machine before the first run, and say what would be used."""
+"""`lartpc doctor`: look at this machine before the first run, and say what would be used and what to change."""
 
 import os
 import platform
@@ -11,14 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lartpc import dist, sparse
+from lartpc.run import site
+from lartpc.run.site import Finding
 from lartpc.simulate import argon
 
 PACKAGES = (
     "snakemake",
     "snakemake-executor-plugin-slurm",
+    "snakemake-executor-plugin-slurm-jobstep",
     "torch",
     "spconv",
     "mpi4py",
@@ -29,27 +33,37 @@ PACKAGES = (
 
 
 def doctor() -> bool:
-    """Print what was found and whether it works; return True if nothing is wrong."""
+    """Print what was found and whether it works; return True if nothing essential fails.
+
+    Under mpiexec or srun all ranks join, and one looks and prints.
+    """
+    if not any(name in os.environ for name in dist.LAUNCHER_VARIABLES):
+        return _look(CHECKS)
+    with dist.join() as ranks:
+        found = f"{dist.mpi_version()}; {ranks.size} ranks of the launcher, {ranks.backend}"
+        alone = {name: check for name, check in CHECKS.items() if name != "ranks under SLURM"}
+        fine = _look({**alone, "MPI": lambda: Finding(found)}) if ranks.is_main else True
+        return bool(ranks.from_main(fine))
+
+
+def _look(checks: dict[str, Callable[[], Finding]]) -> bool:
     table = Table("what", "found", "verdict", title="lartpc doctor")
     fine = True
-    for name, check in CHECKS.items():
+    for name, check in checks.items():
         try:
-            found, problem = check()
+            found, problem, advice = check()
         except Exception as error:
-            found, problem = "", f"{type(error).__name__}: {error}"
+            found, problem, advice = "", f"{type(error).__name__}: {error}", ""
         fine = fine and not problem
-        table.add_row(name, found, f"[red]{problem}[/red]" if problem else "[green]fine[/green]")
+        colour, verdict = ("red", problem) if problem else ("yellow", advice) if advice else ("green", "fine")
+        table.add_row(name, escape(found), f"[{colour}]{escape(verdict)}[/{colour}]")
     Console().print(table)
     return fine
 
 
-Finding = tuple[str, str]
-"""What was found, and what is wrong with it (empty: nothing)."""
-
-
 def _python() -> Finding:
     found = f"{platform.python_version()} in {sys.prefix}, {os.cpu_count()} cores"
-    return found, "" if (3, 11) <= sys.version_info[:2] < (3, 14) else "needs Python 3.11 to 3.13"
+    return Finding(found, "" if (3, 11) <= sys.version_info[:2] < (3, 14) else "needs Python 3.11 to 3.13")
 
 
 def _packages() -> Finding:
@@ -60,20 +74,20 @@ def _packages() -> Finding:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
-    return ", ".join(found), f"missing: {', '.join(missing)}; run 'make install'" if missing else ""
+    return Finding(", ".join(found), f"missing: {', '.join(missing)}; run 'make install'" if missing else "")
 
 
 def _device() -> Finding:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return f"{len(names)} GPU: {', '.join(names)}", ""
-    return f"CPU, {torch.get_num_threads()} threads (no GPU is visible)", ""
+        return Finding(f"{len(names)} GPU: {', '.join(names)}")
+    return Finding(f"CPU, {torch.get_num_threads()} threads (no GPU is visible)")
 
 
 def _sparse() -> Finding:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = sparse.resolve("auto", device)
-    return f"{chosen} on {device}", sparse.self_test(chosen, torch.device(device)) or ""
+    return Finding(f"{chosen} on {device}", sparse.self_test(chosen, torch.device(device)) or "")
 
 
 PROBE = """
@@ -89,12 +103,9 @@ with dist.join(2) as ranks:
 
 def _mpi() -> Finding:
     """Start two ranks, as only that tells whether launcher, library and network fit together."""
-    if any(name in os.environ for name in dist.LAUNCHER_VARIABLES):
-        with dist.join() as ranks:
-            return f"{dist.mpi_version()}; rank {ranks.rank} of {ranks.size}, {ranks.backend}", ""
     launcher = shutil.which("mpiexec")
     if not launcher:
-        return "no mpiexec: training runs as one process", ""
+        return Finding("no mpiexec: training runs as one process")
     said = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=60).stdout
     kind = (
         "Open MPI" if "Open MPI" in said or "OpenRTE" in said else "MPICH" if "HYDRA" in said else "unknown"
@@ -105,22 +116,19 @@ def _mpi() -> Finding:
             [launcher, "-n", "2", sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120
         )
     except subprocess.TimeoutExpired:
-        return found, "two ranks did not find each other within two minutes: is the loopback network closed?"
+        return Finding(
+            found, "two ranks did not find each other within two minutes: is the loopback network closed?"
+        )
     if pair.returncode:
         errors = [line for line in pair.stderr.splitlines() if line.strip(" -")] or ["no message"]
         why = next((line for line in errors if re.match(r"\w+Error: ", line)), errors[0])
-        return found, f"two ranks did not start: {why}"
-    return f"{found}; two ranks: {pair.stdout.strip()}", ""
+        return Finding(found, f"two ranks did not start: {why}")
+    return Finding(f"{found}; two ranks: {pair.stdout.strip()}")
 
 
 def _geant4() -> Finding:
     path, label = argon.data_dir()
-    return f"{label} data in {path}", ""
-
-
-def _slurm() -> Finding:
-    sbatch = shutil.which("sbatch")
-    return (sbatch or "no sbatch: 'snakemake --profile slurm' cannot be used here"), ""
+    return Finding(f"{label} data in {path}")
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {
@@ -130,5 +138,8 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "sparse convolution": _sparse,
     "MPI": _mpi,
     "Geant4": _geant4,
-    "SLURM": _slurm,
+    "file system": site.file_system,
+    "temporary space": site.temporary_space,
+    "SLURM": site.slurm,
+    "ranks under SLURM": site.slurm_ranks,
 }

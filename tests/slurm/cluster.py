@@ -1,22 +1,26 @@
-"""A SLURM of our own: one controller and several virtual nodes on this machine, without accounting.
+"""A SLURM of our own: one controller and several virtual nodes on this machine, with or without accounting.
 
 The daemons stay in the foreground as children, and die with this process. They need root, and Debian's
-packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge.
+packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge; for accounting also slurmdbd,
+slurm-wlm-mysql-plugin and mariadb-server.
 """
 
 import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr")
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 """Where SLURM looks: jobs of the plugin lose $SLURM_CONF, so that no other place works for them."""
 
@@ -59,21 +63,59 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
-AccountingStorageType=accounting_storage/none
+{accounting}
 NodeName=DEFAULT Sockets=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=16000 State=UNKNOWN
 {nodes}
 PartitionName=main Nodes=ALL Default=YES DefaultTime=5 MaxTime=INFINITE State=UP
 PartitionName=accelerated Nodes={gpu_nodes} DefaultTime=5 MaxTime=INFINITE State=UP
 """
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNT = "physics"
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={dbd_port}
+AccountingStoragePass={folder}/munge.sock
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
+"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.sock
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={dbd_port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+CommitDelay=1
+"""
+USERS_OF_DATABASE = """\
+create database slurm_acct_db;
+create user slurm@'127.0.0.1' identified by 'slurm';
+create user slurm@localhost identified by 'slurm';
+grant all on slurm_acct_db.* to slurm@'127.0.0.1';
+grant all on slurm_acct_db.* to slurm@localhost;
+"""
 # A GPU must be some device file; torch finds none behind this one and computes on CPUs.
 GRES_CONF = "NodeName={gpu_nodes} Name=gpu File=/dev/null\n"
 
 
-def missing() -> str | None:
+def missing(accounting: bool = False) -> str | None:
     """Say why no cluster can be started here, or None."""
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    packages = "slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
+    programs: tuple[str, ...] = PROGRAMS
+    if accounting:
+        packages += " slurmdbd slurm-wlm-mysql-plugin mariadb-server"
+        programs += ACCOUNTING_PROGRAMS
+    absent = [name for name in programs if shutil.which(name) is None]
     if absent:
-        return f"{', '.join(absent)} not installed (apt-get install slurmctld slurmd slurm-client munge)"
+        return f"{', '.join(absent)} not installed (apt-get install {packages})"
     if os.geteuid() != 0:
         return "the daemons of SLURM need root"
     if SYSTEM_CONF.exists() and not is_ours(SYSTEM_CONF):
@@ -91,19 +133,21 @@ def is_ours(conf: Path) -> bool:
 class Cluster:
     """A running cluster; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounting: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._daemons: list[subprocess.Popen[bytes]] = []
+        self.accounting = accounting
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         try:
             self._configure()
             self._start("munged", "munged", "--foreground", "--num-threads=2", *self._munge_files())
             self._wait_for(lambda: run("munge", "-n", f"--socket={self.folder}/munge.sock") is not None)
-            self._start("slurmctld", "slurmctld", "-D", "-i")
-            self._wait_for(lambda: "UP" in (run("scontrol", "ping") or ""))
+            if self.accounting:
+                self._start_accounting()
+            self.start_controller()
             for node in NODES:
-                self._start(node, "slurmd", "-D", "-N", node)
+                self.start_node(node)
             self._wait_for(lambda: set(self.nodes("idle")) == set(NODES))
         except BaseException:
             self.__exit__()
@@ -113,16 +157,36 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         run("scancel", "--user=root")
         self._wait_for(lambda: not run("squeue", "-h"), seconds=15, must=False)
-        for daemon in reversed(self._daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        for name in reversed(list(self._daemons)):
+            self._stop(name, signal.SIGTERM)
         if is_ours(SYSTEM_CONF):
             SYSTEM_CONF.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_controller(self) -> None:
+        """Start slurmctld, and wait until it answers."""
+        self._start("slurmctld", "slurmctld", "-D", "-i")
+        self._wait_for(lambda: "UP" in (run("scontrol", "ping") or ""))
+
+    def kill_controller(self) -> None:
+        """Kill slurmctld as a crash of its machine does."""
+        self._stop("slurmctld", signal.SIGKILL)
+
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon, and wait until the controller may use the node."""
+        self._start(node, "slurmd", "-D", "-N", node)
+        if run("scontrol", "update", f"NodeName={node}", "State=RESUME") is not None:
+            self._wait_for(lambda: node in self.nodes("idle"))
+
+    def power_off(self, node: str, job: str) -> None:
+        """Kill a node with the job on it, and tell the controller, which would find out in minutes."""
+        self._stop(node, signal.SIGKILL)
+        for process in processes_of(job):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        subprocess.run(
+            ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=power"], check=True, timeout=60
+        )
 
     def nodes(self, state: str) -> list[str]:
         """Return the names of the nodes in a state."""
@@ -152,7 +216,7 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
-        control_port, *ports = free_ports(1 + len(NODES))
+        control_port, dbd_port, self._database_port, *ports = free_ports(3 + len(NODES))
         nodes = [
             f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
             + (" Gres=gpu:1 Weight=10" if node in GPU_NODES else "")
@@ -160,10 +224,21 @@ class Cluster:
         ]
         gpu_nodes = ",".join(GPU_NODES)
         conf = SLURM_CONF.format(
-            folder=self.folder, control_port=control_port, nodes="\n".join(nodes), gpu_nodes=gpu_nodes
+            folder=self.folder,
+            control_port=control_port,
+            accounting=ACCOUNTING.format(folder=self.folder, dbd_port=dbd_port)
+            if self.accounting
+            else NO_ACCOUNTING,
+            nodes="\n".join(nodes),
+            gpu_nodes=gpu_nodes,
         )
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "gres.conf").write_text(GRES_CONF.format(gpu_nodes=gpu_nodes))
+        dbd = self.folder / "slurmdbd.conf"
+        dbd.touch(0o600)  # it has a password, and SLURM insists
+        dbd.write_text(
+            SLURMDBD_CONF.format(folder=self.folder, dbd_port=dbd_port, database_port=self._database_port)
+        )
         SYSTEM_CONF.parent.mkdir(exist_ok=True)
         if is_ours(SYSTEM_CONF):  # left by a run that was killed; its daemons died with it
             shutil.rmtree(SYSTEM_CONF.readlink().parent, ignore_errors=True)
@@ -180,19 +255,55 @@ class Cluster:
         }
         return [f"--{option}={self.folder}/munge.{name}" for option, name in names.items()]
 
-    def _start(self, log: str, *command: str) -> None:
-        with (self.folder / "log" / f"{log}.log").open("wb") as out:
-            self._daemons.append(
-                subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "TERM", *command],
-                    # gres.conf is looked for beside this file, not beside the link to it.
-                    env={**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+    def _start_accounting(self) -> None:
+        data, database = self.folder / "mysql", self.folder / "mysql.sock"
+        subprocess.run(
+            (
+                *("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}"),
+                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+            ),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+        self._start(
+            "mariadbd",
+            *("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={database}"),
+            *("--bind-address=127.0.0.1", f"--port={self._database_port}"),
+            *("--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=0"),
+        )
+        client = ("mariadb", "--no-defaults", "--user=root", f"--socket={database}")
+        self._wait_for(lambda: run(*client, "--execute=select 1") is not None)
+        subprocess.run(client, input=USERS_OF_DATABASE, text=True, check=True, timeout=60)
+        self._start("slurmdbd", "slurmdbd", "-D")
+        self._wait_for(lambda: run("sacctmgr", "-n", "list", "cluster") is not None)
+        for what in (
+            ("cluster", "lartpc"),
+            ("account", ACCOUNT, "Cluster=lartpc"),
+            ("user", "root", f"Account={ACCOUNT}", f"DefaultAccount={ACCOUNT}"),
+        ):
+            subprocess.run(["sacctmgr", "-iQ", "add", *what], check=True, timeout=60)
+
+    def _start(self, name: str, *command: str) -> None:
+        with (self.folder / "log" / f"{name}.log").open("ab") as out:
+            self._daemons[name] = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command],
+                # gres.conf is looked for beside this file, not beside the link to it.
+                env={**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
+
+    def _stop(self, name: str, how: signal.Signals) -> None:
+        daemon = self._daemons.pop(name)
+        daemon.send_signal(how)
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float = 20, must: bool = True) -> None:
         end = time.monotonic() + seconds
@@ -202,6 +313,21 @@ class Cluster:
                     raise TimeoutError(f"SLURM is not up after {seconds} s\n{self.logs()}")
                 return
             time.sleep(0.1)
+
+
+def processes_of(job: str) -> list[int]:
+    """Return the processes of a job on all nodes: SLURM's step managers and what they started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            variables = (process / "environ").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        started = f"\0SLURM_JOB_ID={job}\0".encode() in b"\0" + variables + b"\0"
+        if started or command.startswith(f"slurmstepd: [{job}.".encode()):
+            found.append(int(process.name))
+    return found
 
 
 def run(*command: str) -> str | None:

@@ -5,21 +5,20 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkout import PROFILE, REPOSITORY, edit, environment, run
+from checkout import PROFILE, edit, environment, run
 from training import launch, wait_for_step, write_events
 
+from lartpc.run import site
 from lartpc.run.interrupt import GO_ON
 from slurm.cluster import GPU_NODES, NODES, Cluster
+from slurm.production import hurry
 
 pytestmark = pytest.mark.slurm
 
-SNAKEMAKE = ("snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks", "8")
-"""The command of the manual; small jobs need not be asked only every half minute whether they ended."""
+SNAKEMAKE = ("snakemake", "--profile", "slurm")
 
 JOIN = """
 import os
@@ -56,21 +55,13 @@ rule train:
     shell: "{{resources.mpi}} -n {{resources.tasks}} python join.py > {{output}}"
 """
 
-SLEEPER = """
-rule all:
-    input: "slept"
-
-rule sleep:
-    output: "slept"
-    shell: "echo began >> attempts; sleep 15; echo done > {output}"
-"""
-
 
 @pytest.fixture
 def toy(checkout: Path) -> Path:
     """Give the checkout rules with the names of ours, which do nothing but show where they run."""
     (checkout / "join.py").write_text(JOIN)
     (checkout / "Snakefile").write_text(TOY)
+    hurry(checkout)
     return checkout
 
 
@@ -127,38 +118,34 @@ def test_profile_places_jobs(cluster: Cluster, toy: Path) -> None:
 def test_partitions_are_set_in_one_place(cluster: Cluster, toy: Path) -> None:
     edit(toy / PROFILE, account="physics", partition="main", gpu_partition="accelerated")
     (toy / "Snakefile").write_text(TOY.replace("2_500_000_000", "1_000"))
+    hurry(toy)
 
     said = run(toy, *SNAKEMAKE, seconds=300)
     partitions = {rule: job["Partition"] for rule, jobs in cluster.jobs_of(said).items() for job in jobs}
     assert partitions == {"simulate": "main", "segment": "accelerated", "train": "accelerated"}
 
 
-def test_a_run_whose_controller_was_killed_goes_on(cluster: Cluster, checkout: Path) -> None:
-    """Recover as docs/slurm.md tells: cancel what is left, unlock, and give the same command again."""
-    (checkout / "Snakefile").write_text(SLEEPER)
-    killed = subprocess.Popen(
-        SNAKEMAKE, cwd=checkout, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    wait_for(lambda: (checkout / "attempts").exists())
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-
-    manual = (REPOSITORY / "docs/slurm.md").read_text()
-    (lines,) = re.findall(r"## After a crash.*?```bash\n(.*?)```", manual, re.S)
-    cancel, unlock, again = lines.splitlines()
-    run(checkout, "bash", "-c", cancel)
-    wait_for(lambda: not subprocess.check_output(["squeue", "-h"]))
-    run(checkout, "bash", "-c", unlock)
-    run(checkout, *SNAKEMAKE, *again.split()[3:], seconds=180)
-    assert (checkout / "slept").read_text() == "done\n"
-    assert (checkout / "attempts").read_text() == "began\n" * 2
+def test_doctor_of_a_site_that_works(
+    cluster: Cluster, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    said = run(checkout, "lartpc", "doctor", seconds=300)
+    assert re.search(r"slurm-wlm \d+\.\d+.*accounting: none, MinJobAge 7200 s", said)
+    assert re.search(r"srun offers .*\bpmi2\b", said)
+    assert "two ranks on gpu1, gpu2: gradients over mpi on cpu" in said
+    assert "a GPU was given, but torch finds none" in said
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.3)
+def test_doctor_of_a_site_that_does_not(
+    cluster: Cluster, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", environment()["PATH"])
+    monkeypatch.chdir(checkout)
+    edit(checkout / PROFILE, launcher="srun --mpi=none")
+    assert "2 ranks were asked for, but MPI found 1" in site.slurm_ranks().problem
+    edit(checkout / PROFILE, launcher="srun --mpi=cray", gpu_type="h100")
+    assert "--mpi=cray is not offered" in site.slurm_ranks().problem
+    assert "gpu_type 'h100' of the profile is not among" in site.slurm().problem
 
 
 def test_a_step_that_is_signalled_saves_its_state_and_one_that_loses_a_rank_ends(

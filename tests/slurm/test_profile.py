@@ -21,7 +21,11 @@ def needs(said: str) -> Needs:
     for rule, block in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", said, re.M):
         values = dict(re.findall(r"(\w+)[=:] ?([^,\n]+)(?:, |$)", re.sub(r"resources: ", "", block), re.M))
         found[rule] = {
-            key: values.get(key, "") for key in ("mem_mb", "runtime", "gres", "tasks", "nodes", "mpi")
+            key: values.get(key, "")
+            for key in (
+                *("mem_mb", "runtime", "gres", "tasks", "nodes", "mpi"),
+                *("slurm_account", "slurm_partition", "constraint"),
+            )
         }
         found[rule]["threads"] = values.get("threads", "1")
     assert len(found) > 8, said
@@ -69,8 +73,48 @@ def test_a_site_without_gpus_and_four_ranks(checkout: Path) -> None:
     assert (train["mpi"], train["nodes"], train["tasks"]) == ("srun --mpi=pmix", "2", "4")
 
 
+def test_a_site_is_described_in_one_place(checkout: Path) -> None:
+    edit(
+        checkout / PROFILE,
+        account="physics",
+        partition="day",
+        gpu_partition="fast",
+        constraint="intel&ib",
+        gpu_type="a100",
+        memory_factor="2",
+        time_factor="0.5",
+        max_mem_mb="8000",
+        max_minutes="100",
+    )
+    asked = needs(run(checkout, "snakemake", "--profile", "slurm", *DRY_RUN))
+    assert {job["slurm_account"] for job in asked.values()} == {"physics"}
+    assert {job["constraint"] for job in asked.values()} == {"intel&ib"}
+    partitions = {rule: job["slurm_partition"] for rule, job in asked.items()}
+    assert {rule for rule in partitions if partitions[rule] == "fast"} == {"train", "segment"}
+    assert set(partitions.values()) == {"day", "fast"}
+    assert asked["train"]["gres"] == asked["segment"]["gres"] == "gpu:a100:1"
+    assert (asked["simulate"]["mem_mb"], asked["simulate"]["runtime"]) == ("3600", "30")
+    assert (asked["train"]["mem_mb"], asked["train"]["runtime"]) == ("8000", "100")
+
+
+def test_short_stages_of_two_shards_share_a_job(checkout: Path) -> None:
+    """Also where each training waits for the output of the stage before, which no group may enclose."""
+    edit(checkout / PROFILE, shards_per_job="2")
+    waiting = ("--config", "cluster={upstream: predicted}", "interact={upstream: predicted}")
+    for more in ((), waiting):
+        said = run(checkout, "snakemake", "--profile", "slurm", *DRY_RUN, *more)
+        groups = re.findall(r"Group job (\w+) .*?:\n((?:\n?    .*\n)+)", said)
+        members = [(name, re.findall(r"rule (\w+):", block)) for name, block in groups]
+        assert ("tables", ["evaluate_chain"] * 2 + ["interact"] * 2 + ["summarize"] * 2) in members
+        assert not any({"train", "segment"} & set(rules) for _, rules in members)
+
+
 def test_every_setting_says_why(folder: Path) -> None:
-    lines = (folder / PROFILE).read_text().splitlines()
-    settings = [line for line in lines if re.match(r"^[a-z-]+: +\S|^  [a-z_]+: ", line)]
-    assert len(settings) > 30
-    assert [line for line in settings if " # " not in line] == []
+    text = (folder / PROFILE).read_text()
+    settings = [
+        line
+        for line in re.sub(r"__definitions__.*?\n\n", "", text, flags=re.S).splitlines()
+        if re.match(r" *[a-z_-]+: +\S", line)
+    ]
+    assert len(settings) > 70
+    assert [line for line in settings if "# " not in line] == []

@@ -1,0 +1,202 @@
+"""Failure drills: a job, a node, a controller or a disk dies in mid-run, and the tables are the same after all.
+
+Each starts from a production whose results are there up to `cluster`, and makes the rest through SLURM.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import PROFILE, run
+
+from slurm.cluster import Cluster, processes_of
+from slurm.production import (
+    DATASET,
+    SNAKEMAKE,
+    Production,
+    Run,
+    again_from_interact,
+    assert_same_tables,
+)
+
+pytestmark = pytest.mark.slurm
+
+SHARDS = 2
+SECONDS_AWAY = 20
+"""How long the controller of SLURM is away: longer than the plugin waits for an answer (10 s)."""
+
+
+@pytest.fixture
+def folder(production: Production, tmp_path: Path) -> Path:
+    """Return a production that goes on with `interact`."""
+    return again_from_interact(production, tmp_path)
+
+
+def limit(folder: Path, rule: str, limits: str) -> None:
+    """Give a rule other limits in the profile: megabytes and minutes of the first attempt."""
+    profile = folder / PROFILE
+    text, num = re.subn(rf"(  {rule}: \?needs)\([\d, ]+\)", rf"\1({limits})", profile.read_text())
+    assert num == 1
+    profile.write_text(text)
+
+
+def states(cluster: Cluster, said: str, rule: str = "interact") -> list[str]:
+    """Return how the jobs of a rule ended, sorted."""
+    return sorted(job["JobState"] for job in cluster.jobs_of(said)[rule])
+
+
+def test_killed_by_memory(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: sent again with twice the memory; status 0."""
+    limit(folder, "interact", "420, 120")
+    said = Run(folder).finish()
+    jobs = cluster.jobs_of(said)["interact"]
+    ends = {(job["JobState"], job["MinMemoryNode"]) for job in jobs}
+    assert ("FAILED", "420M") in ends
+    assert all(state == "COMPLETED" for state, memory in ends if memory == f"{3 * 420}M")
+    assert sum(job["JobState"] == "COMPLETED" for job in jobs) == SHARDS
+    assert_same_tables(folder, production)
+
+
+def test_killed_by_its_time_limit(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: a job that hangs is ended by SLURM, and sent again with twice the time; status 0."""
+    limit(folder, "interact", "4300, 1")
+    going = Run(folder)
+    job = going.hold("interact")
+    said = going.finish()
+    ended = {one["JobId"]: (one["JobState"], one["TimeLimit"]) for one in cluster.jobs_of(said)["interact"]}
+    assert ended.pop(job) == ("TIMEOUT", "00:01:00")
+    assert ("COMPLETED", "00:02:00") in ended.values()
+    assert_same_tables(folder, production)
+
+
+def test_cancelled_by_somebody(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: sent again; status 0."""
+    going = Run(folder)
+    job = going.hold("interact")
+    subprocess.run(["scancel", job], check=True, timeout=60)
+    said = going.finish()
+    assert states(cluster, said) == ["CANCELLED", *["COMPLETED"] * SHARDS]
+    assert_same_tables(folder, production)
+
+
+def test_a_node_dies(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: its job is sent again, by snakemake alone, to another node; status 0."""
+    going = Run(folder)
+    job = going.hold("interact")
+    (node,) = (one["NodeList"] for one in cluster.jobs_of(going.said())["interact"] if one["JobId"] == job)
+    cluster.power_off(node, job)
+    try:
+        said = going.finish()
+    finally:
+        cluster.start_node(node)
+    jobs = cluster.jobs_of(said)["interact"]
+    assert [one["JobState"] for one in jobs if one["JobId"] == job] == ["NODE_FAIL"]
+    assert states(cluster, said) == [*["COMPLETED"] * SHARDS, "NODE_FAIL"]
+    assert [one["NodeList"] for one in jobs if int(one["JobId"]) > int(job) and one["NodeList"] == node] == []
+    assert_same_tables(folder, production)
+
+
+def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: the next run cancels what was left in the queue before it starts anything; status 0.
+
+    Of no shard do two jobs of one rule run at the same time.
+    """
+    going = Run(folder)
+    job = going.hold("interact")
+    before = going.said()
+    going.kill()
+    assert processes_of(job), "the job must outlive its snakemake"
+    run(folder, *SNAKEMAKE, "--unlock")
+    said = Run(folder).finish()
+    assert "was killed and left" in said
+
+    earlier, later = cluster.jobs_of(before)["interact"], cluster.jobs_of(said)["interact"]
+    for one in later:
+        same = [other for other in earlier if other["Comment"] == one["Comment"]]
+        assert all(other["EndTime"] <= one["StartTime"] for other in same)
+    assert [one["JobState"] for one in cluster.jobs_of(before)["interact"] if one["JobId"] == job] == [
+        "CANCELLED"
+    ]
+    assert not processes_of(job)
+    assert_same_tables(folder, production)
+
+
+def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: nobody notices, though there is no accounting to ask; status 0, no job is sent twice."""
+    going = Run(folder)
+    job = going.hold("interact")
+    cluster.kill_controller()
+    time.sleep(SECONDS_AWAY)
+    for process in processes_of(job):
+        os.kill(process, signal.SIGCONT)
+    cluster.start_controller()
+    said = going.finish()
+    assert states(cluster, said) == ["COMPLETED"] * SHARDS
+    assert_same_tables(folder, production)
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Put a disk of a few kilobytes where the results of `interact` go."""
+    disk = folder / "results/events/interact"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, production: Production) -> None:
+    """Outcome: status 1, each shard is named with the reason; with room, the same command goes on."""
+    said = Run(folder, "--retries", "0").finish(status=1)
+    assert f"{SHARDS} failed in all attempts" in said
+    assert len(re.findall(r"said: .*No space left on device", said)) == SHARDS
+    assert not list(small_disk.rglob("*.h5*")), "nothing half-written is left"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    Run(folder).finish()
+    assert_same_tables(folder, production)
+
+
+def test_a_stage_crashes_on_one_shard(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: status 1; the others go on; shard, log and command are named, and the command works then."""
+    good = folder / "results/events/cluster/mini_test/0001.h5"
+    kept, times = good.read_bytes(), good.stat()
+    good.write_bytes(kept[: len(kept) // 2])
+    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))
+    going = Run(folder, "--retries", "0")
+    said = going.finish(status=1)
+
+    assert (folder / "results/tables/mini_test/0000").is_dir()
+    assert not (folder / DATASET).exists()
+    (entry,) = re.findall(r"^interact mini_test, 0001\n(?:  .*\n)+", said, re.M)
+    assert entry in (folder / "results/logs/failed.txt").read_text()
+    log = re.search(r"log: +(\S+)", entry)
+    assert log and "0001.h5" in (folder / log[1]).read_text()
+    assert re.search(r"said: .*cluster/mini_test/0001.h5", entry)
+    command = re.search(r"again: +(.+)", entry)
+    assert command
+
+    good.write_bytes(kept)
+    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))
+    run(folder, *shlex.split(command[1]), seconds=1200)
+    assert (folder / "results/events/interact/mini_test/0001.h5").is_file()
+    Run(folder).finish()
+    assert not (folder / "results/logs/failed.txt").exists()
+    assert_same_tables(folder, production)
+
+
+def test_short_stages_share_an_allocation(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: one job for what follows `cluster`, of both shards; the same tables."""
+    profile = folder / PROFILE
+    profile.write_text(profile.read_text().replace("  shards_per_job: 0", "  shards_per_job: 2"))
+    said = Run(folder).finish()
+    groups = re.findall(r"SLURM jobid \d+ \(log: \S*/group_(\w+)/", said)
+    assert groups == ["tables"]
+    assert_same_tables(folder, production)

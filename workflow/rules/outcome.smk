@@ -1,0 +1,141 @@
+# Around a run: what an earlier one left in SLURM's queue, and which jobs failed.
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FAILED = Path("results/logs/failed.txt")
+NUM_SHOWN = 10
+
+# Names that the SLURM plugin gives: a prefix of the profile and the run's UUID.
+NAME_OF_RUN = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MINUTES_TO_CANCEL = 10
+
+
+def patient(ask):
+    """Let a question that got an answer once be answered by it when nobody answers."""
+    known = []
+
+    @functools.wraps(ask)
+    def answer():
+        found = ask()
+        if found is not None:
+            known[:] = [found]
+        return known[0] if known else None
+
+    return answer
+
+
+# While the controller of SLURM is away, the plugin cannot read MinJobAge, changes from squeue to sacct, and
+# where there is no accounting forgets its jobs and waits for ever.
+if slurm_plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
+    slurm_plugin.get_min_job_age = patient(slurm_plugin.get_min_job_age)
+
+
+def jobs_in_queue():
+    """Return the numbers of the SLURM jobs that any run in this folder submitted."""
+    asked = subprocess.run(
+        ["squeue", "--me", "--noheader", "--format=%i|%j|%Z"],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode and workflow.local_exec:
+        return []  # a machine that has SLURM's commands, but no SLURM
+    if asked.returncode:
+        raise WorkflowError(
+            "SLURM does not answer, so that jobs of an earlier run may be at work in this folder: "
+            f"{asked.stderr.strip()}"
+        )
+    jobs = [line.split("|", 2) for line in asked.stdout.splitlines()]
+    here = os.path.realpath(os.getcwd())
+    return [
+        number
+        for number, name, folder in jobs
+        if NAME_OF_RUN.fullmatch(name) and os.path.realpath(folder) == here
+    ]
+
+
+def cancel_leftovers():
+    """Cancel the SLURM jobs of an earlier run in this folder, and wait until they are gone.
+
+    This run holds the folder's lock: whoever submitted them is dead, and they would be computed twice.
+    """
+    if not shutil.which("squeue"):
+        return
+    end = time.monotonic() + 60 * MINUTES_TO_CANCEL
+    said = False
+    while left := jobs_in_queue():
+        if not said:
+            print(
+                f"lartpc: a run in this folder was killed and left {len(left)} jobs in SLURM's queue; "
+                "cancelling them",
+                file=sys.stderr,
+            )
+            said = True
+        if time.monotonic() > end:
+            raise WorkflowError(
+                f"jobs {', '.join(left)} of an earlier run do not end; remove them with scancel, or ask "
+                "the cluster's administrators, and give the same command again"
+            )
+        subprocess.run(["scancel", "--quiet", *left])
+        time.sleep(2)
+
+
+def failures():
+    """Return the jobs that failed in all their attempts; of a group, those that could have run."""
+    found = []
+    for job in workflow.scheduler.failed:
+        for member in job.jobs if job.is_group() else [job]:
+            ready = all(os.path.exists(path) for path in member.input)
+            if ready and not all(os.path.exists(path) for path in member.output):
+                found.append(member)
+    return sorted(found, key=lambda job: (job.rule.name, str(job.output[0])))
+
+
+def last_words(log):
+    """Return the last line of a log that lartpc says, or else the last one that says something."""
+    try:
+        lines = Path(log).read_text(errors="replace").splitlines()
+    except OSError:
+        return "no log was written"
+    said = [line.strip() for line in lines if line.strip()]
+    said = [line for line in said if line.startswith("lartpc")] or said
+    return said[-1][:300] if said else "the log is empty: the job was killed, or could not start"
+
+
+def command_for(output):
+    """Return the command that was given, for one file instead of its targets."""
+    targets = {str(target) for target in workflow.dag_settings.targets} | {"--"}
+    options = [word for word in sys.argv[1:] if word not in targets]
+    return shlex.join(["snakemake", *options, "--", str(output)])
+
+
+def report_failures():
+    """Name each failed job, its log, its last words and the command to run it again."""
+    failed = failures()
+    entries = []
+    for job in failed:
+        log = str(job.log[0]) if job.log else ""
+        what = ", ".join(str(value) for value in job.wildcards_dict.values())
+        entries.append(
+            f"{job.rule.name} {what}\n"
+            f"  log:    {log}\n"
+            f"  said:   {last_words(log)}\n"
+            f"  again:  {command_for(job.output[0])}\n"
+        )
+    say = functools.partial(print, file=sys.stderr)
+    if not entries:
+        say("lartpc: the run ended early; the reason is above.")
+    else:
+        FAILED.parent.mkdir(parents=True, exist_ok=True)
+        FAILED.write_text("\n".join(entries))
+        say(f"\nlartpc: {len(entries)} failed in all attempts; what does not need them was done.\n")
+        say("\n".join(entries[:NUM_SHOWN]))
+        more = len(entries) - NUM_SHOWN
+        say(f"{f'{more} more, and all of these' if more > 0 else 'This list'}: {FAILED}")
+    say("The same command as before goes on where this run stopped.")
