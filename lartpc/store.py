@@ -5,9 +5,11 @@ A product is a group of flat columns with `offsets` (events + 1): event `i` owns
 beside its final name and renamed when whole, so what exists is complete.
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,7 +121,11 @@ VERSIONS = ("package_version", "git_revision")
 
 
 FULL = "No space left on device"
-"""What the system says where a disk or a quota is full (ENOSPC)."""
+"""What the system says where a disk is full (ENOSPC)."""
+ROOM_BYTES = 2**25
+"""Free space that writing needs beside the rows: chunks and metadata that HDF5 holds back until it closes."""
+ROW_BYTES = 256
+"""No row of a product is larger."""
 
 
 class EventWriter:
@@ -139,6 +145,11 @@ class EventWriter:
     ) -> None:
         self.path = path
         self._part = part_of(path)
+        self._buffered = 0
+        try:
+            self._need_room()
+        except OSError as error:
+            raise self._full() from error
         self._file = h5py.File(self._part, "w")
         self._file.attrs.update(dict(attrs))
         self._file.attrs["file_uid"] = file_uid
@@ -148,7 +159,6 @@ class EventWriter:
         self._content = hashlib.blake2b(json.dumps(said, default=str).encode(), digest_size=16)
         self._products = tuple(products)
         self._buffer: dict[str, list[Columns]] = {name: [] for name in self._products}
-        self._buffered = 0
         self._offsets: dict[str, list[int]] = {name: [0] for name in self._products}
         self._entries: list[int] = []
         self._quarantine: list[tuple[int, str]] = []
@@ -206,14 +216,24 @@ class EventWriter:
             self._abandon(error)
 
     def _abandon(self, error: BaseException | None) -> None:
-        """Remove what was written; raise ValueError where the disk is full, as HDF5 says so in a hundred lines."""
+        """Remove what was written; raise ValueError where the disk is full."""
         with suppress(OSError):
             os.truncate(self._part, 0)  # HDF5 must write even to close a file: this gives it the space back
         with suppress(OSError, RuntimeError):
             self._file.close()
         self._part.unlink(missing_ok=True)
         if FULL in str(error):
-            raise ValueError(f"{self.path}: {FULL}; make room, and give the same command again") from error
+            raise self._full() from error
+
+    def _full(self) -> ValueError:
+        return ValueError(
+            f"{self.path}: {FULL}; make room ({ROOM_BYTES >> 20} MB and more), and give the same command again"
+        )
+
+    def _need_room(self) -> None:
+        """Raise OSError where what is in memory may not fit on the disk: HDF5 was seen to crash there."""
+        if shutil.disk_usage(self.path.parent).free < ROOM_BYTES + ROW_BYTES * self._buffered:
+            raise OSError(errno.ENOSPC, FULL, str(self.path))
 
     def _finish(self) -> None:
         self._flush()
@@ -245,6 +265,7 @@ class EventWriter:
                 data.attrs["codes"] = json.dumps({code.name.lower(): int(code) for code in column.codes})
 
     def _flush(self) -> None:
+        self._need_room()
         for product, pieces in self._buffer.items():
             if not pieces:
                 continue

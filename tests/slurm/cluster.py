@@ -178,10 +178,11 @@ class Cluster:
         if run("scontrol", "update", f"NodeName={node}", "State=RESUME") is not None:
             self._wait_for(lambda: node in self.nodes("idle"))
 
-    def power_off(self, node: str, job: str) -> None:
-        """Kill a node with the job on it, and tell the controller, which would find out in minutes."""
+    def power_off(self, node: str) -> None:
+        """Kill a node with the jobs on it, and tell the controller, which would find out in minutes."""
+        jobs = (run("squeue", "--noheader", f"--nodelist={node}", "--format=%i") or "").split()
         self._stop(node, signal.SIGKILL)
-        for process in processes_of(job):
+        for process in (process for job in jobs for process in processes_of(job)):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         subprocess.run(

@@ -86,19 +86,18 @@ def test_cancelled_by_somebody(cluster: Cluster, folder: Path, production: Produ
 
 
 def test_a_node_dies(cluster: Cluster, folder: Path, production: Production) -> None:
-    """Outcome: its job is sent again, by snakemake alone, to another node; status 0."""
+    """Outcome: its jobs are sent again, by snakemake alone, to another node; status 0."""
     going = Run(folder)
     job = going.hold("interact")
     (node,) = (one["NodeList"] for one in cluster.jobs_of(going.said())["interact"] if one["JobId"] == job)
-    cluster.power_off(node, job)
+    cluster.power_off(node)
     try:
         said = going.finish()
     finally:
         cluster.start_node(node)
     jobs = cluster.jobs_of(said)["interact"]
-    assert [one["JobState"] for one in jobs if one["JobId"] == job] == ["NODE_FAIL"]
-    assert states(cluster, said) == [*["COMPLETED"] * SHARDS, "NODE_FAIL"]
-    assert [one["NodeList"] for one in jobs if int(one["JobId"]) > int(job) and one["NodeList"] == node] == []
+    assert {one["JobState"] for one in jobs if one["NodeList"] == node} == {"NODE_FAIL"}
+    assert [one["JobState"] for one in jobs if one["NodeList"] != node] == ["COMPLETED"] * SHARDS
     assert_same_tables(folder, production)
 
 
@@ -159,7 +158,7 @@ def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, productio
     assert f"{SHARDS} failed in all attempts" in said
     assert len(re.findall(r"said: .*No space left on device", said)) == SHARDS
     assert not list(small_disk.rglob("*.h5*")), "nothing half-written is left"
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
     Run(folder).finish()
     assert_same_tables(folder, production)
 

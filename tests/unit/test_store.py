@@ -1,6 +1,8 @@
 """The event store: what is written reads back, and what does not fit together is refused."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -82,6 +84,28 @@ def test_a_file_appears_only_when_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_told_in_one_line_and_keeps_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    path, other = disk / "a.h5", disk / "other"
+    try:
+        with (
+            pytest.raises(ValueError, match=r"a\.h5: No space left on device; make room"),
+            EventWriter(path, ("voxel",), file_uid="s", box=BOX, attrs={}) as writer,
+        ):
+            writer.append(0, {"voxel": empty("voxel", 3)})
+            other.write_bytes(bytes(20_000_000))  # somebody else's, meanwhile
+        assert list(disk.iterdir()) == [other]
+        with pytest.raises(ValueError, match="No space left on device"):
+            write(path, [typical()])
+        assert list(disk.iterdir()) == [other]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_quarantined_events_keep_their_place(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     attrs = provenance("ingest", 1, config={})
@@ -119,6 +143,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(ValueError, match="not a readable HDF5 file"):
         open_events(whole)
+    with pytest.raises(ValueError, match=r"b\.h5 is not a readable HDF5 file"):
+        provenance("cluster", 1, config={}, inputs=[whole])
 
 
 def test_memory_is_flushed_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
