@@ -192,14 +192,14 @@ from lartpc import dist
 from lartpc.run.site import temporary_space
 with dist.join(2) as ranks:
     total = ranks.sum(torch.ones(1, device=ranks.device)).item()
-    seen = ranks.gather((os.uname().nodename, os.path.exists(sys.argv[1])))
+    here = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+    seen = ranks.gather((here, os.path.exists(sys.argv[1])))
     if ranks.is_main:
-        nodes = [os.environ.get("SLURMD_NODENAME") or name for name, _ in seen]
         print(json.dumps({
             "right": total == 2,
             "backend": ranks.backend,
             "device": ranks.device.type,
-            "nodes": nodes,
+            "nodes": [node for node, _ in seen],
             "sees": all(see for _, see in seen),
             "temporary": list(temporary_space()),
         }))
