@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lartpc.event import Columns
 from lartpc.kinematics.clusters import (
@@ -96,6 +95,8 @@ def _track_ends(
     points: Mapping[str, NDArray[Any]],
 ) -> tuple[Floats, Floats]:
     """Snap the ends of tracks to points and order them start, end."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
     is_point = points["semantic"] == Semantic.TRACK
     position_P, end_score_P = points["position"][is_point], points["end_score"][is_point]
     ends = np.stack([one_F, two_F])
@@ -115,6 +116,8 @@ def _shower_starts(
     clusters: Clusters, semantic_F: NDArray[Any], start_F: Floats, points: Mapping[str, NDArray[Any]]
 ) -> Floats:
     """Replace the starts (F, 3) by the best point of the cluster's class that touches it."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
     is_start = (points["kind"] == PointKind.START) & (points["semantic"] != Semantic.TRACK)
     position_P, score_P = points["position"][is_start], points["score"][is_start]
     if not len(position_P) or not len(clusters.row_V):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
 
@@ -124,6 +123,8 @@ def connect(
 
 def _candidates(centre_F: Floats, max_edges: int) -> Ints:
     """Return all pairs (E, 2), or where they are many more than `max_edges` those of near centres."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
     num = len(centre_F)
     if num * (num - 1) // 2 <= 4 * max_edges:
         return np.stack(np.triu_indices(num, 1), axis=1)

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import dask
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from lartpc import __version__
@@ -189,7 +190,9 @@ def _compare(
     """Raise ValueError unless every ingested event is in the tables once, and has figures if any have."""
     faults: list[str] = []
     seen: set[str] = set()
-    figures = dict(ChainMap(*map(dict, measured)))
+    figures: dict[str, int] = {}
+    for counts in measured:
+        figures |= counts
     for shard in shards:
         if figures.get(shard.file_uid, shard.num_ok) != shard.num_ok:
             faults.append(
@@ -291,7 +294,7 @@ def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
             sample["quarantined"] += row["num_voxels_count"]
     quarantine = pq.read_table(dataset / "quarantine", columns=["step", "reason"])
     reasons = quarantine.group_by(["step", "reason"], use_threads=False).aggregate([([], "count_all")])
-    metric_rows = pq.read_table(dataset / "metrics")
+    measured = ds.dataset(dataset / "metrics")
     found: dict[str, Any] = _plain(
         {
             "schema_version": SCHEMA_VERSION,
@@ -302,14 +305,14 @@ def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
             "num_quarantined": sum(shard.num_quarantined for shard in shards),
             "num_voxels": pc.sum(events["num_voxels"]).as_py() or 0,
             "rows": {name: sum(shard.rows[name] for shard in shards) for name in EVENT_TABLES}
-            | {"metrics": metric_rows.num_rows},
+            | {"metrics": measured.count_rows()},
             "samples": dict(sorted(samples.items())),
             "quarantine": [
                 {"step": row["step"], "reason": row["reason"], "num_events": row["count_all"]}
                 for row in reasons.to_pylist()
             ],
             "throughput": steps,
-            "figures": pool(metric_rows),
+            "figures": pool(measured),
         }
     )
     return found

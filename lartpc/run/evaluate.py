@@ -1,11 +1,14 @@
 """`lartpc evaluate`: compare one shard with its truth, event by event, and pool such comparisons."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import metrics
@@ -189,8 +192,11 @@ _TRUTH_OF = {
 # -- pooling -----------------------------------------------------------------------------------
 
 
-def pool(table: pa.Table) -> dict[str, dict[str, Any]]:
+def pool(source: pa.Table | ds.Dataset) -> dict[str, dict[str, Any]]:
     """Pool a table of figures per event into one figure each, for each kind of input.
+
+    A dataset is read column by column: what is held is one column of all events, at most some 200 bytes an
+    event, and not the table. Medians and quantiles are exact.
 
     Returns
     -------
@@ -198,17 +204,34 @@ def pool(table: pa.Table) -> dict[str, dict[str, Any]]:
     them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion` and
     `primary_confusion` hold matrices as lists of rows.
     """
-    pooled = {}
-    inputs = table["input"].cast(pa.string()).to_numpy(zero_copy_only=False)
-    for label in INPUT:
-        part = table.filter(pa.array(inputs == label))
-        if part.num_rows:
-            pooled[label] = _pool(part)
-    return pooled
+    dataset = source if isinstance(source, ds.Dataset) else ds.dataset(source)
+    parts = {label: _Part(dataset, label) for label in INPUT}
+    return {label: _pool(part) for label, part in parts.items() if part.num_rows()}
 
 
-def _pool(table: pa.Table) -> dict[str, Any]:
-    num_events = table.select(["file_uid", "entry"]).group_by(["file_uid", "entry"]).aggregate([]).num_rows
+@dataclass(frozen=True)
+class _Part:
+    """The rows of a dataset of figures that are of one kind of input."""
+
+    dataset: ds.Dataset
+    label: str
+
+    def select(self, *columns: str) -> pa.Table:
+        """Read some columns."""
+        return self.dataset.to_table(columns=list(columns), filter=self._is_of_label())
+
+    def num_rows(self) -> int:
+        """Count the rows."""
+        num: int = self.dataset.count_rows(filter=self._is_of_label())
+        return num
+
+    def _is_of_label(self) -> ds.Expression:
+        return ds.field("input").cast(pa.string()) == self.label
+
+
+def _pool(table: _Part) -> dict[str, Any]:
+    key = ["file_uid", "entry"]
+    num_events = table.select(*key).group_by(key).aggregate([]).num_rows
     figures: dict[str, Any] = {"num_events": num_events}
     figures |= _pool_confusion(table, "semantic", names_of(Semantic))
     figures |= _pool_icpf(table)
@@ -253,7 +276,7 @@ def _pool_distances(distance: NDArray[Any], side: str) -> dict[str, Any]:
     }
 
 
-def _pool_confusion(table: pa.Table, what: str, words: Sequence[str]) -> dict[str, Any]:
+def _pool_confusion(table: _Part, what: str, words: Sequence[str]) -> dict[str, Any]:
     num = len(words)
     flat = _flat(table, f"{what}_confusion").reshape(-1, num, num)
     confusion = flat.sum(axis=0, dtype=np.int64)
@@ -269,7 +292,7 @@ def _pool_confusion(table: pa.Table, what: str, words: Sequence[str]) -> dict[st
     }
 
 
-def _pool_icpf(table: pa.Table) -> dict[str, float]:
+def _pool_icpf(table: _Part) -> dict[str, float]:
     """Pool the share of wrong voxels image by image, with MicroBooNE's two classes and with our five."""
     words = names_of(Semantic)
     confusion = _flat(table, "semantic_confusion").reshape(-1, len(words), len(words))
@@ -285,15 +308,15 @@ def _pool_icpf(table: pa.Table) -> dict[str, float]:
     return figures
 
 
-def _flat(table: pa.Table, column: str) -> NDArray[Any]:
+def _flat(table: _Part, column: str) -> NDArray[Any]:
     """Return the values of a column, those of lists joined end to end, without nulls."""
-    values = table[column].combine_chunks()
+    values = table.select(column)[column].combine_chunks()
     if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
         values = values.drop_null().flatten()
     found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     return found
 
 
-def _lengths(table: pa.Table, column: str) -> NDArray[np.int64]:
-    offsets = [0 if value is None else len(value) for value in table[column].to_numpy()]
-    return np.asarray(offsets, np.int64)
+def _lengths(table: _Part, column: str) -> NDArray[np.int64]:
+    lengths = pc.fill_null(pc.list_value_length(table.select(column)[column]), 0)
+    return np.asarray(lengths, np.int64)

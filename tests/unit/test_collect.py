@@ -12,7 +12,7 @@ from handmade import good_event, write_shard
 
 from lartpc.event import TRUTH
 from lartpc.run.collect import collect, read_summary
-from lartpc.run.evaluate import evaluate
+from lartpc.run.evaluate import evaluate, pool
 from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES
 
@@ -60,6 +60,16 @@ def test_dataset_opens_in_one_line(shards, tmp_path):
         on=["file_uid", "entry", "truth_particle_id"],
     )
     assert len(joined) == 8
+
+
+def test_figures_are_those_of_the_whole_table(shards, tmp_path):
+    summary = collect(**shards, out_dir=tmp_path / "dataset", rows_per_file=2)
+    assert len(list((tmp_path / "dataset" / "metrics").iterdir())) > 1
+    whole = pool(pq.read_table(tmp_path / "dataset" / "metrics"))
+    assert whole["predicted"]["num_events"] > 2
+    assert summary["figures"] == json.loads(
+        json.dumps(whole).replace("NaN", "null").replace("Infinity", "null")
+    )
 
 
 def test_units_are_kept(shards, tmp_path):
