@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import metrics
@@ -20,6 +19,9 @@ from lartpc.tables.rows import interaction_of_voxels, match_objects, sample_of, 
 from lartpc.tables.schema import INPUT, LEVELS, names_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import Semantic, Species
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 Input = Literal["predicted", "truth"]
 Figures = dict[str, Any]
@@ -192,7 +194,7 @@ _TRUTH_OF = {
 # -- pooling -----------------------------------------------------------------------------------
 
 
-def pool(source: pa.Table | ds.Dataset) -> dict[str, dict[str, Any]]:
+def pool(source: "pa.Table | ds.Dataset") -> dict[str, dict[str, Any]]:
     """Pool a table of figures per event into one figure each, for each kind of input.
 
     A dataset is read column by column: what is held is one column of all events, at most some 200 bytes an
@@ -204,6 +206,8 @@ def pool(source: pa.Table | ds.Dataset) -> dict[str, dict[str, Any]]:
     them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion` and
     `primary_confusion` hold matrices as lists of rows.
     """
+    import pyarrow.dataset as ds  # here: it brings pandas, which a job for one shard need not wait for
+
     dataset = source if isinstance(source, ds.Dataset) else ds.dataset(source)
     parts = {label: _Part(dataset, label) for label in INPUT}
     return {label: _pool(part) for label, part in parts.items() if part.num_rows()}
@@ -213,7 +217,7 @@ def pool(source: pa.Table | ds.Dataset) -> dict[str, dict[str, Any]]:
 class _Part:
     """The rows of a dataset of figures that are of one kind of input."""
 
-    dataset: ds.Dataset
+    dataset: "ds.Dataset"
     label: str
 
     def select(self, *columns: str) -> pa.Table:
@@ -225,8 +229,8 @@ class _Part:
         num: int = self.dataset.count_rows(filter=self._is_of_label())
         return num
 
-    def _is_of_label(self) -> ds.Expression:
-        return ds.field("input").cast(pa.string()) == self.label
+    def _is_of_label(self) -> pc.Expression:
+        return pc.field("input").cast(pa.string()) == self.label
 
 
 def _pool(table: _Part) -> dict[str, Any]:

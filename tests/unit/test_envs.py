@@ -52,6 +52,16 @@ def test_driver_has_some_pins_and_no_torch(pinned: dict[str, str]) -> None:
     assert "torch" not in found
 
 
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_locks_pin_the_same_and_everything_else(python: str, pinned: dict[str, str]) -> None:
+    """One lock is for both builds: `spconv` and `cumm` stand in it with and without CUDA."""
+    lines = [line for line in (ROOT / f"envs/lock-{python}.txt").read_text().splitlines() if line[0] != "#"]
+    found = pins("\n".join(lines))
+    assert len(found) == len(lines), "a line without a pin"
+    wanted = {name.replace("_", "-"): version for name, version in (pinned | conda("gpu.yaml")).items()}
+    assert {name: found.get(name) for name in wanted} == wanted
+
+
 @pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/slurm.md"])
 def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
     found = PIN.findall((ROOT / name).read_text())
