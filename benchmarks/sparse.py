@@ -2,7 +2,8 @@
 
 Inference, and a training step with its optimizer, kernel maps included. Repeats of the backends alternate,
 so that a change in the machine's load hits all; medians are compared. The floor is the time that the
-multiplications of the convolutions take at the rate of torch's own product of two large matrices.
+multiplications of the convolutions take at the rate of torch's own product of two large matrices. On one
+thread CPU time is measured, on several and on a GPU (`--device cuda`) wall time.
 """
 
 import argparse
@@ -38,10 +39,17 @@ def picture(num_voxels: int, width: float, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.insert(found, 0, 0, axis=1))
 
 
-def timed(work: Callable[[], None], clock: Callable[[], float]) -> float:
+def timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
     start = clock()
     work()
     return clock() - start
+
+
+def wall() -> float:
+    """Return the time, when what a GPU was given is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def num_operations(net: segment.Segmenter, coord: torch.Tensor) -> float:
@@ -63,26 +71,27 @@ def num_operations(net: segment.Segmenter, coord: torch.Tensor) -> float:
     kinds = (torch.nn.Linear, sparse.SubmanifoldConv, sparse.Downsample, sparse.Upsample)
     hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, kinds)]
     with torch.inference_mode():
-        net.eval()(coord, torch.ones(len(coord)), 1, SIDE)
+        net.eval()(coord, torch.ones(len(coord), device=coord.device), 1, SIDE)
     for hook in hooks:
         hook.remove()
     return total
 
 
-def gemm_rate(clock: Callable[[], float], size: int = 1024) -> float:
+def gemm_rate(clock: Callable[[], float], device: torch.device) -> float:
     """Measure how many operations a second torch's own matrix product makes: the best of several."""
-    matrix = torch.rand(size, size)
+    size = 1024 if device.type == "cpu" else 8192
+    matrix = torch.rand(size, size, device=device)
     return 2 * size**3 / min(timed(lambda: matrix @ matrix, clock) for _ in range(20))
 
 
-def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) -> None:
-    clock = time.process_time if args.threads == 1 else time.perf_counter
-    energy = torch.rand(len(coord))
+def compare(coord: torch.Tensor, cfg: config.UResNet, threads: int, args: argparse.Namespace) -> None:
+    clock = time.process_time if threads == 1 and coord.device.type == "cpu" else wall
+    energy = torch.rand(len(coord), device=coord.device)
     works: dict[tuple[str, str], Callable[[], None]] = {}
     nets: dict[str, torch.nn.Module] = {}
     for backend in args.backends:
         torch.manual_seed(1)
-        net = segment.Segmenter(config.Segment(unet=cfg, backend=backend))
+        net = segment.Segmenter(config.Segment(unet=cfg, backend=backend)).to(coord.device)
         optimizer = torch.optim.AdamW(net.parameters(), fused=True)
 
         def infer(net: segment.Segmenter = net) -> None:
@@ -102,7 +111,7 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) 
     times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
     rate = 0.0
     for repeat in range(args.repeats + 1):
-        rate = max(rate, gemm_rate(clock))
+        rate = max(rate, gemm_rate(clock, coord.device))
         for (backend, mode), work in works.items():
             nets[backend].train(mode == "train")
             found = timed(work, clock)
@@ -113,7 +122,7 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, args: argparse.Namespace) 
         median = {backend: float(np.median(times[backend, mode])) for backend in args.backends}
         floor = passes * operations / rate
         print(
-            f"{len(coord):7d} voxels  {mode}  "
+            f"{len(coord):7d} voxels  {mode}  {coord.device.type}, {threads} threads  "
             + "".join(f"{backend} {1e3 * found:7.1f} ms  " for backend, found in median.items())
             + "".join(f"{other}/{first} {median[other] / median[first]:.2f}  " for other in args.backends[1:])
             + f"{len(coord) / median[first]:,.0f} voxels/s  "
@@ -151,17 +160,25 @@ def main() -> None:
     )
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--depth", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=2, help="residual blocks per level")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="1: CPU time is measured; more: wall time")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="numbers of threads, in turn")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; on GPUs there are torch and spconv")
     parser.add_argument(
         "--backends", nargs="+", default=["fused", "torch", "spconv"], help="the first is the one compared"
     )
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    if args.device != "cpu":
+        args.backends = [name for name in args.backends if name != "fused"]
     for num_voxels in args.voxels:
         coord = picture(num_voxels, args.width, seed=num_voxels)
-        maps(coord, args)
-        compare(coord, config.UResNet(filters=args.filters, depth=args.depth), args)
+        if args.device == "cpu":
+            torch.set_num_threads(1)
+            maps(coord, args)
+        for threads in args.threads:
+            torch.set_num_threads(threads)
+            unet = config.UResNet(filters=args.filters, depth=args.depth, repetitions=args.repetitions)
+            compare(coord.to(args.device), unet, threads, args)
 
 
 if __name__ == "__main__":

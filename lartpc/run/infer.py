@@ -55,9 +55,11 @@ def infer(
         from lartpc.run.weights import load_weights
 
         net = load_weights(weights, stage, section)
+    # A GPU says itself that its memory is full, and only the event at hand fails.
+    may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
 
     def run(batch: list[Event]) -> list[dict[str, Columns]]:
-        if len(batch) == 1:
+        if may_exhaust and len(batch) == 1:
             _check_memory(batch[0], stage, section)
         found: list[dict[str, Columns]] = module.infer(net, batch, section)
         return found
