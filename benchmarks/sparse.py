@@ -100,7 +100,7 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, threads: int, args: argpar
 
         def train(net: segment.Segmenter = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
             optimizer.zero_grad()
-            logits, proposals, _ = net(coord, energy, 1, SIDE)
+            logits, proposals, *_ = net(coord, energy, 1, SIDE)
             outputs = (logits, proposals.offset_VD, proposals.class_VK, proposals.end_V, *proposals.masks)
             sum(output.square().mean() for output in outputs).backward()
             optimizer.step()

@@ -10,6 +10,7 @@ row of that product in the same event, or `vocab.NONE`.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from lartpc.geometry import Box
 from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
-counts in `interaction`; `event.plane` and flat boxes."""
+counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
+`semantic.ghost_score`, ghosts."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
@@ -43,7 +45,7 @@ class Column:
     description: str
     shape: tuple[int, ...] = ()
     codes: type[IntEnum] | None = None
-    none: int = 0
+    none: float = 0
     packed: bool = True
 
 
@@ -75,6 +77,7 @@ def _vector(unit: str, description: str) -> Column:
 _NUM_VOXELS = _scalar("i4", "", "number of voxels")
 _ENERGY = _scalar("f4", "MeV", "deposited energy, summed over the voxels")
 _SEMANTIC = _code(Semantic, "voxel class")
+_VOXEL_CLASS = "; -1: none, -2: a ghost, which no deposit made"
 _START = _vector("voxel", "start point")
 _END = _vector("voxel", "end point; of a shower, the voxel farthest from its start")
 
@@ -106,7 +109,7 @@ PRODUCTS: dict[str, Product] = {
     "truth_voxel": Product(
         "true labels of a voxel",
         {
-            "semantic": _SEMANTIC,
+            "semantic": _code(Semantic, f"voxel class{_VOXEL_CLASS}"),
             "fragment": _index("truth_fragment"),
             "particle": _index("truth_particle"),
             "interaction": _index("truth_interaction"),
@@ -171,9 +174,19 @@ PRODUCTS: dict[str, Product] = {
         "predicted class of a voxel",
         {
             "score": Column(
-                "f4", "", "softmax score of each voxel class", shape=(len(Semantic),), packed=False
+                "f4", "", "score of each voxel class, 1 in all", shape=(len(Semantic),), packed=False
             ),
-            "label": _code(Semantic, "class of the highest score"),
+            "label": _code(Semantic, f"class of the highest score{_VOXEL_CLASS}"),
+            "uncertainty": Column(
+                "f4",
+                "",
+                "what the network does not know, 0 to 1: the disagreement of passes with dropout (mutual "
+                "information over log 5), or the uncertainty mass of a Dirichlet output; nan: neither was on",
+                none=nan,
+            ),
+            "ghost_score": Column(
+                "f4", "", "score that no deposit made the voxel; nan: the network does not say", none=nan
+            ),
         },
         per="voxel",
     ),

@@ -154,7 +154,7 @@ def majority(
 
 def _semantic(event: Event) -> Columns:
     label = event["truth_voxel"]["semantic"]
-    return {"score": one_hot(label), "label": label}
+    return {**empty("semantic", len(label)), "score": one_hot(label), "label": label}
 
 
 def _point(event: Event) -> Columns:

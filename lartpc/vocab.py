@@ -5,6 +5,9 @@ from enum import IntEnum
 NONE = -1
 """The value of an index or class that does not exist: a voxel in no particle, a particle of no species."""
 
+GHOST = -2
+"""The class of a voxel that no deposit made: an artefact of making 3D points from wires. No later stage uses it."""
+
 
 class Semantic(IntEnum):
     """Voxel class, numbered as in PILArNet-M (arXiv:2502.02558)."""

@@ -5,13 +5,14 @@ a changed setting reruns that step and what is downstream of it, and nothing els
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from lartpc.config.base import Part, Section, Vector
-from lartpc.config.ingestion import Ingest, Response, Volume, Wires
+from lartpc.config.ingestion import Ingest, Response, Tomography, Volume, Wires
 from lartpc.config.learned import (
     Cluster,
     ClusterInfer,
@@ -21,6 +22,7 @@ from lartpc.config.learned import (
     Fragments,
     GraphNet,
     GraphSpice,
+    Heads,
     Interact,
     LearnedFragments,
     PairLengths,
@@ -59,6 +61,7 @@ __all__ = [
     "GraphNet",
     "GraphSpice",
     "Gun",
+    "Heads",
     "Ingest",
     "Interact",
     "LearnedFragments",
@@ -73,11 +76,13 @@ __all__ = [
     "Segment",
     "SegmentTraining",
     "Simulate",
+    "Tomography",
     "Training",
     "UResNet",
     "Vector",
     "Volume",
     "Wires",
+    "completed",
     "explain",
     "json_schema",
     "load_section",
@@ -162,6 +167,17 @@ def slice_of(section: Section, part: Part) -> dict[str, Any]:
 def shared_slice(section: Section) -> dict[str, Any]:
     """Return what training and inference of a stage must agree on; weights carry it."""
     return section.model_dump(mode="json", exclude={"infer", "train", "weights", "backend", "upstream"})
+
+
+def completed(step: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shared slice that an older version wrote, with defaults for settings that it did not have.
+
+    What is not understood stays as it is.
+    """
+    try:
+        return shared_slice(SECTIONS[step].model_validate(settings))
+    except ValidationError:
+        return dict(settings)
 
 
 def load_section(step: str, path: Path | None) -> Any:

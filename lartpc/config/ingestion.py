@@ -101,6 +101,31 @@ class Wires(Section):
         return self
 
 
+class Tomography(Section):
+    """3D points made from planes of wires, ghosts included; off by default, as images are of deposits.
+
+    A point is where wires of all planes within half a pitch have charge at the same time.
+    """
+
+    angles_deg: tuple[float, ...] = Field(
+        (),
+        description="angle of each plane's wires to the vertical (y), 0 measures z, as [60, -60, 0]; none: off "
+        "[deg]",
+    )
+    pitch_cm: float = Field(0.3, gt=0, description="distance between wires [cm]")
+    charge_iterations: int = Field(
+        10, ge=1, le=1000, description="iterations that share the charge of wires among points"
+    )
+
+    @model_validator(mode="after")
+    def _planes_cross(self) -> Self:
+        if len(self.angles_deg) == 1:
+            raise ValueError("tomography.angles_deg: one plane makes no points; give two or more")
+        if len({angle % 180.0 for angle in self.angles_deg}) != len(self.angles_deg):
+            raise ValueError("tomography.angles_deg: two planes have parallel wires")
+        return self
+
+
 class Ingest(Section):
     """Steps to voxels and truth labels (SuperaAtomic rules)."""
 
@@ -135,6 +160,7 @@ class Ingest(Section):
     )
     response: Response = Response()
     wires: Wires = Wires()
+    tomography: Tomography = Tomography()
 
     @model_validator(mode="before")
     @classmethod
@@ -142,6 +168,12 @@ class Ingest(Section):
         if not isinstance(values, dict):
             return values
         return PRESETS.get(str(values.get("detector", "generic")), {}) | values
+
+    @model_validator(mode="after")
+    def _one_kind_of_image(self) -> Self:
+        if self.wires.angles_deg and self.tomography.angles_deg:
+            raise ValueError("wires make 2D images, tomography 3D ones; give angles_deg to one of them")
+        return self
 
     @model_validator(mode="after")
     def _each_class_once(self) -> Self:

@@ -127,9 +127,34 @@ class Ppn(Section):
     )
 
 
+class Heads(Section):
+    """Optional outputs of the segmentation, off by default: see docs/uncertainty.md and docs/ghosts.md."""
+
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the decoder's features dropped in training and infer.num_passes",
+    )
+    evidential: bool = Field(
+        False, description="scores with an uncertainty: a Dirichlet output with its loss (arXiv:1806.01768)"
+    )
+    ghost: bool = Field(False, description="tell ghost points from real ones, where training has such labels")
+
+
 class SegmentInfer(Section):
     """Settings of `segment` that need no new training."""
 
+    num_passes: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="passes with dropout whose scores are averaged, for an uncertainty (arXiv:1506.02142); "
+        "0: one pass without",
+    )
+    ghost_threshold: float = Field(
+        0.5, gt=0, le=1, description="ghost score from which a voxel is left out of all that follows"
+    )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
 
@@ -145,9 +170,24 @@ class Segment(Section):
     )
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()
+    heads: Heads = Heads()
     infer: SegmentInfer = SegmentInfer()
     train: SegmentTraining = SegmentTraining(num_steps=450, batch_size=8, learning_rate=4e-3)
     weights: str | None = Field(None, description="released weights; null: train")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.infer.num_passes and (self.infer.num_passes < 2 or not self.heads.dropout):
+            raise ValueError("infer.num_passes must be 0, or 2 and more with heads.dropout above 0")
+        if self.infer.num_passes and self.heads.evidential:
+            raise ValueError("infer.num_passes and heads.evidential are two kinds of uncertainty; choose one")
+        if self.heads.evidential and self.train.loss in ("focal", "lovasz", "ce_lovasz"):
+            raise ValueError(
+                f"heads.evidential has a loss of its own; train.loss: {self.train.loss} does not fit"
+            )
+        if self.infer.ghost_threshold != 0.5 and not self.heads.ghost:
+            raise ValueError("infer.ghost_threshold needs heads.ghost")
+        return self
 
 
 class Points(Section):

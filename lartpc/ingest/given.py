@@ -24,7 +24,7 @@ from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.ingest.truth import ends
 from lartpc.ingest.voxelize import Image, shift
 from lartpc.truth import majority
-from lartpc.vocab import NONE, PDG_TO_SPECIES, Semantic
+from lartpc.vocab import GHOST, NONE, PDG_TO_SPECIES, Semantic
 
 UNKNOWN = {"track_id": NONE, "parent_track_id": NONE, "is_primary": NONE, "num_primaries": NONE}
 """What stands in columns where 0 would say something. In others it is nan, or the column's `none`."""
@@ -36,7 +36,7 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
     """Make the truth products of an event from what its source knows; see `Voxels.truth`.
 
     A voxel that occurs several times takes the class that stands first in `cfg.precedence`, and of that
-    class the particle with most energy. Low-energy voxels belong to nothing. Where the source has
+    class the particle with most energy. Low-energy voxels and ghosts belong to nothing. Where the source has
     particles, but no fragments, these are the connected pieces of the voxels of one particle and class;
     where it promises `truth_point` and gives none, they are start and end of tracks, and the starts of
     Michels, deltas and shower fragments, as for our own labels.
@@ -116,15 +116,15 @@ def _labels(given_R: Columns, image: Image, cfg: Ingest) -> Columns:
         for name in PRODUCTS["truth_voxel"].columns
     }
     semantic_R = label_R["semantic"]
-    if (wrong := (semantic_R < NONE) | (semantic_R >= len(Semantic))).any():
-        raise ValueError(f"{semantic_R[wrong][0]} is no voxel class; they are -1 to {len(Semantic) - 1}")
+    if (wrong := (semantic_R < GHOST) | (semantic_R >= len(Semantic))).any():
+        raise ValueError(f"{semantic_R[wrong][0]} is no voxel class; they are {GHOST} to {len(Semantic) - 1}")
     row = np.flatnonzero(image.deposits.voxel != NONE)
     if len(row) > len(image.energy):
         row = _strongest(row, semantic_R, label_R["particle"], image, cfg)
     chosen_V = np.empty(len(row), np.int64)
     chosen_V[image.deposits.voxel[row]] = row
     label_V = {name: value[chosen_V] for name, value in label_R.items()}
-    nobody_V = label_V["semantic"] == Semantic.LOW_ENERGY
+    nobody_V = np.isin(label_V["semantic"], (Semantic.LOW_ENERGY, GHOST))
     for name in ("fragment", "particle", "interaction"):
         label_V[name] = np.where(nobody_V, NONE, label_V[name])
     return label_V
@@ -132,7 +132,8 @@ def _labels(given_R: Columns, image: Image, cfg: Ingest) -> Columns:
 
 def _strongest(row: IntArray, semantic_R: IntArray, owner_R: IntArray, image: Image, cfg: Ingest) -> IntArray:
     """Return of the rows of each voxel one of its strongest class, and there of the largest owner."""
-    rank = np.append(np.argsort(cfg.precedence), len(Semantic))[semantic_R[row]]
+    # Behind all classes: ghosts, and voxels of no class.
+    rank = np.append(np.argsort(cfg.precedence), [len(Semantic), len(Semantic) + 1])[semantic_R[row]]
     owner = owner_R[row]
     order = np.lexsort((owner, rank, image.deposits.voxel[row]))
     row, rank, owner = row[order], rank[order], owner[order]

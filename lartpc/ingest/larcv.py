@@ -20,7 +20,7 @@ from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_from_momentum_mev
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
-from lartpc.vocab import NONE, CreationProcess, Semantic
+from lartpc.vocab import GHOST, NONE, CreationProcess, Semantic
 
 PREFERRED = ("pcluster", "mcst", "corrected", "reco")
 """Producers in the order in which they are taken; others follow by name."""
@@ -30,6 +30,9 @@ CLASSES = "_semantics"
 
 INVALID = 2**32 - 1
 """kINVALID_UINT: a track id that was not set."""
+
+SHAPE_GHOST = 5
+"""kShapeGhost: the class of voxels that no deposit made."""
 
 NEAR_VOXELS = 5.0
 """Farther from its voxels no first or last step is believed: LArCV 3 leaves unset ones undefined."""
@@ -189,7 +192,7 @@ def _rank(name: str) -> int:
 
 
 def _class(value: NDArray[np.generic]) -> IntArray:
-    """Return LArCV's shapes as classes: the first five are ours, ghost and unknown are none."""
+    """Return LArCV's shapes of particles as classes: the first five are ours, ghost and unknown are none."""
     shape = np.asarray(value).astype(np.int64)
     return np.where((shape >= 0) & (shape < len(Semantic)), shape, NONE)
 
@@ -232,7 +235,8 @@ def _look_up(coord: IntArray, classes: Tensor) -> IntArray:
     key, key_I = _keys(coord, classes.coord)
     order = np.argsort(key_I, kind="stable")
     row = rows_of(key, key_I[order])
-    return np.append(_class(classes.value[order]), NONE)[row]
+    class_I = np.where(classes.value[order] == SHAPE_GHOST, GHOST, _class(classes.value[order]))
+    return np.append(class_I, NONE)[row]
 
 
 def _settle(coord: IntArray, energy: FloatArray, owner: IntArray, fits: NDArray[np.bool_]) -> IntArray:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lartpc.config import SegmentTraining
-from lartpc.vocab import Semantic
+from lartpc.nets.uncertainty import evidential_loss
+from lartpc.vocab import GHOST, NONE, Semantic
 
 Terms = dict[str, tuple[Tensor, Tensor]]
 """Each term as its sum and the count that it is to be divided by."""
@@ -27,6 +28,8 @@ def semantic_terms(
     num_events: int,
     cfg: SegmentTraining,
     border_V: Tensor | None = None,
+    *,
+    evidential: bool = False,
 ) -> Terms:
     """Return the terms of the loss of the voxel classes, as `cfg.loss` says.
 
@@ -42,6 +45,8 @@ def semantic_terms(
         Events in the batch; those without voxels count nowhere.
     border_V
         Whether a voxel is at a border between classes, for `border`; see `border.at_border`.
+    evidential
+        The logits are of evidence, and have the loss of `uncertainty.evidential_loss`.
     """
     if cfg.loss == "lovasz":
         return {"semantic": lovasz_softmax(logit_VK, label_V, event_V, num_events)}
@@ -49,7 +54,9 @@ def semantic_terms(
     if cfg.loss == "ce_lovasz":
         total, count = lovasz_softmax(logit_VK, label_V, event_V, num_events)
         terms["lovasz"] = (LOVASZ_SHARE * total, count)
-    if cfg.loss == "focal":
+    if evidential:
+        loss_V = evidential_loss(logit_VK, label_V)
+    elif cfg.loss == "focal":
         loss_V = focal(logit_VK, label_V, cfg.focal_gamma)
     else:
         loss_V = functional.cross_entropy(logit_VK, label_V, reduction="none")
@@ -130,3 +137,19 @@ def lovasz_softmax(
     loss_C = error_N.new_zeros(num_cells).index_add(0, cell_N, error_N * step_N)
     loss_B = (loss_C.view(num_events, num_classes) * occurs_BK).sum(1) / classes_B.clamp(min=1)
     return loss_B.sum(), (classes_B > 0).sum().to(loss_B.dtype)
+
+
+def ghost_term(logit_V: Tensor, label_V: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the cross entropies of ghost against real, and the number of voxels that are either.
+
+    Parameters
+    ----------
+    logit_V
+        Logit of being a ghost.
+    label_V
+        True class, GHOST, or NONE where it is not known.
+    """
+    known_V = label_V != NONE
+    ghost_V = (label_V[known_V] == GHOST).to(logit_V.dtype)
+    total = functional.binary_cross_entropy_with_logits(logit_V[known_V], ghost_V, reduction="sum")
+    return total, known_V.sum().to(logit_V.dtype)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lartpc.config import UResNet as Settings
+from lartpc.nets.dropout import FeatureDropout
 from lartpc.sparse import Backend, Downsample, Lattice, NormActivation, SubmanifoldConv, Upsample
 
 NORM_EPS = 1e-4
@@ -90,9 +91,18 @@ class UResNet(nn.Module):
         2 or 3.
     backend
         Backend of the convolutions.
+    dropout
+        Share of the features of each level of the decoder that are dropped, see `FeatureDropout`.
     """
 
-    def __init__(self, cfg: Settings, num_in: int = 1, dimension: int = 3, backend: Backend = "auto") -> None:
+    def __init__(
+        self,
+        cfg: Settings,
+        num_in: int = 1,
+        dimension: int = 3,
+        backend: Backend = "auto",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.depth = cfg.depth
         widths = planes(cfg)
@@ -107,6 +117,7 @@ class UResNet(nn.Module):
             Upsample(coarse, fine, dimension, backend) for fine, coarse in pairwise(widths)
         )
         self.decoder = nn.ModuleList(Blocks(2 * fine, fine, cfg, dimension, backend) for fine in widths[:-1])
+        self.dropout = nn.ModuleList(FeatureDropout(dropout, level) for level in range(cfg.depth) if dropout)
 
     def forward(self, feat_VC: Tensor, lattice: Lattice) -> list[Tensor]:
         """Return the decoder's features (V_l, C_l) of each level l, finest first."""
@@ -118,9 +129,17 @@ class UResNet(nn.Module):
                 feat = self.down[level - 1](self.down_act[level - 1](feat), lattices[level - 1])
             feat = blocks(feat, lattices[level])
             skips.append(feat)
+        feat = self._drop(feat, lattices, self.depth - 1)
         decoded = [feat]
         for level in reversed(range(self.depth - 1)):
             feat = self.up[level](self.up_act[level](feat), lattices[level])
             feat = self.decoder[level](torch.cat([skips[level], feat], 1), lattices[level])
+            feat = self._drop(feat, lattices, level)
             decoded.append(feat)
         return decoded[::-1]
+
+    def _drop(self, feat: Tensor, lattices: list[Lattice], level: int) -> Tensor:
+        if not self.dropout:
+            return feat
+        dropped: Tensor = self.dropout[level](feat, lattices[level])
+        return dropped

@@ -32,11 +32,17 @@ class Checkpoints:
         Where they are; made when it is needed.
     key
         Settings by name that a checkpoint must have been made with to be gone on from.
+    defaults
+        What settings are where a checkpoint of an older version does not have them.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any], ranks: Ranks) -> None:
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], ranks: Ranks, defaults: Mapping[str, Any] | None = None
+    ) -> None:
         self._folder, self._ranks = folder, ranks
         self._key: dict[str, Any] = json.loads(json.dumps(key))
+        known: dict[str, Any] = json.loads(json.dumps(defaults or {}))
+        self._defaults = {name: value for name, value in known.items() if name in self._key}
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, with the random generators of all ranks, and remove all but the last two."""
@@ -85,7 +91,7 @@ class Checkpoints:
                 _say(f"warning: checkpoint {path} is damaged ({error}); it is passed over")
                 path.rename(path.with_suffix(".damaged"))
                 continue
-            theirs = json.loads(_unpack(payload, torch.device("cpu"))["key"])
+            theirs = self._defaults | json.loads(_unpack(payload, torch.device("cpu"))["key"])
             if theirs != self._key:
                 self._set_aside(path, theirs)
                 return None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lartpc import metrics
+from lartpc import calibration, metrics
 from lartpc.event import TRUTH, Columns, Event
 from lartpc.stages import CHAIN, Stage
 from lartpc.store import open_events
@@ -18,7 +18,7 @@ from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.rows import interaction_of_voxels, match_objects, sample_of, take
 from lartpc.tables.schema import INPUT, LEVELS, names_of
 from lartpc.truth import truth_for, upstream_from_truth
-from lartpc.vocab import Semantic, Species
+from lartpc.vocab import GHOST, Semantic, Species
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -36,6 +36,8 @@ ICPF_QUANTILE = 0.9
 """The quantile over images that MicroBooNE states beside the mean (arXiv:1808.07269)."""
 TRACK_OR_SHOWER = np.array([int(kind == Semantic.TRACK) for kind in Semantic])
 """MicroBooNE's two classes for ours: 1 for tracks, 0 for showers, with Michels, deltas and low energy."""
+SUREST_PERCENT = (90, 99)
+"""Shares of the voxels, those of the least uncertainty first, whose error is a figure."""
 DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
 
@@ -103,10 +105,22 @@ def _unknown(kind: pa.DataType) -> float | None:
 
 
 def _segment(event: Event) -> Figures:
-    confusion = metrics.confusion_matrix(
-        event["truth_voxel"]["semantic"], event["semantic"]["label"], len(Semantic)
-    )
-    return {"semantic_confusion": confusion.ravel()}
+    true, semantic = event["truth_voxel"]["semantic"], event["semantic"]
+    label, num_classes = semantic["label"], len(Semantic)
+    counted = (true >= 0) & (label >= 0)
+    right = (true == label)[counted]
+    # Ghosts are counted behind the classes; what is not known does not count.
+    kind = np.where(true == GHOST, num_classes, true)
+    return {
+        "semantic_confusion": metrics.confusion_matrix(true, label, num_classes).ravel(),
+        "reliability": calibration.reliability(semantic["score"][counted], right).ravel(),
+        "uncertainty_errors": calibration.errors_by_uncertainty(
+            semantic["uncertainty"][counted], right
+        ).ravel(),
+        "ghost_counts": np.bincount(
+            (2 * kind + (label == GHOST))[kind >= 0], minlength=2 * (num_classes + 1)
+        ),
+    }
 
 
 def is_counted(product: str, points: Columns) -> NDArray[np.bool_]:
@@ -204,7 +218,8 @@ def pool(source: "pa.Table | ds.Dataset") -> dict[str, dict[str, Any]]:
     -------
     For each input ("predicted", "truth") that occurs, names to numbers, as docs/metrics.md defines
     them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion` and
-    `primary_confusion` hold matrices as lists of rows.
+    `primary_confusion` hold matrices as lists of rows, `reliability` and `uncertainty_errors` the sums
+    of `lartpc.calibration`.
     """
     import pyarrow.dataset as ds  # here: it brings pandas, which a job for one shard need not wait for
 
@@ -239,6 +254,7 @@ def _pool(table: _Part) -> dict[str, Any]:
     figures: dict[str, Any] = {"num_events": num_events}
     figures |= _pool_confusion(table, "semantic", names_of(Semantic))
     figures |= _pool_icpf(table)
+    figures |= _pool_doubt(table)
     for side in ("truth_point", "point"):
         distance, code = _flat(table, f"{side}_distance"), _flat(table, f"{side}_semantic")
         figures |= _pool_distances(distance, side)
@@ -309,6 +325,35 @@ def _pool_icpf(table: _Part) -> dict[str, float]:
         figures[f"{stem}_mean"] = metrics.mean(of_image)
         figures[f"{stem}_quantile_90"] = metrics.quantile(of_image, ICPF_QUANTILE)
         figures |= {f"{stem}_{name}": metrics.mean(of_class[:, row]) for row, name in enumerate(names)}
+    return figures
+
+
+def _pool_doubt(table: _Part) -> dict[str, Any]:
+    """Pool what says how far scores can be believed, and how well ghosts are told from deposits."""
+    reliability = _flat(table, "reliability").reshape(-1, calibration.NUM_BINS, 3).sum(axis=0)
+    errors = _flat(table, "uncertainty_errors").reshape(-1, calibration.NUM_UNCERTAINTIES, 2).sum(axis=0)
+    words = (*names_of(Semantic), "ghost")
+    kept = _flat(table, "ghost_counts").reshape(-1, len(words), 2).sum(axis=0)
+    confusion = _flat(table, "semantic_confusion").reshape(-1, len(Semantic), len(Semantic)).sum(axis=0)
+    right = np.append(np.diag(confusion), 0)
+    ghosts, real = kept[-1], kept[:-1].sum(axis=0)
+    figures: dict[str, Any] = {
+        "semantic_calibration_error": calibration.calibration_error(reliability),
+        "uncertain_num": int(errors[:, 0].sum()),
+        **{
+            f"semantic_error_surest_{share}": calibration.error_among_surest(errors, share / 100)
+            for share in SUREST_PERCENT
+        },
+        "reliability": reliability.tolist(),
+        "uncertainty_errors": errors.tolist(),
+        "ghost_num": int(ghosts.sum()),
+    }
+    if ghosts.sum():
+        figures["ghost_removed"] = float(ghosts[1] / ghosts.sum())
+        figures["ghost_real_kept"] = float(real[0] / real.sum()) if real.sum() else float("nan")
+        for row, word in enumerate(names_of(Semantic)):
+            num = kept[row].sum()
+            figures[f"semantic_recall_{word}_of_all"] = float(right[row] / num) if num else float("nan")
     return figures
 
 

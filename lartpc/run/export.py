@@ -173,9 +173,9 @@ def _rows_of(event: Event, with_species: bool) -> dict[str, NDArray[Any]]:
     """
     truth, energy_V = event["truth_voxel"], event["voxel"]["energy"].astype(np.float64)
     semantic_V = truth["semantic"].astype(np.int64)
-    if (semantic_V == NONE).any():
+    if (semantic_V < 0).any():
         raise ValueError(
-            f"{event.file_uid}, entry {event.entry}: {(semantic_V == NONE).sum()} voxels have no true class; "
+            f"{event.file_uid}, entry {event.entry}: {(semantic_V < 0).sum()} voxels have no true class; "
             "PILArNet-M has a class for each voxel"
         )
     label_V4 = np.stack(

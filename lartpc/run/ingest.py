@@ -19,6 +19,7 @@ from lartpc.ingest.project import Plane, View, flat_box, project
 from lartpc.ingest.response import detect
 from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
+from lartpc.ingest.tomography import reconstruct
 from lartpc.ingest.voxelize import Image, place
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
@@ -206,6 +207,8 @@ def _convert_event(
     else:
         steps, image = detect(read, box, cfg, _volumes_cm(cfg), key)
         found = label(steps, image, box, cfg) if truth else {}
+    if cfg.tomography.angles_deg:
+        image, found = reconstruct(image, found, box, cfg.tomography)
     if not planes:
         return [(image, found)]
     least_mev, is_grid = cfg.wires.pixel_threshold_mev, isinstance(read, Voxels)

@@ -162,7 +162,8 @@ class _Run:
         self._saved = time.monotonic()
         key = key_of(stage.name, config.slice_of(section, "train"))
         key |= {"stage version": stage.version, "sample": sample}
-        self.checkpoints = Checkpoints(folder, key, ranks)
+        defaults = key_of(stage.name, config.slice_of(type(section)(), "train"))
+        self.checkpoints = Checkpoints(folder, key, ranks, defaults)
         self._restore()
 
     @property

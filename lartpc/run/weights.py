@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lartpc.atomic import replacing
-from lartpc.config import shared_slice
+from lartpc.config import completed, shared_slice
 from lartpc.event import SCHEMA_VERSION
 from lartpc.stages import Stage
 
@@ -43,7 +43,7 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
     ------
     ValueError
         The file is missing or unreadable, or was made for another stage, version or network; the
-        message says which settings differ.
+        message says which settings differ. A setting that the file does not have yet counts as its default.
     """
     content = read_weights(path, f"train them with 'lartpc train {stage.name}'")
     if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
@@ -51,9 +51,8 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
             f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
             f"not of '{stage.name}' version {stage.version}; train them again"
         )
-    trained, wanted = json.loads(content["settings"]), json.loads(json.dumps(shared_slice(section)))
-    # Settings that are younger than the file had their defaults when there was no choice.
-    trained = json.loads(json.dumps(shared_slice(type(section)()))) | trained
+    trained = completed(stage.name, json.loads(content["settings"]))
+    wanted = shared_slice(section)
     if trained != wanted:
         differing = [
             key for key in sorted(trained.keys() | wanted.keys()) if trained.get(key) != wanted.get(key)

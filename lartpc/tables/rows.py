@@ -11,7 +11,7 @@ from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.schema import KIND, STATUS, Rows, names_of
 from lartpc.truth import completed
-from lartpc.vocab import NONE, Semantic, Species
+from lartpc.vocab import GHOST, NONE, Semantic, Species
 
 SLICE_CM = 3.0
 """Thickness of the slices of a track whose centroids make up its path: ten voxels of 3 mm, thin enough
@@ -191,6 +191,8 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
         "energy_voxels_mev": [event["voxel"]["energy"].sum(dtype=np.float64)],
         **_counts(event["semantic"]["label"], Semantic, "num_voxels_{}"),
         **{name: count if has_truth else [-1] for name, count in truth_counts.items()},
+        "num_voxels_ghost": [np.count_nonzero(event["semantic"]["label"] == GHOST)],
+        "truth_num_voxels_ghost": [np.count_nonzero(truth_label == GHOST) if has_truth else -1],
         "num_voxels_grouped": [np.count_nonzero(event["group"]["particle"] >= 0)],
         **{
             f"num_{name}s": [num_rows(event[name])]

@@ -14,11 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from lartpc.calibration import NUM_BINS, NUM_UNCERTAINTIES
 from lartpc.vocab import CreationProcess, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
-1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`."""
+1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
+calibration and ghosts in `metrics`, ghosts in `events`."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -138,6 +140,8 @@ TABLES: dict[str, Table] = {
             "energy_voxels_mev": Field(pa.float64(), "of it, energy in the voxels", "MeV"),
             **_per(Semantic, "num_voxels_{}", _count, "voxels of predicted class {}"),
             **_per(Semantic, "truth_num_voxels_{}", _count, "voxels of true class {}; -1: no truth"),
+            "num_voxels_ghost": _count("voxels called ghosts; no later stage uses them"),
+            "truth_num_voxels_ghost": _count("voxels that no deposit made; -1: no truth"),
             "num_voxels_grouped": _count("voxels in a reconstructed particle"),
             "num_points": _count("predicted points"),
             "num_fragments": _count("reconstructed fragments"),
@@ -322,6 +326,18 @@ TABLES: dict[str, Table] = {
             "semantic_confusion": Field(
                 pa.list_(pa.int64(), len(Semantic) ** 2),
                 "voxels by true class (slow) and predicted class (fast)",
+            ),
+            "reliability": Field(
+                pa.list_(pa.float64(), 3 * NUM_BINS),
+                "real voxels, right ones and summed confidence (fast) by bins of the confidence (slow)",
+            ),
+            "uncertainty_errors": Field(
+                pa.list_(pa.float64(), 2 * NUM_UNCERTAINTIES),
+                "real voxels and wrong ones (fast) by bins of the uncertainty (slow); 0 without one",
+            ),
+            "ghost_counts": Field(
+                pa.list_(pa.int64(), 2 * (len(Semantic) + 1)),
+                "voxels kept and called ghosts (fast) by true class, ghosts last (slow)",
             ),
             "truth_point_distance": _list(
                 pa.float32(), "of each true point but deltas, to the nearest predicted one", "voxel"

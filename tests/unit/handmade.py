@@ -105,7 +105,7 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
     point["kind"][:] = PointKind.START
     point["score"][:] = 0.9
     return {
-        "semantic": {"score": score[label], "label": label},
+        "semantic": {**empty("semantic", len(label)), "score": score[label], "label": label},
         "point": point,
         "group": {"fragment": found, "particle": found},
         "fragment": {**shape, "particle": np.arange(4), "primary_score": np.full(4, 0.5)},
@@ -150,7 +150,11 @@ def quiet_event(coord: list[list[int]], semantic: int = Semantic.LOW_ENERGY) -> 
     event["event"] = empty("event", 1)
     event["voxel"] = {"coord": np.reshape(coord, (-1, 3)), "energy": np.full(num, 0.1)}
     event["truth_voxel"] = {**empty("truth_voxel", num), "semantic": np.full(num, semantic)}
-    event["semantic"] = {"score": np.eye(5)[np.full(num, semantic)], "label": np.full(num, semantic)}
+    event["semantic"] = {
+        **empty("semantic", num),
+        "score": np.eye(5)[np.full(num, semantic)],
+        "label": np.full(num, semantic),
+    }
     event["group"] = empty("group", num)
     return event
 

@@ -14,7 +14,7 @@ from lartpc.ingest.larcv import choose
 from lartpc.ingest.larcv3 import Larcv3Reader
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
-from lartpc.vocab import CreationProcess, Semantic
+from lartpc.vocab import GHOST, CreationProcess, Semantic
 
 OFFICIAL = Path(__file__).parents[1] / "data" / "larcv3_6ev.h5"
 """The first events of `geant4_steps_20ev.h5`, in mm; its voxel classes are random and its shapes all alike."""
@@ -181,7 +181,7 @@ def test_parts_of_the_truth(tmp_path):
     classes = voxels(*((*cell[:3], value) for cell, value in zip(cells[::-1], (5, 4, 0), strict=True)))
     path = write(tmp_path / "classes.h5", images=[("p", voxels(*cells)), ("p_semantics", classes)])
     assert open_source(path).truth == ("truth_voxel",)
-    assert open_source(path).read(0).truth["truth_voxel"]["semantic"].tolist() == [0, 4, -1]  # 5: ghost
+    assert open_source(path).read(0).truth["truth_voxel"]["semantic"].tolist() == [0, 4, GHOST]  # 5 there
     path = write(tmp_path / "clusters.h5", clusters=[voxels(*cells[:2]), voxels(cells[2])])
     assert open_source(path).truth == ("truth_voxel", "truth_fragment", "truth_particle")
     found = open_source(path).read(0)  # without an image the clusters are the image

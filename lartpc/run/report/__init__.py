@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lartpc import config
 from lartpc.run.collect import read_summary
-from lartpc.run.report.charts import distributions, training_charts
+from lartpc.run.report.charts import calibration_charts, distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
 from lartpc.run.report.figures import confusions, figures_table, sections, worst_row
 from lartpc.run.report.page import write_page
@@ -60,7 +60,11 @@ def report(
         if picture:
             drawn.append(picture)
     data: dict[str, Any] = {
-        "charts": [*distributions(dataset), *training_charts(curves)],
+        "charts": [
+            *distributions(dataset),
+            *calibration_charts(summary["figures"]),
+            *training_charts(curves),
+        ],
         "displays": drawn,
         "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
         "kinds": names_of(PointKind),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from lartpc.calibration import UNCERTAINTY_EDGES
 from lartpc.tables.schema import INPUT, names_of
 from lartpc.vocab import Species
 
@@ -59,6 +60,47 @@ def distributions(dataset: Path) -> list[Chart]:
     label = "distance to the true vertex [cm]"
     charts.append(_steps("Distance of the vertex", label, "vertices per bin", edges, counts))
     return [chart for chart in charts if chart["series"]]
+
+
+def calibration_charts(figures: Mapping[str, Any]) -> list[Chart]:
+    """Return the reliability of the scores, and errors against the uncertainty where there is one.
+
+    Parameters
+    ----------
+    figures
+        Pooled figures by kind of input, as `evaluate.pool` returns them.
+    """
+    found = figures.get("predicted", {})
+    charts = []
+    num, right, confidence = np.reshape(found.get("reliability", []), (-1, 3)).T
+    if (used := num > 0).any():
+        x = (confidence[used] / num[used]).tolist()
+        series = [
+            _line("voxels", x, (right[used] / num[used]).tolist()),
+            _line("as it should be", [0.0, 1.0], [0.0, 1.0]),
+        ]
+        title = f"Reliability of the voxel classes (ECE {found['semantic_calibration_error']:.4f})"
+        charts.append(_chart(title, "score of the chosen class", "share that is right", series))
+    num, wrong = np.reshape(found.get("uncertainty_errors", []), (-1, 2)).T
+    if (used := num > 0).any():
+        x = UNCERTAINTY_EDGES[1:][used].tolist()
+        series = [_line("voxels", x, (wrong[used] / num[used]).tolist())]
+        charts.append(
+            {**_chart("Errors by uncertainty", "uncertainty", "share that is wrong", series), "log_x": True}
+        )
+        kept = num[used].cumsum()
+        series = [_line("voxels", (kept / kept[-1]).tolist(), (wrong[used].cumsum() / kept).tolist())]
+        title = "Errors left when the most uncertain voxels are set aside"
+        charts.append(_chart(title, "share of the voxels kept", "share of them that is wrong", series))
+    return charts
+
+
+def _line(name: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    return {"name": name, "x": [_short(value) for value in x], "y": [_short(value) for value in y]}
+
+
+def _chart(title: str, x: str, y: str, series: list[dict[str, Any]]) -> Chart:
+    return {"group": "Calibration", "title": title, "x": x, "y": y, "series": series}
 
 
 def training_charts(curves: Sequence[Path]) -> list[Chart]:

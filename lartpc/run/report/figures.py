@@ -25,6 +25,8 @@ class Figure:
     published: float | None = None
     source: str = ""
     unit: str = "%"
+    optional: bool = False
+    """Shown only where there is a value."""
 
 
 _SPINE = "SPINE U-ResNet, its validation log at 22,000 steps"
@@ -58,6 +60,21 @@ FIGURES = (
     Figure("segment", "icpf_track", "— of track voxels", 0.026, _SSNET),
     Figure("segment", "icpf_five_mean", "voxels wrong per image, of five classes"),
     Figure("segment", "icpf_five_quantile_90", "— in 90 % of the images at most"),
+    Figure("segment", "semantic_calibration_error", "calibration error of the scores"),
+    Figure("segment", "semantic_error_surest_90", "wrong among the surest 90 %", optional=True),
+    Figure("segment", "ghost_removed", "ghosts removed", 0.9918, _ICARUS, optional=True),
+    Figure("segment", "ghost_real_kept", "real voxels kept", 0.9376, _ICARUS, optional=True),
+    *(
+        Figure(
+            "segment",
+            f"semantic_recall_{word}_of_all",
+            f"{word.replace('_', ' ')} voxels kept and right",
+            published,
+            _ICARUS,
+            optional=True,
+        )
+        for word, published in zip(names_of(Semantic), (0.862, 0.949, 0.859, 0.655, 0.526), strict=True)
+    ),
     Figure("points", "truth_point_within_3", "true points found within 3 voxels", 0.968, _PPN),
     Figure("points", "truth_point_within_10", "— within 10 voxels", 0.978, _PPN),
     Figure("points", "point_within_3", "predicted points true within 3 voxels"),
@@ -119,11 +136,15 @@ def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
                 figure.source,
             )
             for figure in FIGURES
-            if figure.stage == stage.name
+            if figure.stage == stage.name and (not figure.optional or _is_known(pooled, figure.key))
         ]
         if any(line.chain or line.on_truth for line in lines):
             found[stage.name] = lines
     return {title: lines for title, lines in found.items() if lines}
+
+
+def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
+    return any(found.get(key) is not None for found in pooled.values())
 
 
 def figures_table(summary: Mapping[str, Any]) -> Table:

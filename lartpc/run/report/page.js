@@ -194,7 +194,7 @@
         }, { showlegend: false })];
       case "semantic":
         return byLabel(side.semantic).map(([label, rows]) => voxels(
-          event, rows, label < 0 ? "none" : data.semantic.names[label].replace("_", " "),
+          event, rows, label === -2 ? "ghost" : label < 0 ? "none" : data.semantic.names[label].replace("_", " "),
           label < 0 || data.semantic.names[label] === "low_energy"
             ? { color: GREY, opacity: 0.5, size: 1.6 }
             : { color: data.semantic.colours[label] }));

@@ -1,0 +1,119 @@
+"""Train `segment` with each loss of the voxel classes from one warm start, and compare them on held-out events.
+
+python benchmarks/losses.py WEIGHTS.pt TRAIN.h5 [more] --held-out TEST.h5 [more] [--steps 150]
+
+Every loss sees the same batches, with the same rate and schedule. Prints recall, precision and F1 of each
+class as differences to `ce` from the same start, in points of a percent.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lartpc import dist
+from lartpc.config import Segment
+from lartpc.metrics import ClassScores, class_scores, confusion_matrix
+from lartpc.run.optimize import Optimization
+from lartpc.run.sample import Sample
+from lartpc.run.weights import warm_start
+from lartpc.stages import segment, stage
+from lartpc.vocab import Semantic
+
+CLASS_WEIGHTS = (1.0, 1.0, 5.0, 5.0, 1.0)
+CASES = {
+    "ce": {},
+    "ce_lovasz": {},
+    "lovasz": {},
+    "focal": {"focal_gamma": 2.0},
+    "inverse": {},
+    "weighted": {"class_weights": CLASS_WEIGHTS},
+}
+WORDS = [kind.name.lower() for kind in Semantic]
+BATCH = 16
+"""Held-out events given to the network at a time."""
+
+
+def trained(loss: str, args: argparse.Namespace, ranks: dist.Ranks) -> tuple[ClassScores, float]:
+    """Return the scores on held-out events after the training, and its CPU time [s]."""
+    settings = {
+        **Segment().train.model_dump(),
+        "num_steps": args.steps,
+        "batch_size": args.batch_size,
+        "learning_rate": args.rate,
+        "init_from": str(args.weights),
+        "loss": loss,
+        **CASES[loss],
+    }
+    cfg = Segment.model_validate({"train": settings})
+    torch.manual_seed(1)
+    net = segment.network(cfg).to(ranks.device)
+    warm_start(net, args.weights)
+    run = Optimization(net, segment.loss, cfg, ranks)
+    sample = Sample(stage("segment"), args.train, cfg)
+    start = time.process_time()
+    for step in range(args.steps):
+        run.update([sample.batch(step, cfg.train, ranks)], step, [])
+    seconds = time.process_time() - start
+    return scores(net.eval(), cfg, args, ranks), seconds
+
+
+def scores(net: torch.nn.Module, cfg: Segment, args: argparse.Namespace, ranks: dist.Ranks) -> ClassScores:
+    held_out = list(Sample(stage("segment"), args.held_out, cfg).share(args.events, ranks))
+    total = np.zeros((len(Semantic), len(Semantic)), np.int64)
+    for first in range(0, len(held_out), BATCH):
+        batch = held_out[first : first + BATCH]
+        for event, found in zip(batch, segment.infer(net, batch, cfg), strict=True):
+            label = found["semantic"]["label"]
+            total += confusion_matrix(event["truth_voxel"]["semantic"], label, len(Semantic))
+    return class_scores(total)
+
+
+def figures(found: ClassScores) -> list[float]:
+    rows = zip(found.recall_K, found.precision_K, found.f1_K, strict=True)
+    return [found.accuracy, found.mean_f1, *(value for row in rows for value in row)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("train", type=Path, nargs="+")
+    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--events", type=int, default=100, help="held-out events")
+    parser.add_argument("--losses", nargs="+", choices=list(CASES), default=list(CASES))
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = dist.Ranks(0, 1, 0, device, "none")
+    net = segment.network(Segment()).to(device)
+    warm_start(net, args.weights)
+    start = figures(scores(net.eval(), Segment(), args, ranks))
+    heads = [
+        "accuracy",
+        "mean F1",
+        *(f"{word} {what}" for word in WORDS for what in ("recall", "prec.", "F1")),
+    ]
+    print(f"{args.steps} steps of {args.batch_size} events, {args.events} held-out events")
+    print(f"| loss | CPU time | {' | '.join(heads)} |")
+    print("|---" * (len(heads) + 2) + "|")
+    print("| start | | " + " | ".join(f"{100 * value:.2f}" for value in start) + " |", flush=True)
+    base: tuple[list[float], float] | None = None
+    for loss in args.losses:
+        found, seconds = trained(loss, args, ranks)
+        values = figures(found)
+        if base is None:
+            base = values, seconds
+            cells = [f"{100 * value:.2f}" for value in values]
+        else:
+            cells = [
+                f"{100 * (value - of_base):+.2f}" for value, of_base in zip(values, base[0], strict=True)
+            ]
+        print(f"| {loss} | {seconds / base[1]:.2f} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""3D points from planes of wires, with the ghosts that this brings: see docs/ghosts.md.
+
+A plane sees of a deposit the time of its charge (here: the voxel along x) and the wire that it lies
+nearest to. A voxel is a point of the reconstruction if in each plane a wire within half a pitch of its
+centre has charge at its time. All voxels with deposits are; the others are ghosts.
+
+Shape suffixes: V voxels with deposits, N points of the reconstruction, P planes, H hits (a wire of one
+plane with charge at one time), M pairs of hits in the first two planes at one time, O offsets.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.config import Tomography
+from lartpc.event import Columns
+from lartpc.geometry import Box
+from lartpc.ingest.keys import rows_of
+from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.ingest.voxelize import Image
+from lartpc.vocab import GHOST, NONE
+
+MAX_PAIRS = 500_000
+"""Pairs of hits that are looked at together, but for a single time with more."""
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """A plane: its wires run at an angle to y, and the centre of the box lies halfway between -1 and 0.
+
+    Wire w is nearest to what lies between w and w + 1 across the wires. `across_2` has the components y and z
+    of the direction across the wires, over the pitch [1/voxel].
+    """
+
+    across_2: FloatArray
+    num_voxels: int
+
+    @property
+    def num_wires(self) -> int:
+        """Bound on the number of wires on either side of the centre."""
+        return int(np.abs(self.across_2).sum() * self.num_voxels) + 2
+
+    def wires(self, yz_N2: NDArray[np.integer]) -> IntArray:
+        """Return the wire nearest to the centres of voxels (N,)."""
+        centre_N2 = yz_N2 + 0.5 - 0.5 * self.num_voxels
+        return np.floor(centre_N2 @ self.across_2).astype(np.int64)
+
+    def keys(self, x_N: NDArray[np.integer], wire_N: IntArray) -> IntArray:
+        """Return a number (N,) for each wire at each time, ascending with the time."""
+        key_N: IntArray = x_N.astype(np.int64) * (2 * self.num_wires + 1) + wire_N + self.num_wires
+        return key_N
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """The hits of a plane, sorted by key: time (H,), wire (H,), charge (H,) [MeV]."""
+
+    key: IntArray
+    x: IntArray
+    wire: IntArray
+    charge: FloatArray
+
+
+def reconstruct(
+    image: Image, truth: dict[str, Columns], box: Box, cfg: Tomography
+) -> tuple[Image, dict[str, Columns]]:
+    """Return the image that planes of wires give of another one, and the truth with rows for the ghosts.
+
+    The charge of each hit is shared among the points that may have made it, such that all planes are
+    explained (`cfg.charge_iterations` of maximum-likelihood expectation maximisation, Shepp and Vardi,
+    IEEE Trans. Med. Imaging 1 (1982) 113): all energy stays in the image, and some of it goes to ghosts.
+    Ghosts have the class GHOST and belong to nothing. True objects keep what they deposited.
+    """
+    if not len(image.energy):
+        return image, truth
+    pitch_voxel = cfg.pitch_cm / box.voxel_size_cm
+    planes = [
+        _Plane(np.array([-np.sin(angle), np.cos(angle)]) / pitch_voxel, box.num_voxels)
+        for angle in np.deg2rad(cfg.angles_deg)
+    ]
+    hits = [_see(image, plane) for plane in planes]
+    coord_N3 = _points(planes, hits, box.num_voxels)
+    key_N, key_V = (_number(coord, box.num_voxels) for coord in (coord_N3, image.coord))
+    origin_N = rows_of(key_N, key_V)
+    row_V = rows_of(key_V, key_N)
+    assert (row_V != NONE).all(), "a deposit that the planes do not see"
+    found = {
+        **truth,
+        **({"truth_voxel": _with_ghosts(truth["truth_voxel"], origin_N)} if "truth_voxel" in truth else {}),
+    }
+    deposits = replace(image.deposits, voxel=np.append(row_V, NONE)[image.deposits.voxel])
+    energy_N = _charges(coord_N3, planes, hits, cfg.charge_iterations)
+    return replace(image, coord=coord_N3, energy=energy_N, deposits=deposits), found
+
+
+def _see(image: Image, plane: _Plane) -> _Hits:
+    """Sum the charge of an image on the wires of a plane, time by time."""
+    x_V, wire_V = image.coord[:, 0], plane.wires(image.coord[:, 1:])
+    key_H, first_H, hit_V = np.unique(plane.keys(x_V, wire_V), return_index=True, return_inverse=True)
+    return _Hits(key_H, x_V[first_H], wire_V[first_H], np.bincount(hit_V, image.energy).astype(np.float64))
+
+
+def _points(planes: list[_Plane], hits: list[_Hits], num_voxels: int) -> IntArray:
+    """Return all voxels (N, 3) that hits of all planes agree on, sorted with x slowest.
+
+    Hits of the first two planes at the same time cross in a parallelogram; the voxels whose centres lie in
+    it are looked for in the other planes. The cost grows with such pairs, not with the volume.
+    """
+    one, two = hits[0], hits[1]
+    to_yz_22 = np.linalg.inv(np.stack([planes[0].across_2, planes[1].across_2]))
+    reach_2 = np.floor(0.5 * np.abs(to_yz_22).sum(axis=1) + 0.5 + 1e-9).astype(np.int64)
+    offset_O2 = np.stack(
+        np.meshgrid(*(np.arange(-reach, reach + 1) for reach in reach_2), indexing="ij"), axis=-1
+    ).reshape(-1, 2)
+    # Hits of plane two at the time of each hit of plane one.
+    first_H, last_H = (np.searchsorted(two.x, one.x, side) for side in ("left", "right"))
+    num_H = last_H - first_H
+    part_H = num_H.cumsum() // MAX_PAIRS
+    found = [np.zeros((0, 3), np.int64)]
+    for part in np.unique(part_H):
+        row = np.flatnonzero(part_H == part)
+        one_M = np.repeat(row, num_H[row])
+        rank_M = np.arange(len(one_M)) - np.repeat(num_H[row].cumsum() - num_H[row], num_H[row])
+        two_M = first_H[one_M] + rank_M
+        crossing_M2 = (np.stack([one.wire[one_M], two.wire[two_M]], axis=1) + 0.5) @ to_yz_22.T
+        voxel_M2 = np.floor(crossing_M2 + 0.5 * num_voxels).astype(np.int64)
+        x_M = one.x[one_M]
+        for offset_2 in offset_O2:
+            yz_M2 = voxel_M2 + offset_2
+            kept_M = (
+                ((yz_M2 >= 0) & (yz_M2 < num_voxels)).all(axis=1)
+                & (planes[0].wires(yz_M2) == one.wire[one_M])
+                & (planes[1].wires(yz_M2) == two.wire[two_M])
+            )
+            x_N, yz_N2 = x_M[kept_M], yz_M2[kept_M]
+            for plane, seen in zip(planes[2:], hits[2:], strict=True):
+                agrees_N = rows_of(plane.keys(x_N, plane.wires(yz_N2)), seen.key) != NONE
+                x_N, yz_N2 = x_N[agrees_N], yz_N2[agrees_N]
+            found.append(np.column_stack([x_N, yz_N2]))
+    coord_N3 = np.concatenate(found)
+    return coord_N3[np.argsort(_number(coord_N3, num_voxels))]
+
+
+def _charges(coord_N3: IntArray, planes: list[_Plane], hits: list[_Hits], num_iterations: int) -> FloatArray:
+    """Return the charge of points (N,) [MeV], from equal ones on; their sum is that of the hits of a plane."""
+    hit_PN = [
+        rows_of(plane.keys(coord_N3[:, 0], plane.wires(coord_N3[:, 1:])), seen.key)
+        for plane, seen in zip(planes, hits, strict=True)
+    ]
+    charge_N: FloatArray = np.ones(len(coord_N3))
+    for _ in range(num_iterations):
+        ratio_N = np.zeros(len(coord_N3))
+        for hit_N, seen in zip(hit_PN, hits, strict=True):
+            ratio_N += (seen.charge / np.bincount(hit_N, charge_N))[hit_N]
+        charge_N = charge_N * ratio_N / len(planes)
+    return charge_N
+
+
+def _with_ghosts(labels_V: Columns, origin_N: IntArray) -> Columns:
+    """Return the labels of points, each of the voxel that it is or of a ghost."""
+    real_N = origin_N != NONE
+    labels_N: Columns = {}
+    for name, value_V in labels_V.items():
+        labels_N[name] = np.full(len(origin_N), GHOST if name == "semantic" else NONE, value_V.dtype)
+        labels_N[name][real_N] = value_V[origin_N[real_N]]
+    return labels_N
+
+
+def _number(coord_N3: IntArray, num_voxels: int) -> IntArray:
+    return (coord_N3[:, 0].astype(np.int64) * num_voxels + coord_N3[:, 1]) * num_voxels + coord_N3[:, 2]
