@@ -188,7 +188,7 @@ class Images(VoxelSource):
 def test_the_verb_takes_images_and_partial_truth(tmp_path, monkeypatch):
     path = tmp_path / "images.any"
     path.write_text("images")
-    monkeypatch.setattr(verb, "open_source", Images)
+    monkeypatch.setattr(verb, "open_sources", lambda paths: Images(*paths))
     summary = verb.ingest(path, CFG, out=tmp_path / "out.h5")
     assert (summary.num_events, summary.num_quarantined, summary.num_voxels) == (3, 1, 1)
     assert (summary.energy_mev, summary.energy_outside_mev) == (7.0, 4.0)
@@ -204,7 +204,7 @@ def test_the_verb_takes_images_and_partial_truth(tmp_path, monkeypatch):
 def test_another_pitch_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "images.any"
     path.write_text("images")
-    monkeypatch.setattr(verb, "open_source", Images)
+    monkeypatch.setattr(verb, "open_sources", lambda paths: Images(*paths))
     with pytest.raises(ValueError, match=r"set ingest\.voxel_size_cm to 1"):
         verb.ingest(path, config.Ingest(), out=tmp_path / "out.h5")
 
