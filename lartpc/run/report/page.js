@@ -61,7 +61,7 @@
   // Images of wire planes are flat: looked at from below, with the drift upwards and the wires to the right.
   const isFlat = data.displays.some((event) => event.dimension === 2);
   const camera = isFlat
-    ? { eye: { x: 0, y: 0, z: -1.6 }, up: { x: 1, y: 0, z: 0 }, projection: { type: "orthographic" } }
+    ? { eye: { x: 0, y: 0, z: -1 }, up: { x: 1, y: 0, z: 0 }, projection: { type: "orthographic" } }
     : { eye: { x: 1.35, y: 1.35, z: 0.95 }, center: { x: 0, y: 0, z: -0.12 } };
   const state = { event: 0, mode: "semantic", camera, linking: false };
   const unpacked = new Map();
@@ -223,7 +223,9 @@
       paper_bgcolor: "rgba(0,0,0,0)", margin: { l: 0, r: 0, t: 0, b: 0 },
       font: { color: colour("muted"), size: 11, family: "system-ui, sans-serif" },
       scene: {
-        aspectmode: "cube", camera: state.camera, dragmode: isFlat ? "pan" : "orbit",
+        // Seen from straight above, the picture is as large as its box.
+        ...(isFlat ? { aspectmode: "manual", aspectratio: { x: 1.6, y: 1.6, z: 1.6 } } : { aspectmode: "cube" }),
+        camera: state.camera, dragmode: isFlat ? "pan" : "orbit",
         xaxis: axis(isFlat ? "drift" : "x", 0), yaxis: axis(isFlat ? "across the wires" : "y", 1),
         zaxis: isFlat ? { ...axis("", 2), visible: false } : axis("z", 2),
       },
