@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,39 @@ def test_network_does_not_mix_events_nor_care_for_the_order_of_a_pair():
     both = net(side_by_side([swapped, graph], torch.device("cpu")))
     for name, logits in both.items():
         torch.testing.assert_close(logits[len(alone[name]) :], alone[name], rtol=1e-4, atol=1e-5)
+
+
+def test_inference_in_blocks_is_that_of_training(monkeypatch):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    net = GraphNetwork(6, config.GraphNet(num_hidden=16), {"primary": 2}).eval()
+    pairs = np.stack(np.triu_indices(9, 1), axis=1)[:-8]  # the last node has no edge
+    one, two = rng.uniform(0, 768, (2, len(pairs), 3))
+    graph = make_graph(rng.normal(size=(10, 6)).astype(np.float32), pairs, one, two, 768)
+    whole = net(graph)
+    monkeypatch.setattr("lartpc.nets.graph.BLOCK", 7)
+    with torch.inference_mode():
+        for name, logits in net(graph).items():
+            torch.testing.assert_close(logits, whole[name].detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_event_of_5000_fragments_takes_bounded_memory():
+    rng = np.random.default_rng(0)
+    corner = rng.choice(90**3, 5000, replace=False)
+    corner = np.stack(np.unravel_index(corner, (90, 90, 90)), axis=1) * 8
+    box = np.stack(np.unravel_index(np.arange(20), (2, 2, 5)), axis=1)
+    event = image((corner[:, None] + box).reshape(-1, 3))
+    none = {name: values[:0] for name, values in on_truth(typical())["point"].items()}
+    semantic = {"label": np.zeros(event.num_voxels, np.int8), "score": np.zeros((event.num_voxels, 5))}
+    event = event.with_products({"semantic": semantic, "point": none})
+    net = cluster.network(CFG)
+    cluster.infer(net, [on_truth(typical())], CFG)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (products,) = cluster.infer(net, [event], CFG)
+    assert num_rows(products["fragment"]) == 5000
+    # All pairs of fragments, with 34 features each, would take 1.7 GB, and with 64 in both directions 6.4 GB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB
 
 
 def test_pointing_does_not_care_for_the_order_of_a_pair_either():
