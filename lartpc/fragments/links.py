@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from lartpc.vocab import NONE
@@ -51,11 +51,11 @@ def links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
             high = int(np.sqrt(rest))
             low = -high if step_x or step_y else 1
             line = (step_x * side_y + step_y) * side_z
-            row = row_V
-            place = row + 1 if low == 1 and line == 0 else np.searchsorted(key_V, key_V + (line + low))
+            row, last = row_V, key_V + (line + high)
+            place = row + 1 if line == 0 else np.searchsorted(key_V, key_V + (line + low))
             for _ in range(high - low + 1):
-                near = np.flatnonzero(guarded[place] <= key_V[row] + (line + high))
-                row, place = row[near], place[near]
+                near = np.flatnonzero(guarded[place] <= last)
+                row, place, last = row[near], place[near], last[near]
                 firsts.append(row)
                 seconds.append(place)
                 place = place + 1
@@ -111,5 +111,9 @@ def lengths(coord_V3: NDArray[np.integer], link_E2: Ints) -> NDArray[np.float64]
 
 
 def _graph(num: int, link_E2: Ints, value_E: Any = None) -> csr_array:
-    value = np.ones(len(link_E2), np.int8) if value_E is None else value_E
-    return csr_array((value, (link_E2[:, 0], link_E2[:, 1])), shape=(num, num))
+    value = np.ones(len(link_E2)) if value_E is None else value_E
+    # Each link comes once: there are no duplicates to look for.
+    row, column = link_E2.astype(np.int32).T
+    graph = coo_array((value, (row, column)), shape=(num, num))
+    graph.has_canonical_format = True
+    return graph.tocsr()
