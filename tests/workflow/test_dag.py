@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_default_production(folder: Path) -> None:
     found = jobs(folder)
-    assert found["train"] == 3
-    assert found["simulate"] == found["ingest"] == 7
+    assert found["train"] == 0
+    assert found["simulate"] == found["ingest"] == 2
     for stage in ("segment", "points", "cluster", "interact", "summarize"):
         assert found[stage] == 2, stage
 
@@ -48,8 +48,7 @@ def test_the_default_production(folder: Path) -> None:
 def test_a_stage_alone_needs_only_what_is_before_it(folder: Path) -> None:
     found = jobs(folder, "results/events/points/mpvmpr_test/0001.h5")
     assert found["points"] == found["segment"] == 1
-    assert found["train"] == 1
-    assert not found["cluster"]
+    assert not found["train"] and not found["cluster"]
 
 
 def test_the_clustering_is_measured_on_demand(folder: Path) -> None:
@@ -82,18 +81,15 @@ def test_training_on_predicted_input_shows_in_the_dag(folder: Path) -> None:
     assert predicted["segment"] == predicted["points"] == 5
 
 
-def test_released_weights_need_no_training(folder: Path) -> None:
-    (folder / "released.pt").touch()
-    found = jobs(
-        folder, "--config", *(f"{s}={{weights: released.pt}}" for s in ("segment", "cluster", "interact"))
-    )
-    assert found["train"] == 0
-    assert found["simulate"] == 2
+def test_networks_are_trained_where_no_weights_are_named(folder: Path) -> None:
+    found = jobs(folder, "--configfile", "config/train_demo.yaml")
+    assert found["train"] == 3
+    assert found["simulate"] == found["ingest"] == 7
+    assert found["segment"] == 2
 
 
 def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
     """A dry run takes milliseconds a job: these numbers, times `max_shards`, are what a production costs."""
-    (folder / "released.pt").touch()
     (folder / "raw").mkdir()
     for index in range(30):
         (folder / "raw" / f"run{index}.h5").touch()
@@ -102,8 +98,7 @@ def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
         "simulated\ttest\tgeant4\t20000\t10000\n"
         "measured\treconstruct\traw/*.h5\t-\t-\n"
     )
-    weights = (f"{s}={{weights: released.pt}}" for s in ("segment", "cluster", "interact"))
-    found = jobs(folder, "--config", "samples=[large.tsv]", "max_shards=3", *weights)
+    found = jobs(folder, "--config", "samples=[large.tsv]", "max_shards=3")
     both, simulated = 6, 3
     assert {rule: num for rule, num in found.items() if num >= simulated and rule != "total"} == {
         **dict.fromkeys(("ingest", "segment", "points", "cluster", "interact", "summarize"), both),

@@ -1,0 +1,65 @@
+"""The default production with the released weights: tables without training, of the quality that they have."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import REPOSITORY, copy_checkout
+from workflow.test_dag import jobs, snakemake
+
+from lartpc.config import Config
+from lartpc.run.weights import load_weights
+from lartpc.stages import CHAIN
+from lartpc.store import digest
+
+NUM_EVENTS = 16
+FLOORS = {
+    ("predicted", "semantic_accuracy"): 0.94,
+    ("predicted", "truth_point_within_10"): 0.7,
+    ("predicted", "particle_ari"): 0.65,
+    ("truth", "particle_ari"): 0.9,
+    ("truth", "interaction_ari"): 0.85,
+    ("truth", "species_mean_recall"): 0.7,
+}
+"""Well below what models/README.md says: few events scatter. What is broken falls far deeper."""
+
+
+def test_the_weights_fit_the_default_configuration() -> None:
+    settings = Config.model_validate(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()))
+    card = (REPOSITORY / "models/README.md").read_text()
+    for row in CHAIN:
+        if row.learned:
+            section = getattr(settings, row.name)
+            path = REPOSITORY / section.weights
+            load_weights(path, row, section)
+            assert digest(path) in card, f"the card is of other weights: lartpc release of {path.name}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_checkout(tmp_path_factory.mktemp("released"))
+    (folder / "config/samples.tsv").write_text(
+        f"sample\tsplit\tsource\tnum_events\tnum_shards\nfew\ttest\tgeant4\t{NUM_EVENTS}\t1\n"
+    )
+    found = snakemake(folder, "--profile", "profiles/local")
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-5000:]
+    return folder
+
+
+def test_tables_need_no_training(folder: Path) -> None:
+    summary = json.loads((folder / "results/dataset/summary.json").read_text())
+    assert summary["num_ok"] == NUM_EVENTS
+    assert not (folder / "results/models").exists()
+
+
+@pytest.mark.parametrize(("label", "name"), FLOORS)
+def test_figures_are_those_of_trained_networks(folder: Path, label: str, name: str) -> None:
+    summary = json.loads((folder / "results/dataset/summary.json").read_text())
+    assert summary["figures"][label][name] > FLOORS[label, name]
+
+
+def test_the_figures_of_the_card_need_no_training_either() -> None:
+    found = jobs(REPOSITORY, "--configfile", "config/quality.yaml")
+    assert found["segment"] == found["evaluate_chain"] == 4
+    assert found["train"] == 0
