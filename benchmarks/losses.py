@@ -29,6 +29,7 @@ CASES = {
     "lovasz": {},
     "focal": {"focal_gamma": 2.0},
     "inverse": {},
+    "border": {},
     "weighted": {"class_weights": CLASS_WEIGHTS},
 }
 WORDS = [kind.name.lower() for kind in Semantic]
