@@ -38,6 +38,14 @@ class Flavour(IntEnum):
     NC_LIKE = 2
 
 
+class EnergyMethod(IntEnum):
+    """How a kinetic energy was found."""
+
+    CALORIMETRY = 0
+    RANGE = 1
+    SCATTERING = 2
+
+
 class PointKind(IntEnum):
     """Which end of its particle a point marks; showers have a start only."""
 

@@ -43,6 +43,7 @@ from lartpc.config.simulation import (
     ParticleGroup,
     Simulate,
 )
+from lartpc.config.summarize import Summarize
 
 __all__ = [
     "GENERATORS",
@@ -76,6 +77,7 @@ __all__ = [
     "Segment",
     "SegmentTraining",
     "Simulate",
+    "Summarize",
     "Tomography",
     "Training",
     "UResNet",
@@ -121,6 +123,7 @@ class Config(Section):
     points: Points = Points()
     cluster: Cluster = Cluster()
     interact: Interact = Interact()
+    summarize: Summarize = Summarize()
     report: Report = Report()
 
     @model_validator(mode="after")

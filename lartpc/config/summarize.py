@@ -1,0 +1,44 @@
+"""Section of the tables: what is measured of particles, and where a detector ends."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lartpc.config.base import Section, Vector
+from lartpc.config.ingestion import Volume
+
+
+class Summarize(Section):
+    """The tables of a shard: kinematics, energies, containment."""
+
+    volumes: tuple[Volume, ...] | None = Field(
+        None, description="active volumes; null: those of ingestion, or the imaged box where it had none"
+    )
+    containment: Literal["volume", "detector"] = Field(
+        "volume",
+        description="volume: a contained particle lies in one active volume; detector: in the box around them all",
+    )
+    containment_margin_cm: float = Field(
+        3.0, ge=0, description="a contained particle stays this far from the walls [cm]"
+    )
+    fiducial_margin_cm: Vector = Field(
+        (15.0, 15.0, 15.0), description="a fiducial vertex is this far from the walls, along x, y, z [cm]"
+    )
+    slice_cm: float = Field(1.0, gt=0, description="length of a track over which dE/dx is taken [cm]")
+    end_radius_cm: float = Field(
+        3.0, gt=0, description="part of a particle whose dE/dx and straightness are taken at its ends [cm]"
+    )
+    spread_length_cm: float = Field(14.0, gt=0, description="decay length of weights in the spread [cm]")
+    shower_scale: float = Field(
+        1.22, gt=0, description="energy of an electron or photon over that in its voxels"
+    )
+    shower_offset_mev: float = Field(
+        7.0, description="energy that a shower leaves outside of its voxels besides [MeV]"
+    )
+    scattering_step_cm: float = Field(
+        14.0, gt=0, description="segments between which tracks scatter; one radiation length [cm]"
+    )
+    scattering_resolution_rad: float = Field(
+        0.005, ge=0, description="error of an angle between two segments in one plane [rad]"
+    )
+    voxels: bool = Field(False, description="write the table `voxels`, one row for each voxel")

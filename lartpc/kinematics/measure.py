@@ -1,0 +1,259 @@
+"""Everything that is measured of particles: lengths, dE/dx, energies, containment, straightness.
+
+Positions are in voxel units of the box until they are named `_cm`. Shape suffixes: V clustered voxels,
+F particles, K species, S slices.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.config import Summarize
+from lartpc.event import Columns
+from lartpc.geometry import Box, volume_of
+from lartpc.kinematics.argon import MASS_MEV, TRACKS, energy_of_range, loss_at_residual, momentum_mev_c
+from lartpc.kinematics.clusters import Clusters, Floats, directions, unit
+from lartpc.kinematics.paths import Paths, paths, slice_up
+from lartpc.kinematics.scattering import scattering_energy_mev, segment_directions
+from lartpc.vocab import NONE, EnergyMethod, Semantic, Species
+
+PATH_STEP_CM = 3.0
+"""Thickness of the slices whose centroids make up the line of a track: ten voxels of 3 mm, thin enough to
+follow multiple scattering and thick enough to average over the width of a track [cm]."""
+CHI2_RESIDUAL_CM = 26.0
+"""Longest residual range that is compared with the templates, as in LArSoft's Chi2ParticleID [cm]."""
+CHI2_SKIP_CM = 1.0
+"""What is left out at both ends of a track, where slices are not full [cm]."""
+CHI2_ERROR = 0.15
+"""Relative error of dE/dx over 1 cm: the spread of energy loss of simulated stopping muons and protons."""
+DELTA_CUT_MEV = 1.5
+"""Deltas above it are particles of their own: electrons with a range of about three voxels of 3 mm [MeV]."""
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Particles to be measured, reconstructed or true: their voxels, and (F,) their class, ends and species."""
+
+    clusters: Clusters
+    semantic: NDArray[Any]
+    species: NDArray[Any]
+    start: Floats
+    end: Floats
+
+
+def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) -> Columns:
+    """Return the measured columns (F,) or (F, 3) or (F, K) of particles, in cm and MeV.
+
+    Lengths, energies by calorimetry, by range and by scattering for each species of `argon.TRACKS`, the best
+    energy and how it was found, dE/dx at both ends, chi² of dE/dx for each species, directions, containment,
+    straightness and spread. Unknown numbers are nan. The definitions are in docs/kinematics.md.
+
+    Parameters
+    ----------
+    volumes_cm
+        Lower and upper corners (N, 2, 3) of the active volumes [cm].
+    """
+    clusters, size = particles.clusters, box.voxel_size_cm
+    is_track_F = particles.semantic == Semantic.TRACK
+    line = paths(clusters, is_track_F, particles.start, particles.end, PATH_STEP_CM / size)
+    length_F = (
+        np.where(is_track_F, line.length_F, np.linalg.norm(particles.end - particles.start, axis=1)) * size
+    )
+    energy_F = clusters.total(clusters.energy_V)
+    start_direction_F = directions(clusters, particles.start)
+    # a particle arrives at its end from where it was before
+    end_direction_F = -directions(clusters, particles.end)
+    wall_F, volume_F = _walls(clusters, box, volumes_cm, cfg)
+    contained_F = (wall_F >= cfg.containment_margin_cm) & (volume_F != NONE)
+    is_shower_F = (particles.semantic == Semantic.SHOWER) & (energy_F > 0)
+    corrected_F = cfg.shower_scale * energy_F + cfg.shower_offset_mev * is_shower_F
+    calorimetric_F = np.where(is_track_F, energy_F, corrected_F)
+    range_FK = np.stack(
+        [np.where(is_track_F, energy_of_range(species, length_F), np.nan) for species in TRACKS], axis=1
+    )
+    scattering_FK = _scattering(particles, line, contained_F, size, cfg)
+    kinetic_F, method_F = best_energy(particles, calorimetric_F, range_FK, scattering_FK, contained_F)
+    mass_F = _mass(particles.species)
+    momentum_F = momentum_mev_c(kinetic_F, mass_F)
+    axis_F = (
+        clusters.axis_F
+        * np.where(np.einsum("fi,fi->f", clusters.axis_F, start_direction_F) < 0, -1.0, 1.0)[:, None]
+    )
+    spread_F, axial_F = _spread(clusters, particles.start, start_direction_F, cfg.spread_length_cm / size)
+    return {
+        "length_cm": length_F,
+        "start_direction": start_direction_F,
+        "end_direction": end_direction_F,
+        "axis": axis_F,
+        "calorimetric_energy_mev": calorimetric_F,
+        "range_energy_mev": range_FK,
+        "scattering_energy_mev": scattering_FK,
+        "kinetic_energy_mev": kinetic_F,
+        "energy_method": method_F,
+        "mass_mev": mass_F,
+        "momentum_mev_c": momentum_F,
+        "momentum": start_direction_F * momentum_F[:, None],
+        **_end_losses(particles, size, cfg.end_radius_cm),
+        "chi2": _chi2(particles, line, size, cfg.slice_cm),
+        "wall_distance_cm": wall_F,
+        "volume": volume_F,
+        "is_contained": contained_F,
+        "straightness": _straightness(clusters, particles.start, cfg.end_radius_cm / size),
+        "directional_spread": spread_F,
+        "axial_spread": axial_F,
+    }
+
+
+def best_energy(
+    particles: Particles,
+    calorimetric_F: Floats,
+    range_FK: Floats,
+    scattering_FK: Floats,
+    contained_F: NDArray[np.bool_],
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the kinetic energy (F,) [MeV] that is trusted most, and its `EnergyMethod`.
+
+    Tracks with a species: contained ones by range, leaving ones by scattering where it is known. All else,
+    and what is left, by calorimetry.
+    """
+    column = np.full(len(Species) + 1, NONE)
+    column[list(TRACKS)] = np.arange(len(TRACKS))
+    column_F = column[particles.species]
+    known = (particles.semantic == Semantic.TRACK) & (column_F >= 0)
+    row = np.arange(len(column_F))
+    by_range, by_scattering = range_FK[row, column_F], scattering_FK[row, column_F]
+    use_range = known & contained_F & (by_range > 0)
+    use_scattering = known & ~contained_F & (by_scattering > 0)
+    method = np.where(use_range, int(EnergyMethod.RANGE), int(EnergyMethod.CALORIMETRY))
+    method = np.where(use_scattering, int(EnergyMethod.SCATTERING), method)
+    return np.choose(method, [calorimetric_F, by_range, by_scattering]), method
+
+
+def _mass(species_F: NDArray[Any]) -> Floats:
+    """Return the mass (F,) [MeV]; nan without a species."""
+    mass = np.array([*(MASS_MEV[species] for species in Species), np.nan])
+    found: Floats = mass[species_F]
+    return found
+
+
+def _walls(
+    clusters: Clusters, box: Box, volumes_cm: Floats, cfg: Summarize
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the least distance (F,) of voxels to a wall [cm], and the volume (F,) they lie in.
+
+    The volume is -1 for particles in several or in none; their distance is to the walls of each voxel's own.
+    """
+    low, high = volumes_cm[:, 0], volumes_cm[:, 1]
+    if cfg.containment == "detector":
+        low, high = low.min(axis=0, keepdims=True), high.max(axis=0, keepdims=True)
+    point_V = box.to_cm(clusters.point_V)
+    volume_V = volume_of(point_V, np.stack([low, high], axis=1))
+    inside = volume_V != NONE
+    distance_V = np.where(
+        inside, np.minimum(point_V - low[volume_V], high[volume_V] - point_V).min(axis=1), 0.0
+    )
+    wall_F = -clusters.maximum(-distance_V)
+    first, last = (
+        -clusters.maximum(-volume_V.astype(np.float64)),
+        clusters.maximum(volume_V.astype(np.float64)),
+    )
+    same = (first == last) & (clusters.size_F > 0)
+    return np.where(clusters.size_F > 0, wall_F, 0.0), np.where(same, last, NONE).astype(np.int64)
+
+
+def _scattering(
+    particles: Particles, line: Paths, contained_F: NDArray[np.bool_], size: float, cfg: Summarize
+) -> Floats:
+    """Return the energy (F, K) by scattering of tracks that leave, as each species; nan for all others."""
+    clusters, step = particles.clusters, cfg.scattering_step_cm
+    out = np.full((clusters.num_clusters, len(TRACKS)), np.nan)
+    leaving = (particles.semantic == Semantic.TRACK) & ~contained_F & (line.length_F * size >= 4 * step)
+    for row in np.flatnonzero(leaving):
+        own = slice(clusters.offset_F[row], clusters.offset_F[row] + clusters.size_F[row])
+        direction = segment_directions(clusters.point_V[own] * size, line.along_V[own] * size, step)
+        out[row] = [
+            scattering_energy_mev(direction, species, step, cfg.scattering_resolution_rad)
+            for species in TRACKS
+        ]
+    return out
+
+
+def _end_losses(particles: Particles, size: float, radius_cm: float) -> Columns:
+    """Return the energy per length within a radius of start and end (F,) [MeV/cm].
+
+    The length is the reach of those voxels from the end, and half a voxel on; the radius for longer particles.
+    """
+    clusters = particles.clusters
+    found: Columns = {}
+    for name, at_F in (("start_dedx_mev_cm", particles.start), ("end_dedx_mev_cm", particles.end)):
+        distance_V = np.linalg.norm(clusters.point_V - at_F[clusters.label_V], axis=1) * size
+        near_V = distance_V <= radius_cm
+        is_whole_F = ~np.isfinite(clusters.maximum(np.where(near_V, -np.inf, 1.0)))
+        reach_F = np.maximum(clusters.maximum(np.where(near_V, distance_V, 0.0)) + 0.5 * size, size)
+        length_F = np.where(is_whole_F, reach_F, radius_cm)
+        found[name] = clusters.total(np.where(near_V, clusters.energy_V, 0.0)) / length_F
+    return found
+
+
+def _chi2(particles: Particles, line: Paths, size: float, step_cm: float) -> Floats:
+    """Return chi² per slice (F, K) of dE/dx against that of a stopping particle of each species; nan: none.
+
+    Slices within `CHI2_RESIDUAL_CM` of the end count, without those within `CHI2_SKIP_CM` of either end.
+    """
+    clusters = particles.clusters
+    slices = slice_up(clusters, line.along_V, step_cm / size)
+    length_S = line.length_F[slices.owner_S] * size
+    middle_S = slices.begin_S * size + 0.5 * step_cm
+    residual_S = length_S - middle_S
+    used = (particles.semantic[slices.owner_S] == Semantic.TRACK) & (residual_S <= CHI2_RESIDUAL_CM)
+    used &= (residual_S >= CHI2_SKIP_CM) & (middle_S >= CHI2_SKIP_CM)
+    owner, residual = slices.owner_S[used], residual_S[used]
+    loss = slices.energy_S[used] / step_cm
+    count_F = np.bincount(owner, minlength=clusters.num_clusters)
+    out = np.full((clusters.num_clusters, len(TRACKS)), np.nan)
+    for column, species in enumerate(TRACKS):
+        expected = loss_at_residual(species, residual, DELTA_CUT_MEV)
+        pull = (loss - expected) / (CHI2_ERROR * expected)
+        total_F = np.bincount(owner, pull**2, clusters.num_clusters)
+        np.divide(total_F, count_F, out=out[:, column], where=count_F > 0)
+    return out
+
+
+def _straightness(clusters: Clusters, start_F: Floats, radius: float) -> Floats:
+    """Return the share (F,) of the largest eigenvalue in the spread of the voxels near the start; nan: none."""
+    delta_V = clusters.point_V - start_F[clusters.label_V]
+    weight_V = (np.einsum("vi,vi->v", delta_V, delta_V) <= radius**2).astype(np.float64)
+    count_F = np.maximum(clusters.total(weight_V), 1.0)
+    mean_F = clusters.total(delta_V * weight_V[:, None]) / count_F[:, None]
+    outer_V = (delta_V[:, :, None] * delta_V[:, None, :]).reshape(-1, 9) * weight_V[:, None]
+    spread_F = (clusters.total(outer_V) / count_F[:, None]).reshape(-1, 3, 3)
+    value_F = np.linalg.eigvalsh(spread_F - mean_F[:, :, None] * mean_F[:, None, :])
+    total_F = value_F.sum(axis=1)
+    out = np.full(len(total_F), np.nan)
+    np.divide(value_F[:, 2], total_F, out=out, where=total_F > 1e-9)
+    return out
+
+
+def _spread(clusters: Clusters, start_F: Floats, direction_F: Floats, decay: float) -> tuple[Floats, Floats]:
+    """Return how wide a particle opens (F,): the spread of directions from its start, and that about its axis.
+
+    The first is one minus the length of the mean direction to the voxels; the second the mean tangent of the
+    angle to the start direction of those ahead. Weights fall as exp(-distance / decay). nan where undefined.
+    """
+    delta_V = clusters.point_V - start_F[clusters.label_V]
+    distance_V = np.linalg.norm(delta_V, axis=1)
+    weight_V = np.exp(-distance_V / decay) * (distance_V > 0)
+    total_F = clusters.total(weight_V)
+    mean_F = clusters.total(unit(delta_V) * weight_V[:, None])
+    known = total_F > 0
+    nan = np.full(len(total_F), np.nan)
+    spread_F = 1.0 - np.divide(np.linalg.norm(mean_F, axis=1), total_F, out=nan.copy(), where=known)
+    ahead_V = np.einsum("vi,vi->v", delta_V, direction_F[clusters.label_V])
+    across_V = np.sqrt(np.maximum(distance_V**2 - ahead_V**2, 0.0))
+    weight_V = weight_V * (ahead_V > 0)
+    total_F = clusters.total(weight_V)
+    tangent_V = np.divide(across_V, ahead_V, out=np.zeros(len(ahead_V)), where=ahead_V > 0)
+    axial_F = np.divide(clusters.total(weight_V * tangent_V), total_F, out=nan, where=total_F > 0)
+    return spread_F, axial_F
