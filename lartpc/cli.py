@@ -267,11 +267,14 @@ def infer(
 def summarize(
     events: EventFiles,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shard's tables.")],
+    config_file: ConfigFile = None,
 ) -> None:
     """Write the tables of one shard (parquet)."""
+    from lartpc import config
     from lartpc.run.summarize import summarize as run
 
-    typer.echo(f"{out}: {run(_expand(events), out)}", err=True)
+    section = config.load_section("summarize", config_file)
+    typer.echo(f"{out}: {run(_expand(events), out, section)}", err=True)
 
 
 @app.command()

@@ -160,7 +160,10 @@ def _check_shard(folder: Path) -> _Shard:
     return _Shard(uid, rows, int((~is_out).sum()), int(is_out.sum()), tuple(faults))
 
 
-_COUNTED = ("points", "particles", "interactions", "truth_points", "truth_particles", "truth_interactions")
+_COUNTED = (
+    *("points", "fragments", "particles", "interactions"),
+    *("truth_points", "truth_fragments", "truth_particles", "truth_interactions"),
+)
 """Tables whose rows are counted in `events`, too."""
 
 

@@ -1,30 +1,43 @@
 """`lartpc summarize`: the tables of one shard."""
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import config
 from lartpc.event import blank
 from lartpc.stages import CHAIN, chain_in
-from lartpc.store import open_events
+from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
 
 EVENT_TABLES = tuple(name for name in TABLES if name != "metrics")
 """The tables that summarize writes; `evaluate` writes the other one."""
 
 
-def summarize(event_files: Sequence[Path], out_dir: Path) -> dict[str, int]:
+def summarize(
+    event_files: Sequence[Path], out_dir: Path, section: config.Summarize | None = None
+) -> dict[str, int]:
     """Write each table of a shard to `out_dir/<table>.parquet` and return their numbers of rows.
 
     All files are always written, those of the truth without rows where the source has none. An event
     that was set aside has its row in `events` and in `quarantine`. Tables of stages that images of wire
     planes do not go through have no rows.
 
+    Parameters
+    ----------
+    section
+        What is measured, and where the detector ends; None: the defaults.
+
     Raises
     ------
     ValueError
         The files are not of one shard, or a stage's file is missing.
     """
+    section = section or config.Summarize()
     with ExitStack() as stack:
         events = stack.enter_context(open_events(*event_files))
         written = [product for stage in chain_in(events.box.dimension) for product in stage.writes]
@@ -34,12 +47,31 @@ def summarize(event_files: Sequence[Path], out_dir: Path) -> dict[str, int]:
             name: stack.enter_context(TableWriter(out_dir / f"{name}.parquet", name)) for name in EVENT_TABLES
         }
         set_aside = events.quarantined()
+        volumes_cm = active_volumes_cm(events, section)
         stream = events.stream([name for name in events.products if name != "proposal"])
         for event, origin in zip(stream, events.origins(), strict=True):
             event = blank(event, not_made)
-            for name, rows in event_rows(event, origin, set_aside.get(event.entry)).items():
+            for name, rows in event_rows(
+                event, origin, set_aside.get(event.entry), volumes_cm=volumes_cm, cfg=section
+            ).items():
                 writers[name].append(rows)
         writers["throughput"].append(
             throughput_rows(events.file_uid, events.attributes(), len(events), int(events.num_voxels().sum()))
         )
     return {name: writer.num_rows for name, writer in writers.items()}
+
+
+def active_volumes_cm(events: Events, section: config.Summarize) -> NDArray[np.float64]:
+    """Return the corners (N, 2, 3) of the active volumes of a shard [cm].
+
+    They are those of the settings, else those that the events were ingested with, else the imaged box.
+    """
+    box = events.box
+    # the coordinates of wires are not those of volumes
+    volumes = () if box.dimension == 2 else section.volumes
+    if volumes is None:
+        settings = json.loads(str(events.attributes().get("ingest", {}).get("config", "{}")) or "{}")
+        volumes = tuple(config.Volume.model_validate(item) for item in settings.get("volumes", ()))
+    if not volumes:
+        return box.to_cm([[(0, 0, 0), box.shape]])
+    return box.to_cm(box.clip([(volume.low_cm, volume.high_cm) for volume in volumes]))

@@ -7,28 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.config import Summarize
 from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
+from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
+from lartpc.tables.particles import (
+    fragment_rows,
+    measured,
+    particle_rows,
+    truth_fragment_rows,
+    truth_particle_rows,
+    voxel_rows,
+    xyz_rows,
+)
 from lartpc.tables.schema import KIND, STATUS, Rows, names_of
 from lartpc.truth import completed
-from lartpc.vocab import GHOST, NONE, Semantic, Species
-
-SLICE_CM = 3.0
-"""Thickness of the slices of a track whose centroids make up its path: ten voxels of 3 mm, thin enough
-to follow multiple scattering and thick enough to average over the width of a track [cm]."""
-
-_LETTERS = {
-    Species.PHOTON: "g",
-    Species.ELECTRON: "e",
-    Species.MUON: "mu",
-    Species.PION: "pi",
-    Species.PROTON: "p",
-    Species.KAON: "ka",
-}
+from lartpc.vocab import GHOST, NONE, Semantic
 
 
 def event_rows(
-    event: Event, origin: tuple[str, int], quarantined: tuple[str, str] | None = None
+    event: Event,
+    origin: tuple[str, int],
+    quarantined: tuple[str, str] | None = None,
+    *,
+    volumes_cm: NDArray[np.float64] | None = None,
+    cfg: Summarize | None = None,
 ) -> dict[str, Rows]:
     """Turn an event with all products of the chain into rows of each table.
 
@@ -39,6 +42,10 @@ def event_rows(
     quarantined
         The step that set the event aside, and the reason. Such an event has whatever products were made;
         the missing rest counts as empty.
+    volumes_cm
+        Lower and upper corners (N, 2, 3) of the active volumes [cm]; None: the imaged box.
+    cfg
+        What is measured, and how; None: the defaults.
 
     Raises
     ------
@@ -46,24 +53,33 @@ def event_rows(
         A product is not aligned with the one that it describes.
     """
     event = _aligned(event, repair=quarantined is not None)
-    has_truth, has_points, has_particles, has_interactions = (
-        name in event for name in ("truth_voxel", "truth_point", "truth_particle", "truth_interaction")
+    has_truth, has_points, has_fragments, has_particles, has_interactions = (
+        name in event
+        for name in ("truth_voxel", "truth_point", "truth_fragment", "truth_particle", "truth_interaction")
     )
     event = completed(event)
+    cfg = cfg or Summarize()
+    if volumes_cm is None:
+        volumes_cm = event.box.to_cm([[(0, 0, 0), event.box.shape]])
+    found, true = measured(event, volumes_cm, cfg)
     particle_pairs, interaction_pairs = match_objects(event)
+    fragment_pairs = _pairs(event, "fragment", event["group"]["fragment"])
     point_cm, true_cm = (event.box.to_cm(event[name]["position"]) for name in ("point", "truth_point"))
     point_distance_cm, truth_point = nearest(point_cm, true_cm)
     truth_point_distance_cm, point = nearest(true_cm, point_cm)
     tables: dict[str, Rows] = {
         "events": {"source": [origin[0]], "source_entry": [origin[1]]}
         | _events(event, has_truth, quarantined),
-        "interactions": _interactions(event, interaction_pairs, has_interactions),
-        "particles": _particles(event, particle_pairs, has_particles),
+        "interactions": interaction_rows(event, found, interaction_pairs, has_interactions, volumes_cm, cfg),
+        "particles": particle_rows(event, found, particle_pairs, has_particles),
+        "fragments": fragment_rows(event, fragment_pairs, has_fragments),
         "points": _points(event, truth_point, point_distance_cm if has_points else None),
-        "truth_interactions": _truth_interactions(event, interaction_pairs),
-        "truth_particles": _truth_particles(event, particle_pairs),
+        "truth_interactions": truth_interaction_rows(event, true, interaction_pairs, volumes_cm, cfg),
+        "truth_particles": truth_particle_rows(event, true, particle_pairs),
+        "truth_fragments": truth_fragment_rows(event, fragment_pairs),
         "truth_points": _truth_points(event, point, truth_point_distance_cm),
-        "matches": _matches(particle_pairs, interaction_pairs),
+        "matches": _matches(event, particle_pairs, interaction_pairs, fragment_pairs),
+        "voxels": voxel_rows(event, cfg.voxels),
         "quarantine": {
             "step": [quarantined[0]] if quarantined else [],
             "reason": [quarantined[1]] if quarantined else [],
@@ -97,23 +113,19 @@ def sample_of(file_uid: str) -> str:
 
 def match_objects(event: Event) -> tuple[Overlaps, Overlaps]:
     """Find the true and reconstructed particles, and interactions, that share voxels."""
-    truth, energy = event["truth_voxel"], event["voxel"]["energy"]
-    particle_V = event["group"]["particle"]
     return (
-        overlaps(
-            truth["particle"],
-            particle_V,
-            energy,
-            num_rows(event["truth_particle"]),
-            num_rows(event["particle"]),
-        ),
-        overlaps(
-            truth["interaction"],
-            interaction_of_voxels(event),
-            energy,
-            num_rows(event["truth_interaction"]),
-            num_rows(event["interaction"]),
-        ),
+        _pairs(event, "particle", event["group"]["particle"]),
+        _pairs(event, "interaction", interaction_of_voxels(event)),
+    )
+
+
+def _pairs(event: Event, level: str, label_V: NDArray[Any]) -> Overlaps:
+    return overlaps(
+        event["truth_voxel"][level],
+        label_V,
+        event["voxel"]["energy"],
+        num_rows(event[f"truth_{level}"]),
+        num_rows(event[level]),
     )
 
 
@@ -160,11 +172,6 @@ def _keys(event: Event, columns: Rows) -> Rows:
     }
 
 
-def _xyz(name: str, vector: NDArray[Any], ending: str = "_cm") -> Rows:
-    stem = f"{name}_" if name else ""
-    return {f"{stem}{axis}{ending}": vector[:, i] for i, axis in enumerate("xyz")}
-
-
 def _ids(columns: Columns) -> NDArray[np.int64]:
     return np.arange(num_rows(columns))
 
@@ -198,125 +205,10 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
             f"num_{name}s": [num_rows(event[name])]
             for name in (
                 *("point", "fragment", "particle", "interaction"),
-                *("truth_point", "truth_particle", "truth_interaction"),
+                *("truth_point", "truth_fragment", "truth_particle", "truth_interaction"),
             )
         },
     }
-
-
-def _species_table(num: int, row: NDArray[Any], species: NDArray[Any]) -> NDArray[np.int64]:
-    """Count the species (num, species) of the objects that belong to each row."""
-    known = (row >= 0) & (species >= 0)
-    cell = row[known].astype(np.int64) * len(Species) + species[known]
-    counts: NDArray[np.int64] = np.bincount(cell, minlength=num * len(Species)).astype(np.int64)
-    return counts.reshape(num, len(Species))
-
-
-def _composition(num: int, row: NDArray[Any], species: NDArray[Any], is_primary: NDArray[Any]) -> Rows:
-    """Count the particles of each interaction by species, and spell its topology."""
-    all_particles = _species_table(num, row, species)
-    primaries = _species_table(num, np.where(is_primary > 0, row, NONE), species)
-    words = names_of(Species)
-    return {
-        **{f"num_{word}s": all_particles[:, i] for i, word in enumerate(words)},
-        **{f"num_primary_{word}s": primaries[:, i] for i, word in enumerate(words)},
-        "topology": [
-            "".join(f"{count}{_LETTERS[s]}" for s, count in zip(Species, counts, strict=True) if count)
-            for counts in primaries.tolist()
-        ],
-    }
-
-
-def _sizes(labels: NDArray[Any], num: int) -> NDArray[np.int64]:
-    return np.bincount(labels[labels >= 0], minlength=num).astype(np.int64)
-
-
-def _interactions(event: Event, pairs: Overlaps, has_truth: bool) -> Rows:
-    found, identity = event["interaction"], event["identity"]
-    num = num_rows(found)
-    best, iou = pairs.best_true()
-    return {
-        "interaction_id": _ids(found),
-        **_xyz("vertex", event.box.to_cm(found["vertex"])),
-        "num_particles": found["num_particles"],
-        "num_primaries": found["num_primaries"],
-        **_composition(num, identity["interaction"], identity["species"], identity["is_primary"]),
-        "num_voxels": _sizes(interaction_of_voxels(event), num),
-        "energy_mev": found["energy"],
-        "truth_interaction_id": best,
-        "truth_iou": iou if has_truth else np.full(num, np.nan),
-    }
-
-
-def _particles(event: Event, pairs: Overlaps, has_truth: bool) -> Rows:
-    found, identity = event["particle"], event["identity"]
-    num = num_rows(found)
-    size = event.box.voxel_size_cm
-    start, end = (event.box.to_cm(found[name]) for name in ("start_point", "end_point"))
-    vertex = np.concatenate([event.box.to_cm(event["interaction"]["vertex"]), np.full((1, 3), np.nan)])
-    best, iou = pairs.best_true()
-    grouped = event["group"]["particle"] >= 0
-    point_V, label_V = event["voxel"]["coord"][grouped] + 0.5, event["group"]["particle"][grouped]
-    wall = np.full(num, np.inf)
-    np.minimum.at(wall, label_V, np.minimum(point_V, event.box.num_voxels - point_V).min(axis=1))
-    path = _path_length_cm(point_V, label_V, found["start_point"], found["end_point"], size)
-    return {
-        "particle_id": _ids(found),
-        "interaction_id": identity["interaction"],
-        "semantic": found["semantic"],
-        "species": identity["species"],
-        **{f"species_score_{word}": identity["species_score"][:, i] for i, word in _words(Species)},
-        "is_primary": identity["is_primary"] > 0,
-        "primary_score": identity["primary_score"],
-        "num_voxels": found["num_voxels"],
-        "num_fragments": found["num_fragments"],
-        "energy_mev": found["energy"],
-        "length_cm": np.linalg.norm(end - start, axis=1),
-        "path_length_cm": np.where(found["semantic"] == Semantic.TRACK, path, np.nan),
-        **_xyz("start", start),
-        **_xyz("end", end),
-        **_xyz("direction", found["start_direction"], ""),
-        "vertex_distance_cm": np.linalg.norm(start - vertex[identity["interaction"]], axis=1),
-        "wall_distance_cm": wall * size,
-        "truth_particle_id": best,
-        "truth_iou": iou if has_truth else np.full(num, np.nan),
-    }
-
-
-def _path_length_cm(
-    point_V: NDArray[Any],
-    label_V: NDArray[Any],
-    start: NDArray[Any],
-    end: NDArray[Any],
-    voxel_size_cm: float,
-) -> NDArray[np.float64]:
-    """Measure the line (F,) from start to end through the centroids of the slices between them [cm].
-
-    Slices are cut across the straight line from start to end, so a track that turns back is measured
-    too short. `point_V` (V, 3) are the centres of the voxels, `label_V` their particles.
-    """
-    num = len(start)
-    line_F = end.astype(np.float64) - start
-    straight_F = np.linalg.norm(line_F, axis=1)
-    axis_F = line_F / np.maximum(straight_F, 1e-9)[:, None]
-    slices_F = np.maximum(np.ceil(straight_F * voxel_size_cm / SLICE_CM), 1).astype(np.int64)
-    along_V = np.einsum("vi,vi->v", point_V - start[label_V], axis_F[label_V])
-    slice_V = np.floor(along_V / np.maximum(straight_F, 1e-9)[label_V] * slices_F[label_V])
-    slice_V = np.clip(slice_V, 0, slices_F[label_V] - 1).astype(np.int64)
-    offset_F = np.cumsum(slices_F) - slices_F
-    cell_V = offset_F[label_V] + slice_V
-    count = np.bincount(cell_V, minlength=int(slices_F.sum()))
-    filled = count > 0
-    centroid = np.column_stack(
-        [np.bincount(cell_V, weights=point_V[:, i], minlength=len(count)) for i in range(3)]
-    )
-    label = np.concatenate([np.arange(num), np.repeat(np.arange(num), slices_F)[filled], np.arange(num)])
-    points = np.concatenate([start, centroid[filled] / count[filled, None], end])
-    order = np.argsort(label, kind="stable")
-    step = np.linalg.norm(np.diff(points[order], axis=0), axis=1)
-    same = np.diff(label[order]) == 0
-    length = np.bincount(label[order][1:][same], weights=step[same], minlength=num)
-    return length.astype(np.float64) * voxel_size_cm
 
 
 def _words(enum: type[IntEnum]) -> list[tuple[int, str]]:
@@ -327,7 +219,7 @@ def _points(event: Event, truth_point: NDArray[Any], distance_cm: NDArray[Any] |
     found = event["point"]
     return {
         "point_id": _ids(found),
-        **_xyz("", event.box.to_cm(found["position"])),
+        **xyz_rows("", event.box.to_cm(found["position"])),
         "semantic": found["semantic"],
         "kind": found["kind"],
         "score": found["score"],
@@ -338,53 +230,11 @@ def _points(event: Event, truth_point: NDArray[Any], distance_cm: NDArray[Any] |
     }
 
 
-def _truth_interactions(event: Event, pairs: Overlaps) -> Rows:
-    true, particle = event["truth_interaction"], event["truth_particle"]
-    num = num_rows(true)
-    best, iou = pairs.best_reco()
-    return {
-        "truth_interaction_id": _ids(true),
-        **_xyz("vertex", event.box.to_cm(true["vertex"])),
-        "is_vertex_in_box": event.box.contains(true["vertex"]),
-        "num_particles": true["num_particles"],
-        "num_primaries": true["num_primaries"],
-        **_composition(num, particle["interaction"], particle["species"], particle["is_primary"]),
-        "num_voxels": _sizes(event["truth_voxel"]["interaction"], num),
-        "energy_mev": true["energy"],
-        "interaction_id": best,
-        "iou": iou,
-    }
-
-
-def _truth_particles(event: Event, pairs: Overlaps) -> Rows:
-    true = event["truth_particle"]
-    start, end = (event.box.to_cm(true[name]) for name in ("start_point", "end_point"))
-    best, iou = pairs.best_reco()
-    return {
-        "truth_particle_id": _ids(true),
-        "truth_interaction_id": true["interaction"],
-        **{name: true[name] for name in ("track_id", "parent_track_id", "pdg", "species", "semantic")},
-        "process": true["process"],
-        "is_primary": true["is_primary"],
-        "num_voxels": true["num_voxels"],
-        "energy_mev": true["energy"],
-        "energy_init_mev": true["energy_init"],
-        **_xyz("momentum", true["momentum"], "_mev_c"),
-        "momentum_mev_c": np.linalg.norm(true["momentum"], axis=1),
-        "length_cm": np.linalg.norm(end - start, axis=1),
-        **_xyz("start", start),
-        **_xyz("end", end),
-        "time_ns": true["time"],
-        "particle_id": best,
-        "iou": iou,
-    }
-
-
 def _truth_points(event: Event, point: NDArray[Any], distance_cm: NDArray[Any]) -> Rows:
     true = event["truth_point"]
     return {
         "truth_point_id": _ids(true),
-        **_xyz("", event.box.to_cm(true["position"])),
+        **xyz_rows("", event.box.to_cm(true["position"])),
         "semantic": true["semantic"],
         "kind": true["kind"],
         "truth_particle_id": true["particle"],
@@ -393,15 +243,29 @@ def _truth_points(event: Event, point: NDArray[Any], distance_cm: NDArray[Any]) 
     }
 
 
-def _matches(*pairs: Overlaps) -> Rows:
-    """List the pairs of particles, then of interactions."""
+def _matches(event: Event, *pairs: Overlaps) -> Rows:
+    """List the pairs of objects of each kind, in the order of `KIND`."""
+    reco = [event[kind]["energy"][p.reco_M] for kind, p in zip(KIND, pairs, strict=True)]
+    true = [event[f"truth_{kind}"]["energy"][p.true_M] for kind, p in zip(KIND, pairs, strict=True)]
+    shared = np.concatenate([p.energy_M for p in pairs])
+    reco_energy, true_energy = np.concatenate(reco), np.concatenate(true)
     return {
         "kind": np.repeat(np.arange(len(KIND)), [len(p.true_M) for p in pairs]),
         "reco_id": np.concatenate([p.reco_M for p in pairs]),
         "truth_id": np.concatenate([p.true_M for p in pairs]),
         "iou": np.concatenate([p.iou_M for p in pairs]),
         "num_shared_voxels": np.concatenate([p.num_voxels_M for p in pairs]),
-        "shared_energy_mev": np.concatenate([p.energy_M for p in pairs]),
+        "shared_energy_mev": shared,
+        "energy_iou": _share(shared, reco_energy + true_energy - shared),
+        "purity": _share(shared, reco_energy),
+        "completeness": _share(shared, true_energy),
         "is_best_of_reco": np.concatenate([p.best_true()[0][p.reco_M] == p.true_M for p in pairs]),
         "is_best_of_truth": np.concatenate([p.best_reco()[0][p.true_M] == p.reco_M for p in pairs]),
     }
+
+
+def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Return shares of energy; rounding cannot lift them above one."""
+    share = np.full(len(part), np.nan)
+    np.divide(np.minimum(part, whole), whole, out=share, where=whole > 0)
+    return share

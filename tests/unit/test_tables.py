@@ -18,10 +18,10 @@ def test_every_column_says_what_it_is(name):
     assert set(TABLES[name].key) <= set(found.names)
     for field in found:
         assert field.metadata[b"description"]
-        endings = {"_cm": b"cm", "_mev": b"MeV", "_ns": b"ns", "_mev_c": b"MeV/c"}
-        for ending, unit in endings.items():
-            if field.name.endswith(ending):
-                assert field.metadata[b"unit"] == unit, field.name
+        endings = {"_mev_cm": b"MeV/cm", "_cm": b"cm", "_mev": b"MeV", "_ns": b"ns", "_mev_c": b"MeV/c"}
+        found_ending = next((ending for ending in endings if field.name.endswith(ending)), None)
+        if found_ending:
+            assert field.metadata[b"unit"] == endings[found_ending], field.name
         if pa.types.is_dictionary(field.type):
             assert json.loads(field.metadata[b"words"])
 

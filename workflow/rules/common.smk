@@ -50,7 +50,7 @@ wildcard_constraints:
     shard=r"[\w-]+",
     stage="|".join(STAGES),
     split="train|validation|test",
-    step="simulate|ingest|report|" + "|".join(STAGES),
+    step="simulate|ingest|summarize|report|" + "|".join(STAGES),
     part="train|infer",
     what="ingested|tables|metrics",
 

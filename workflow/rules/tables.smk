@@ -4,7 +4,8 @@
 rule summarize:
     """Write the tables of a shard."""
     input:
-        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        events=collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        settings="results/config/summarize.infer.json",
     output:
         directory("results/tables/{sample}/{shard}"),
     log:
@@ -18,7 +19,7 @@ rule summarize:
     params:
         version=TABLES_VERSION,
     shell:
-        "lartpc summarize {input} --out {output} 2> {log}"
+        "lartpc summarize {input.events} --config {input.settings} --out {output} 2> {log}"
 
 
 rule gather_list:

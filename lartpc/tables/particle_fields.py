@@ -1,0 +1,178 @@
+"""Columns of particles, fragments and voxels, reconstructed and true."""
+
+import pyarrow as pa
+
+from lartpc.kinematics.argon import TRACKS
+from lartpc.tables.fields import Field, count, flag, identifier, number, per, refer, word, xyz
+from lartpc.vocab import CreationProcess, EnergyMethod, Semantic, Species
+
+IOU = "number of shared voxels over the number of voxels in either"
+LENGTH = number("distance from start to end", "cm")
+
+
+def _mev(what: str) -> Field:
+    return number(what, "MeV")
+
+
+_TRACKS_ONLY = "; null for other classes"
+
+MEASURED = {
+    "length_cm": LENGTH,
+    "path_length_cm": number(
+        f"length along a track, through the centroids of 3 cm slices{_TRACKS_ONLY}", "cm"
+    ),
+    "calorimetric_energy_mev": _mev(
+        "kinetic energy from the deposited one; of showers with their correction"
+    ),
+    **per(
+        TRACKS,
+        "range_energy_{}_mev",
+        _mev,
+        f"kinetic energy of a {{}} that stops after this path{_TRACKS_ONLY}",
+    ),
+    **per(
+        TRACKS,
+        "scattering_energy_{}_mev",
+        _mev,
+        "kinetic energy of a {} that scatters so; null but for long tracks that leave",
+    ),
+    "range_energy_mev": _mev("kinetic energy by range, as its own species; null if that leaves no track"),
+    "scattering_energy_mev": _mev("kinetic energy by scattering, as its own species; null if unknown"),
+    "kinetic_energy_mev": _mev("best kinetic energy: by range, by scattering or by calorimetry"),
+    "energy_method": word(EnergyMethod, "how the best energy was found"),
+    "start_dedx_mev_cm": number("energy per length at the start", "MeV/cm"),
+    "end_dedx_mev_cm": number("energy per length at the end", "MeV/cm"),
+    **per(
+        TRACKS, "chi2_{}", number, f"chi² per slice of dE/dx against that of a stopping {{}}{_TRACKS_ONLY}"
+    ),
+    "chi2_species": word(Species, f"species of the lowest of these{_TRACKS_ONLY}"),
+    **xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", ""),
+    **xyz("axis", "principal axis, along the start direction", ""),
+    "wall_distance_cm": number("least distance of its voxels to a wall of their active volume", "cm"),
+    "volume_id": identifier("", "active volume that all its voxels lie in; -1: several or none"),
+    "is_contained": flag("whether it lies in one active volume, off its walls"),
+    "straightness": number(
+        "share of the longest axis in the spread of the voxels near the start; null: none"
+    ),
+    "directional_spread": number("one minus the length of the mean direction from the start to its voxels"),
+    "axial_spread": number("mean tangent of the angle between its voxels ahead and the start direction"),
+}
+"""What `kinematics.measure` says of reconstructed and of true particles."""
+
+PARTICLE = {
+    "particle_id": identifier("particle"),
+    "interaction_id": refer("interactions", "interaction that it belongs to"),
+    "semantic": word(Semantic, "class"),
+    "species": word(Species, "species of the highest score that the class allows"),
+    **per(Species, "species_score_{}", number, "score of species {}"),
+    "pdg": count("Monte-Carlo particle number (PDG) of the species, without the sign of its charge; 0: none"),
+    "is_primary": flag("whether it leaves the vertex of its interaction"),
+    "primary_score": number("score that it does"),
+    "parent_id": identifier("", "particle that it comes from; -1: none"),
+    "parent_score": number("score of that parent, or of having none"),
+    "parent_distance_cm": number(
+        "distance from its start to the nearest end of its parent; null: none", "cm"
+    ),
+    "generation": count("number of its ancestors among the particles"),
+    "num_children": count("particles whose parent it is"),
+    "michel_id": identifier("", "Michel electron that comes from it; -1: none"),
+    "pi_zero_id": identifier("", "number of the π⁰ in the event that it is a photon of; -1: none"),
+    "pi_zero_mass_mev": _mev("invariant mass of the two photons of this π⁰; null: none"),
+    "pi_zero_score": number("largest score of being of one π⁰ with another particle"),
+    "turned_score": number("score that the points before had start and end the wrong way round"),
+    "num_voxels": count("voxels"),
+    "num_fragments": count("fragments"),
+    "energy_mev": _mev("deposited energy"),
+    "mass_mev": _mev("mass of the species; null: none"),
+    "momentum_mev_c": number("momentum from the best energy and the mass", "MeV/c"),
+    **xyz("momentum", "momentum along the start direction", "MeV/c"),
+    **xyz("start", "start point"),
+    **xyz("end", "end point; of a shower, the voxel farthest from its start"),
+    **xyz("direction", "unit vector at the start, 0 where undefined", ""),
+    **MEASURED,
+    "vertex_distance_cm": number("distance from the start to the interaction's vertex", "cm"),
+    "conversion_distance_cm": number("of primary photons, distance from the vertex to their start", "cm"),
+    "truth_particle_id": refer("truth_particles", "true particle with the largest IoU"),
+    "truth_iou": number(f"{IOU}; null without truth"),
+}
+
+TRUTH_PARTICLE = {
+    "truth_particle_id": identifier("true particle"),
+    "truth_interaction_id": refer("truth_interactions", "interaction that it belongs to"),
+    "track_id": Field(pa.int64(), "identifier in the source"),
+    "parent_track_id": Field(pa.int64(), "identifier of the parent in the source; -1: none"),
+    "pdg": count("Monte-Carlo particle number (PDG)"),
+    "parent_pdg": count("that of the parent; 0: none with voxels"),
+    "species": word(Species, "species; null: none of them"),
+    "semantic": word(Semantic, "class"),
+    "process": word(CreationProcess, "creation process"),
+    "is_primary": flag("whether it leaves the vertex of its interaction; null: not known"),
+    "parent_id": identifier("", "true particle that it comes from; -1: none; -2: not known"),
+    "generation": count("number of its ancestors among the true particles"),
+    "num_children": count("true particles whose parent it is"),
+    "michel_id": identifier("", "Michel electron that comes from it; -1: none"),
+    "pi_zero_id": identifier("", "number of the π⁰ in the event that it is a photon of; -1: none"),
+    "num_voxels": count("voxels"),
+    "num_fragments": count("fragments"),
+    "energy_mev": _mev("deposited energy"),
+    "energy_init_mev": _mev("kinetic energy at creation"),
+    "mass_mev": _mev("mass of the species; null: none"),
+    **xyz("momentum", "momentum at creation", "MeV/c"),
+    "momentum_mev_c": number("size of the momentum at creation", "MeV/c"),
+    **xyz("start", "start point"),
+    **xyz("end", "end point; of a shower, the voxel farthest from its start"),
+    **xyz("direction", "unit vector of its voxels at the start, 0 where undefined", ""),
+    **MEASURED,
+    "vertex_distance_cm": number("distance from the start to the interaction's vertex", "cm"),
+    "time_ns": Field(pa.float64(), "time of creation", "ns"),
+    "particle_id": refer("particles", "reconstructed particle with the largest IoU"),
+    "iou": number(IOU),
+}
+
+_FRAGMENT = {
+    "num_voxels": count("voxels"),
+    "energy_mev": _mev("deposited energy"),
+    "length_cm": LENGTH,
+    **xyz("start", "start point"),
+    **xyz("end", "end point; of a shower, the voxel farthest from its start"),
+    **xyz("direction", "unit vector at the start, 0 where undefined", ""),
+    **xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", ""),
+}
+
+FRAGMENT = {
+    "fragment_id": identifier("fragment"),
+    "particle_id": refer("particles", "particle that it is a piece of"),
+    "interaction_id": refer("interactions", "interaction that it belongs to"),
+    "semantic": word(Semantic, "class"),
+    "is_primary": flag("whether it is the first piece of its particle"),
+    "primary_score": number("score that it is"),
+    **_FRAGMENT,
+    "truth_fragment_id": refer("truth_fragments", "true fragment with the largest IoU"),
+    "truth_iou": number(f"{IOU}; null without truth"),
+}
+
+TRUTH_FRAGMENT = {
+    "truth_fragment_id": identifier("true fragment"),
+    "truth_particle_id": refer("truth_particles", "particle that it is a piece of"),
+    "truth_interaction_id": refer("truth_interactions", "interaction that it belongs to"),
+    "semantic": word(Semantic, "class"),
+    "is_primary": flag("whether it is the piece that comes first in time; null: not known"),
+    **_FRAGMENT,
+    "fragment_id": refer("fragments", "reconstructed fragment with the largest IoU"),
+    "iou": number(IOU),
+}
+
+VOXEL = {
+    "voxel_id": identifier("voxel"),
+    **xyz("", "centre"),
+    "energy_mev": _mev("deposited energy"),
+    "semantic": word(Semantic, "predicted class"),
+    **per(Semantic, "semantic_score_{}", number, "score of class {}"),
+    "fragment_id": refer("fragments", "fragment that it is in"),
+    "particle_id": refer("particles", "particle that it is in"),
+    "interaction_id": refer("interactions", "interaction that it is in"),
+    "truth_semantic": word(Semantic, "true class; null: not known"),
+    "truth_fragment_id": refer("truth_fragments", "true fragment that it is in"),
+    "truth_particle_id": refer("truth_particles", "true particle that it is in"),
+    "truth_interaction_id": refer("truth_interactions", "true interaction that it is in"),
+}

@@ -1,0 +1,369 @@
+"""Rows of particles, fragments and voxels, reconstructed and true.
+
+Shape suffixes: V voxels, F particles or fragments.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.config import Summarize
+from lartpc.event import Columns, Event, num_rows
+from lartpc.geometry import Box
+from lartpc.kinematics import Clusters, directions
+from lartpc.kinematics.argon import MASS_MEV, TRACKS
+from lartpc.kinematics.hierarchy import generations
+from lartpc.kinematics.measure import Particles, measure
+from lartpc.kinematics.relations import pair_mass_mev
+from lartpc.metrics import Overlaps
+from lartpc.tables.fields import names_of
+from lartpc.tables.schema import Rows
+from lartpc.truth import parents, pi_zeros
+from lartpc.vocab import NONE, Semantic, Species
+
+PDG_OF = {
+    Species.PHOTON: 22,
+    Species.ELECTRON: 11,
+    Species.MUON: 13,
+    Species.PION: 211,
+    Species.PROTON: 2212,
+    Species.KAON: 321,
+}
+_POINTING_CM = 1.0
+"""Photons that start farther than this from the vertex have their direction from there."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The particles of an event, reconstructed or true: their ends in voxel units and what was measured."""
+
+    start: Floats
+    end: Floats
+    columns: Columns
+
+
+def measured(event: Event, volumes_cm: Floats, cfg: Summarize) -> tuple[Measured, Measured]:
+    """Measure the reconstructed and the true particles of an event; tracks are turned as `identity` says."""
+    turn = event["identity"]["is_turned"][:, None] > 0
+    found, true = event["particle"], event["truth_particle"]
+    start = np.where(turn, found["end_point"], found["start_point"]).astype(np.float64)
+    end = np.where(turn, found["start_point"], found["end_point"]).astype(np.float64)
+    return (
+        _measure(
+            event,
+            event["group"]["particle"],
+            found["semantic"],
+            event["identity"]["species"],
+            start,
+            end,
+            volumes_cm,
+            cfg,
+        ),
+        _measure(
+            event,
+            event["truth_voxel"]["particle"],
+            true["semantic"],
+            true["species"],
+            true["start_point"].astype(np.float64),
+            true["end_point"].astype(np.float64),
+            volumes_cm,
+            cfg,
+        ),
+    )
+
+
+def _measure(
+    event: Event,
+    label_V: NDArray[np.integer],
+    semantic_F: NDArray[np.integer],
+    species_F: NDArray[np.integer],
+    start_F: Floats,
+    end_F: Floats,
+    volumes_cm: Floats,
+    cfg: Summarize,
+) -> Measured:
+    voxel = event["voxel"]
+    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(semantic_F))
+    # where the source states no ends, the particle's own place stands in for what is measured from there
+    known: NDArray[np.bool_] = np.isfinite(np.concatenate([start_F, end_F], axis=1)).all(axis=1)
+    begin, stop = (np.where(known[:, None], place, clusters.centre_F) for place in (start_F, end_F))
+    particles = Particles(clusters, semantic_F, species_F, begin, stop)
+    columns = measure(particles, event.box, volumes_cm, cfg)
+    for name in () if known.all() else _FROM_ENDS:
+        columns[name][~known] = np.nan
+    if event.box.dimension == 2:
+        # a projection tells no lengths
+        for name in _LENGTHS:
+            columns[name] = np.full_like(columns[name], np.nan)
+        columns["energy_method"] = np.full(len(semantic_F), NONE)
+    return Measured(start_F, end_F, columns)
+
+
+_LENGTHS = (
+    *(
+        "length_cm",
+        "range_energy_mev",
+        "scattering_energy_mev",
+        "kinetic_energy_mev",
+        "momentum_mev_c",
+        "chi2",
+    ),
+    *("start_dedx_mev_cm", "end_dedx_mev_cm"),
+)
+_FROM_ENDS = (
+    *("length_cm", "range_energy_mev", "chi2", "start_dedx_mev_cm", "end_dedx_mev_cm"),
+    *("straightness", "directional_spread", "axial_spread", "start_direction", "end_direction", "axis"),
+)
+
+
+def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: bool) -> Rows:
+    """Return the rows of `particles`."""
+    particle, identity, box = event["particle"], event["identity"], event.box
+    num = num_rows(particle)
+    start, end = box.to_cm(found.start), box.to_cm(found.end)
+    vertex = np.concatenate([box.to_cm(event["interaction"]["vertex"]), np.full((1, 3), np.nan)])
+    away = start - vertex[identity["interaction"]]
+    distance = np.linalg.norm(away, axis=1)
+    photon = (identity["species"] == Species.PHOTON) & (identity["is_primary"] > 0)
+    best, iou = pairs.best_true()
+    momentum = found.columns["momentum_mev_c"]
+    return {
+        "particle_id": np.arange(num),
+        "interaction_id": identity["interaction"],
+        "semantic": particle["semantic"],
+        "species": identity["species"],
+        **{f"species_score_{w}": identity["species_score"][:, i] for i, w in enumerate(names_of(Species))},
+        "pdg": np.array([*PDG_OF.values(), 0])[identity["species"]],
+        "is_primary": identity["is_primary"] > 0,
+        "primary_score": identity["primary_score"],
+        "parent_score": identity["parent_score"],
+        "generation": identity["generation"],
+        **_family(identity["parent"].astype(np.int64), particle["semantic"], found, box),
+        "pi_zero_id": identity["pi_zero"],
+        "pi_zero_mass_mev": pi_zero_mass(identity["pi_zero"], found.columns, away),
+        "pi_zero_score": identity["pi_zero_score"],
+        "turned_score": identity["turned_score"],
+        "num_voxels": particle["num_voxels"],
+        "num_fragments": particle["num_fragments"],
+        "energy_mev": particle["energy"],
+        "mass_mev": found.columns["mass_mev"],
+        "momentum_mev_c": momentum,
+        **xyz_rows("momentum", found.columns["momentum"], "_mev_c"),
+        **xyz_rows("start", start),
+        **xyz_rows("end", end),
+        **xyz_rows("direction", found.columns["start_direction"], ""),
+        **_measured_rows(found, particle["semantic"], identity["species"], box),
+        "vertex_distance_cm": distance,
+        "conversion_distance_cm": np.where(photon, distance, np.nan),
+        "truth_particle_id": best,
+        "truth_iou": iou if has_truth else np.full(num, np.nan),
+    }
+
+
+def truth_particle_rows(event: Event, found: Measured, pairs: Overlaps) -> Rows:
+    """Return the rows of `truth_particles`."""
+    true, box = event["truth_particle"], event.box
+    best, iou = pairs.best_reco()
+    parent = parents(event)
+    vertex = np.concatenate([event["truth_interaction"]["vertex"], np.full((1, 3), np.nan, np.float32)])
+    owner = event["truth_fragment"]["particle"]
+    family = _family(np.maximum(parent, NONE), true["semantic"], found, box)
+    del family["parent_distance_cm"]
+    return {
+        "truth_particle_id": np.arange(num_rows(true)),
+        "truth_interaction_id": true["interaction"],
+        **{name: true[name] for name in ("track_id", "parent_track_id", "pdg", "species", "semantic")},
+        "parent_pdg": np.append(true["pdg"], 0)[np.maximum(parent, NONE)],
+        "process": true["process"],
+        "is_primary": true["is_primary"],
+        **family,
+        "parent_id": parent,
+        "generation": generations(np.maximum(parent, NONE)),
+        "pi_zero_id": pi_zeros(event),
+        "num_voxels": true["num_voxels"],
+        "num_fragments": np.bincount(owner[owner >= 0], minlength=num_rows(true)),
+        "energy_mev": true["energy"],
+        "energy_init_mev": true["energy_init"],
+        "mass_mev": found.columns["mass_mev"],
+        **xyz_rows("momentum", true["momentum"], "_mev_c"),
+        "momentum_mev_c": np.linalg.norm(true["momentum"], axis=1),
+        **xyz_rows("start", box.to_cm(true["start_point"])),
+        **xyz_rows("end", box.to_cm(true["end_point"])),
+        **xyz_rows("direction", found.columns["start_direction"], ""),
+        **_measured_rows(found, true["semantic"], true["species"], box),
+        "vertex_distance_cm": np.linalg.norm(
+            box.to_cm(true["start_point"]) - box.to_cm(vertex[true["interaction"]]), axis=1
+        ),
+        "time_ns": true["time"],
+        "particle_id": best,
+        "iou": iou,
+    }
+
+
+def pi_zero_mass(number_F: NDArray[np.integer], columns: Columns, from_vertex_cm: Floats) -> Floats:
+    """Return the invariant mass (F,) [MeV] of the π⁰ that each particle is a photon of; nan: none.
+
+    A photon's direction is that from the vertex to its start where they are apart, else that of its start.
+    """
+    mass = np.full(len(number_F), np.nan)
+    distance = np.linalg.norm(from_vertex_cm, axis=1, keepdims=True)
+    apart: NDArray[np.bool_] = distance > _POINTING_CM  # never where the distance is nan
+    safe = np.where(apart, distance, 1.0)
+    direction = np.where(apart, from_vertex_cm / safe, columns["start_direction"])
+    members = np.flatnonzero(number_F >= 0)
+    for number in np.unique(number_F[members]):
+        pair = members[number_F[members] == number]
+        if len(pair) == 2:
+            one, two = columns["calorimetric_energy_mev"][pair]
+            mass[pair] = pair_mass_mev(one, two, direction[pair[0]] @ direction[pair[1]])
+    return mass
+
+
+def _family(parent_F: Ints, semantic_F: NDArray[np.integer], found: Measured, box: Box) -> Rows:
+    """Return parent, distance to it, number of children and Michel of each particle."""
+    num = len(parent_F)
+    start, end = (
+        np.concatenate([box.to_cm(place), np.full((1, 3), np.nan)]) for place in (found.start, found.end)
+    )
+    gap = [np.linalg.norm(start[:-1] - place[parent_F], axis=1) for place in (start, end)]
+    michel = np.full(num, NONE)
+    rows = np.flatnonzero((np.asarray(semantic_F) == Semantic.MICHEL) & (parent_F >= 0))
+    michel[parent_F[rows[::-1]]] = rows[::-1]
+    return {
+        "parent_id": parent_F,
+        "parent_distance_cm": np.minimum(*gap),
+        "num_children": np.bincount(parent_F[parent_F >= 0], minlength=num),
+        "michel_id": michel,
+    }
+
+
+def _measured_rows(
+    found: Measured, semantic_F: NDArray[np.integer], species_F: NDArray[np.integer], box: Box
+) -> Rows:
+    columns = found.columns
+    words = [species.name.lower() for species in TRACKS]
+    of_track = np.full(len(Species) + 1, NONE)
+    of_track[list(TRACKS)] = np.arange(len(TRACKS))
+    own, row = of_track[species_F], np.arange(len(species_F))
+    is_track = np.asarray(semantic_F) == Semantic.TRACK
+    chi2 = columns["chi2"]
+    has_chi2 = np.asarray(np.isfinite(chi2).all(axis=1))
+    lowest = np.asarray(TRACKS)[np.argmin(np.where(has_chi2[:, None], chi2, 0.0), axis=1)]
+    return {
+        "length_cm": np.linalg.norm(box.to_cm(found.end) - box.to_cm(found.start), axis=1),
+        "path_length_cm": np.where(is_track, columns["length_cm"], np.nan),
+        **{
+            name: columns[name]
+            for name in (
+                *("calorimetric_energy_mev", "kinetic_energy_mev", "energy_method"),
+                *("start_dedx_mev_cm", "end_dedx_mev_cm", "wall_distance_cm", "is_contained"),
+                *("straightness", "directional_spread", "axial_spread"),
+            )
+        },
+        **{
+            f"{kind}_energy_{word}_mev": columns[f"{kind}_energy_mev"][:, i]
+            for kind in ("range", "scattering")
+            for i, word in enumerate(words)
+        },
+        **{
+            f"{kind}_energy_mev": np.where(own >= 0, columns[f"{kind}_energy_mev"][row, own], np.nan)
+            for kind in ("range", "scattering")
+        },
+        **{f"chi2_{word}": chi2[:, i] for i, word in enumerate(words)},
+        "chi2_species": np.where(has_chi2, lowest, NONE),
+        **xyz_rows("end_direction", columns["end_direction"], ""),
+        **xyz_rows("axis", columns["axis"], ""),
+        "volume_id": columns["volume"],
+    }
+
+
+def fragment_rows(event: Event, pairs: Overlaps, has_truth: bool) -> Rows:
+    """Return the rows of `fragments`."""
+    found = event["fragment"]
+    best, iou = pairs.best_true()
+    order = np.lexsort((-found["primary_score"], found["particle"]))
+    first = order[np.unique(found["particle"][order], return_index=True)[1]]
+    is_primary = np.zeros(num_rows(found), bool)
+    is_primary[first[found["particle"][first] >= 0]] = True
+    return {
+        "fragment_id": np.arange(num_rows(found)),
+        "particle_id": found["particle"],
+        "interaction_id": np.append(event["identity"]["interaction"], NONE)[found["particle"]],
+        "is_primary": is_primary,
+        "primary_score": found["primary_score"],
+        **_fragment_shape(event, found, event["group"]["fragment"]),
+        "truth_fragment_id": best,
+        "truth_iou": iou if has_truth else np.full(num_rows(found), np.nan),
+    }
+
+
+def truth_fragment_rows(event: Event, pairs: Overlaps) -> Rows:
+    """Return the rows of `truth_fragments`."""
+    true = event["truth_fragment"]
+    best, iou = pairs.best_reco()
+    return {
+        "truth_fragment_id": np.arange(num_rows(true)),
+        "truth_particle_id": true["particle"],
+        "truth_interaction_id": true["interaction"],
+        "is_primary": true["is_primary"],
+        **_fragment_shape(event, true, event["truth_voxel"]["fragment"]),
+        "fragment_id": best,
+        "iou": iou,
+    }
+
+
+def _fragment_shape(event: Event, columns: Columns, label_V: NDArray[np.integer]) -> Rows:
+    voxel, box = event["voxel"], event.box
+    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, num_rows(columns))
+    start, end = (columns[name].astype(np.float64) for name in ("start_point", "end_point"))
+    return {
+        "semantic": columns["semantic"],
+        "num_voxels": columns["num_voxels"],
+        "energy_mev": columns["energy"],
+        "length_cm": np.linalg.norm(box.to_cm(end) - box.to_cm(start), axis=1),
+        **xyz_rows("start", box.to_cm(start)),
+        **xyz_rows("end", box.to_cm(end)),
+        **xyz_rows("direction", directions(clusters, np.nan_to_num(start)), ""),
+        **xyz_rows("end_direction", -directions(clusters, np.nan_to_num(end)), ""),
+    }
+
+
+def voxel_rows(event: Event, wanted: bool) -> Rows:
+    """Return the rows of `voxels`, none unless they are wanted."""
+    rows = np.arange(event.num_voxels if wanted else 0)
+    voxel, semantic, group, truth = (
+        {name: values[rows] for name, values in event[product].items()}
+        for product in ("voxel", "semantic", "group", "truth_voxel")
+    )
+    return {
+        "voxel_id": rows,
+        **xyz_rows("", event.box.to_cm(voxel["coord"] + 0.5)),
+        "energy_mev": voxel["energy"],
+        "semantic": semantic["label"],
+        **{f"semantic_score_{w}": semantic["score"][:, i] for i, w in enumerate(names_of(Semantic))},
+        "fragment_id": group["fragment"],
+        "particle_id": group["particle"],
+        "interaction_id": np.append(event["identity"]["interaction"], NONE)[group["particle"]],
+        "truth_semantic": truth["semantic"],
+        **{f"truth_{name}_id": truth[name] for name in ("fragment", "particle", "interaction")},
+    }
+
+
+def xyz_rows(name: str, vector: NDArray[np.floating], ending: str = "_cm") -> Rows:
+    """Return the three columns of a vector."""
+    stem = f"{name}_" if name else ""
+    return {f"{stem}{axis}{ending}": vector[:, i] for i, axis in enumerate("xyz")}
+
+
+def energy_of_primaries(event: Event, columns: Columns) -> Floats:
+    """Return the energy (F,) [MeV] that primaries bring: kinetic, and the mass of muons and pions; else 0."""
+    identity = event["identity"]
+    keeps = np.zeros(len(Species) + 1)
+    keeps[[Species.MUON, Species.PION, Species.KAON]] = [
+        MASS_MEV[species] for species in (Species.MUON, Species.PION, Species.KAON)
+    ]
+    energy = columns["kinetic_energy_mev"] + keeps[identity["species"]]
+    return np.where(identity["is_primary"] > 0, energy, 0.0)
