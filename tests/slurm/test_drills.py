@@ -127,7 +127,10 @@ def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Product
 
 
 def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, production: Production) -> None:
-    """Outcome: nobody notices, though there is no accounting to ask; status 0, no job is sent twice."""
+    """Outcome: running jobs are not forgotten, though there is no accounting to ask; status 0.
+
+    A job whose step was to start just then fails, and is sent again.
+    """
     going = Run(folder)
     job = going.hold("interact")
     cluster.kill_controller()
@@ -136,7 +139,9 @@ def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, product
         os.kill(process, signal.SIGCONT)
     cluster.start_controller()
     said = going.finish()
-    assert states(cluster, said) == ["COMPLETED"] * SHARDS
+    ends = {one["JobId"]: one["JobState"] for one in cluster.jobs_of(said)["interact"]}
+    assert ends[job] == "COMPLETED"
+    assert list(ends.values()).count("COMPLETED") == SHARDS
     assert_same_tables(folder, production)
 
 

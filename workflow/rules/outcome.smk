@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 FAILED = Path("results/logs/failed.txt")
+SLURM_LOGS = "results/logs/slurm, or above"
 NUM_SHOWN = 10
+BEGAN = time.time() - 5  # clocks of file servers differ by seconds
 
 # Names that the SLURM plugin gives: a prefix of the profile and the run's UUID.
 NAME_OF_RUN = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -100,12 +102,14 @@ def failures():
 def last_words(log):
     """Return the last line of a log that lartpc says, or else the last one that says something."""
     try:
+        if Path(log).stat().st_mtime < BEGAN:  # of an earlier run
+            return f"nothing: the job did not start; see {SLURM_LOGS}"
         lines = Path(log).read_text(errors="replace").splitlines()
     except OSError:
-        return "no log was written"
+        return f"nothing: the job did not start; see {SLURM_LOGS}"
     said = [line.strip() for line in lines if line.strip()]
     said = [line for line in said if line.startswith("lartpc")] or said
-    return said[-1][:300] if said else "the log is empty: the job was killed, or could not start"
+    return said[-1][:300] if said else f"nothing: the job was killed early; see {SLURM_LOGS}"
 
 
 def command_for(output):
