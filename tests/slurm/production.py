@@ -124,7 +124,7 @@ class Run:
         return re.findall(rf"SLURM jobid (\d+) \(log: \S*/rule_{rule}/", self.said())
 
     def hold(self, rule: str) -> str:
-        """Wait until a job of a rule computes, stop its processes as a dead disk does, and return its number."""
+        """Wait until a job of a rule computes, stop it there as a dead disk does, and return its number."""
         held: list[str] = []
 
         def stopped() -> bool:
@@ -134,7 +134,9 @@ class Run:
                     if b"lartpc\0infer" in command_of(process):
                         os.kill(process, signal.SIGSTOP)
                         held.append(job)
-            return bool(held)
+                if held:
+                    return True
+            return False
 
         wait_for(stopped)
         return held[0]
