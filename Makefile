@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install run train-demo test test-slow test-slurm test-all check format schema clean
+.PHONY: help install run train-demo test test-slow test-slurm test-drills test-all check format schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,9 +43,12 @@ test-slow: $(STAMP) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)
 
 test-slurm: $(STAMP) ## run the tests on a SLURM of their own (Debian's packages, as root)
-	$(PYTEST) -m slurm $(ARGS)
+	$(PYTEST) -m "slurm and not slow" $(ARGS)
 
-test-all: test test-slow test-slurm ## run all tests
+test-drills: $(STAMP) ## run the failure drills on that SLURM (an hour)
+	$(PYTEST) -m "slurm and slow" $(ARGS)
+
+test-all: test test-slow test-slurm test-drills ## run all tests
 
 check: $(STAMP) ## format, lint, types and import rules
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ from slurm.production import (
     assert_same_tables,
 )
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 SHARDS = 2
 SECONDS_AWAY = 20

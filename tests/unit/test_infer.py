@@ -30,7 +30,12 @@ def with_proposals(event: Event) -> Event:
     score[:, Semantic.TRACK] = 1
     return event.with_products(
         {
-            "semantic": {"score": score, "label": np.full(event.num_voxels, Semantic.TRACK)},
+            "semantic": {
+                "score": score,
+                "label": np.full(event.num_voxels, Semantic.TRACK),
+                "uncertainty": np.full(event.num_voxels, np.nan),
+                "ghost_score": np.full(event.num_voxels, np.nan),
+            },
             "proposal": {
                 "position": event["voxel"]["coord"][:num] + 0.5,
                 "score": np.linspace(0.9, 0.8, num),

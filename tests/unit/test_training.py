@@ -72,7 +72,7 @@ def test_mixed_precision_is_near_full_precision(name: str) -> None:
         found[precision], products[precision] = loss, gradients(run)
     for term, value in found["fp32"].items():
         assert found["bf16"][term] == pytest.approx(value, rel=0.03), term
-        assert found["bf16"][term] != value
+        assert found["bf16"][term] != value or value == 0, "a term that no event has is 0"
     alike = functional.cosine_similarity(products["fp32"], products["bf16"], dim=0)
     assert alike > 0.97
 

@@ -103,7 +103,7 @@ def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
     assert {rule: num for rule, num in found.items() if num >= simulated and rule != "total"} == {
         **dict.fromkeys(("ingest", "segment", "points", "cluster", "interact", "summarize"), both),
         **{"simulate": simulated, "stage_on_truth": 2 * simulated, "evaluate_chain": simulated},
-        **{"gather_list": 3, "settings": 7},
+        **{"gather_list": 3, "settings": 8},
     }
 
 
