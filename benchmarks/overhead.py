@@ -62,8 +62,8 @@ def main() -> None:
         one, other = (copy(Path(name) / which, *size) for which in ("pipeline", "bare"))
         with_pipeline, said = run(snakemake, one)
         again, _ = run(snakemake, one)
-        commands = re.findall(r"^Shell command: *\n?((?:.+\n)+)", said, re.M)
-        commands = [text for text in commands if "lartpc" in text]
+        found = re.findall(r"lartpc (?:simulate|ingest) (?:.|\n)+? 2>\S+", said)
+        commands = list(dict.fromkeys(found))
         assert len(commands) == 2 * arguments.num_shards, said
         shutil.copytree(one / "results" / "config", other / "results" / "config")
         for folder in {str(path.parent.relative_to(one)) for path in (one / "results").rglob("*.log")}:
