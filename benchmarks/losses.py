@@ -26,6 +26,8 @@ CLASS_WEIGHTS = (1.0, 1.0, 5.0, 5.0, 1.0)
 CASES = {
     "ce": {},
     "ce_lovasz": {},
+    "ce_lovasz, 0.2": {"lovasz_share": 0.2},
+    "ce_lovasz, 0.05": {"lovasz_share": 0.05},
     "lovasz": {},
     "focal": {"focal_gamma": 2.0},
     "inverse": {},
@@ -45,7 +47,7 @@ def trained(loss: str, args: argparse.Namespace, ranks: dist.Ranks) -> tuple[Cla
         "batch_size": args.batch_size,
         "learning_rate": args.rate,
         "init_from": str(args.weights),
-        "loss": loss,
+        "loss": loss.split(",")[0],
         **CASES[loss],
     }
     cfg = Segment.model_validate({"train": settings})

@@ -78,7 +78,10 @@ class SegmentTraining(Training):
         description="ce: cross entropy; inverse: voxels weigh as the inverse of the number of their class in "
         "their event; border: likewise, with voxels that have another class within 2 as a class of their "
         "own (both arXiv:1808.07269); weighted: by class_weights; focal: arXiv:1708.02002; lovasz: "
-        "Lovász-softmax per event (arXiv:1705.08790); ce_lovasz: ce and a twentieth of lovasz",
+        "Lovász-softmax per event (arXiv:1705.08790); ce_lovasz: ce and lovasz_share of lovasz",
+    )
+    lovasz_share: float = Field(
+        1.0, gt=0, description="weight of lovasz beside ce in loss: ce_lovasz; Panda has 0.05"
     )
     focal_gamma: float = Field(
         2.0, ge=0, le=10, description="exponent of loss: focal; 0 is the cross entropy, its authors take 2"
@@ -98,6 +101,8 @@ class SegmentTraining(Training):
             raise ValueError("class_weights are all zero")
         if self.loss != "focal" and self.focal_gamma != 2.0:
             raise ValueError("focal_gamma needs loss: focal")
+        if self.loss != "ce_lovasz" and self.lovasz_share != 1.0:
+            raise ValueError("lovasz_share needs loss: ce_lovasz")
         return self
 
 

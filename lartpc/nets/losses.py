@@ -17,9 +17,6 @@ from lartpc.vocab import GHOST, NONE, Semantic
 Terms = dict[str, tuple[Tensor, Tensor]]
 """Each term as its sum and the count that it is to be divided by."""
 
-LOVASZ_SHARE = 1 / 20
-"""Weight of Lovász-softmax beside the cross entropy in `ce_lovasz`, as Panda has it (arXiv:2512.01324)."""
-
 
 def semantic_terms(
     logit_VK: Tensor,
@@ -53,7 +50,7 @@ def semantic_terms(
     terms = {}
     if cfg.loss == "ce_lovasz":
         total, count = lovasz_softmax(logit_VK, label_V, event_V, num_events)
-        terms["lovasz"] = (LOVASZ_SHARE * total, count)
+        terms["lovasz"] = (cfg.lovasz_share * total, count)
     if evidential:
         loss_V = evidential_loss(logit_VK, label_V)
     elif cfg.loss == "focal":

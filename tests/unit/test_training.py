@@ -212,6 +212,7 @@ def test_every_loss_takes_odd_events(loss: str) -> None:
         ({"class_weights": (1, 1, 1, 1, 1)}, "go together"),
         ({"loss": "weighted"}, "go together"),
         ({"focal_gamma": 1.0}, "needs loss: focal"),
+        ({"lovasz_share": 0.05}, "needs loss: ce_lovasz"),
         ({"loss": "weighted", "class_weights": (0, 0, 0, 0, 0)}, "all zero"),
     ],
 )
