@@ -16,9 +16,10 @@ import torch
 
 from lartpc import config
 from lartpc.event import empty
+from lartpc.provenance import provenance
 from lartpc.run.weights import save_weights
 from lartpc.stages import segment, stage
-from lartpc.store import EventWriter, open_events, provenance
+from lartpc.store import EventWriter, open_events
 
 CHILD = """
 import json, resource, sys, time

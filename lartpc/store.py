@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc import __version__
 from lartpc.atomic import complete, part_of
 from lartpc.event import PRODUCTS, SCHEMA_VERSION, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.geometry import Box
@@ -45,71 +43,6 @@ STREAM_EVENTS = 64
 """Voxels and events that are read at a time where all are read."""
 QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
 
-
-def digest(path: Path) -> str:
-    """Return the BLAKE2b digest (16 bytes, hex) of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def fingerprint(path: Path) -> tuple[str, str]:
-    """Return the name of an input in provenance, and the digest of its content.
-
-    An event file knows its digest since it was written, and is not read again.
-    """
-    if h5py.is_hdf5(path):
-        with _hdf5(path) as file:
-            if CONTENT in file.attrs:
-                return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
-    return path.name, digest(path)
-
-
-def _fingerprints(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the digests of inputs by name; of those with the same name, the later ones by their path."""
-    found: dict[str, str] = {}
-    for path in paths:
-        name, content = fingerprint(path)
-        found[str(path) if name in found else name] = content
-    return found
-
-
-def git_revision() -> str:
-    """Return the git revision of the package's checkout, or an empty string outside one."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return found.stdout.strip()
-
-
-def provenance(
-    step: str,
-    version: int,
-    *,
-    config: Mapping[str, Any],
-    inputs: Iterable[Path] = (),
-    weights: Path | None = None,
-    seed: int | None = None,
-) -> dict[str, Any]:
-    """Return the root attributes that say how a file came to be."""
-    return {
-        "step": step,
-        "schema_version": SCHEMA_VERSION,
-        "step_version": version,
-        "package_version": __version__,
-        "git_revision": git_revision(),
-        "config": json.dumps(config, sort_keys=True),
-        "inputs": json.dumps(_fingerprints(inputs)),
-        "weights": digest(weights) if weights else "",
-        "seed": -1 if seed is None else seed,
-    }
-
-
 CONTENT = "content_digest"
 """Root attribute: BLAKE2b (16 bytes, hex) of what a file says, in the order of writing.
 
@@ -118,7 +51,6 @@ Neither times nor the package's version count: the same events give the same dig
 
 VERSIONS = ("package_version", "git_revision")
 """Attributes that say which code wrote a file, and nothing of what it says."""
-
 
 FULL = "No space left on device"
 """What the system says where a disk is full (ENOSPC)."""
@@ -458,6 +390,16 @@ def open_events(*paths: Path) -> Events:
     if not layers:
         raise ValueError("no event file was given")
     return Events(layers)
+
+
+def content_of(path: Path) -> tuple[str, str] | None:
+    """Return the step and shard of an event file and the digest of what it says, or None of another file."""
+    if not h5py.is_hdf5(path):
+        return None
+    with _hdf5(path) as file:
+        if CONTENT not in file.attrs:
+            return None
+        return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
 
 
 def _hdf5(path: Path) -> h5py.File:

@@ -13,8 +13,9 @@ import torch
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
 
 from lartpc.config import SECTIONS, slice_of
+from lartpc.provenance import provenance
 from lartpc.stages import stage as row_of
-from lartpc.store import EventWriter, provenance
+from lartpc.store import EventWriter
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "interact": {"graph": {"num_hidden": 16}},

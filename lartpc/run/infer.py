@@ -11,10 +11,11 @@ import numpy as np
 
 from lartpc import config
 from lartpc.event import TRUTH, Columns, Event, blank
+from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes
 from lartpc.run.progress import Meter
 from lartpc.stages import Stage, require_dimension
-from lartpc.store import Events, EventWriter, open_events, provenance
+from lartpc.store import Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 T = TypeVar("T")

@@ -21,9 +21,10 @@ from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
 from lartpc.ingest.tomography import reconstruct
 from lartpc.ingest.voxelize import Image, place
+from lartpc.provenance import provenance
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import NUM_PLANES, SOURCES, EventWriter, provenance
+from lartpc.store import NUM_PLANES, SOURCES, EventWriter
 from lartpc.vocab import NONE
 
 ENERGY_TOLERANCE = 1e-6

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from lartpc.atomic import replacing
 from lartpc.config import SECTIONS
+from lartpc.provenance import digest
 from lartpc.run.collect import read_summary
 from lartpc.run.report import sections
 from lartpc.run.weights import load_weights, read_weights, write_weights
 from lartpc.stages import CHAIN, Stage, stage
-from lartpc.store import digest
 
 CARD = "README.md"
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
+from lartpc.provenance import fingerprint
 from lartpc.run.ahead import ahead
 from lartpc.run.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage, require_dimension
-from lartpc.store import Events, fingerprint, open_events
+from lartpc.store import Events, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lartpc import config, dist
 from lartpc.atomic import replacing
 from lartpc.event import Event
+from lartpc.provenance import provenance
 from lartpc.run.board import FOLDER, Board
 from lartpc.run.checkpoint import Checkpoints
 from lartpc.run.curve import Curve
@@ -26,7 +27,6 @@ from lartpc.run.progress import Meter
 from lartpc.run.sample import Sample
 from lartpc.run.weights import save_weights, warm_start
 from lartpc.stages import Stage
-from lartpc.store import provenance
 
 WITHOUT_EFFECT = ("backend", "checkpoint_minutes", "num_workers", "output")
 """Settings that another checkpoint may have been made with: they do not change the weights."""

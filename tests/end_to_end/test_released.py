@@ -9,9 +9,9 @@ from checkout import REPOSITORY, copy_checkout
 from workflow.test_dag import jobs, snakemake
 
 from lartpc.config import Config
+from lartpc.provenance import digest
 from lartpc.run.weights import load_weights
 from lartpc.stages import CHAIN
-from lartpc.store import digest
 
 NUM_EVENTS = 16
 FLOORS = {

@@ -12,8 +12,9 @@ import numpy as np
 
 from lartpc.event import IMAGE, TRUTH, Columns, empty, num_rows
 from lartpc.geometry import Box
+from lartpc.provenance import provenance
 from lartpc.stages import CHAIN
-from lartpc.store import EventWriter, provenance
+from lartpc.store import EventWriter
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
 BOX = Box.centred((0.0, 0.0, 100.0), 0.3, 64)

@@ -6,10 +6,11 @@ import pytest
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, line
 
 from lartpc import config
+from lartpc.provenance import provenance
 from lartpc.run.clustering import measure, table
 from lartpc.run.weights import save_weights
 from lartpc.stages import cluster, stage
-from lartpc.store import EventWriter, provenance
+from lartpc.store import EventWriter
 from lartpc.vocab import Semantic
 
 CFG = config.Cluster.model_validate({"graph": {"num_hidden": 8}})

@@ -17,10 +17,11 @@ from lartpc.geometry import Box
 from lartpc.ingest.tomography import reconstruct
 from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.nets.losses import ghost_term
+from lartpc.provenance import provenance
 from lartpc.run.evaluate import evaluate, pool
 from lartpc.run.ingest import ingest
 from lartpc.stages import points, segment
-from lartpc.store import EventWriter, open_events, provenance
+from lartpc.store import EventWriter, open_events
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import GHOST, NONE, Semantic
 

@@ -11,12 +11,13 @@ from conftest import BOX, ODD_EVENTS, image, line
 
 from lartpc import config
 from lartpc.event import Columns, Event, empty
+from lartpc.provenance import provenance
 from lartpc.run import infer as verb
 from lartpc.run import memory
 from lartpc.run.infer import infer
 from lartpc.run.weights import save_weights
 from lartpc.stages import points, segment, stage
-from lartpc.store import Events, EventWriter, open_events, provenance
+from lartpc.store import Events, EventWriter, open_events
 from lartpc.vocab import Semantic
 
 NEAR_TRACK = 5

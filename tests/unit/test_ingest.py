@@ -16,10 +16,11 @@ from lartpc.ingest.edepsim import EdepSimReader
 from lartpc.ingest.edepsim import creation_process as edepsim_process
 from lartpc.ingest.geant4 import FORMAT, Geant4Reader
 from lartpc.ingest.geant4 import creation_process as geant4_process
+from lartpc.provenance import digest
 from lartpc.run.ingest import ingest
 from lartpc.simulate.steps import EVENT, SEGMENTS, TRAJECTORIES
 from lartpc.simulate.steps import FORMAT as WRITTEN_FORMAT
-from lartpc.store import digest, open_events
+from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic
 
 DATA = os.environ.get("LARTPC_TEST_DATA")

@@ -12,9 +12,10 @@ from lartpc.event import IMAGE, TRUTH, empty
 from lartpc.geometry import Box
 from lartpc.ingest import open_source
 from lartpc.ingest.pilarnet import PilarnetReader
+from lartpc.provenance import provenance
 from lartpc.run.export import export
 from lartpc.run.ingest import ingest
-from lartpc.store import EventWriter, open_events, provenance
+from lartpc.store import EventWriter, open_events
 from lartpc.vocab import Semantic, Species
 
 CFG = config.Ingest()

@@ -8,10 +8,10 @@ import torch
 from conftest import typical
 from training import section, train_here, write_events
 
+from lartpc.provenance import digest
 from lartpc.run.release import release, write_card
 from lartpc.run.weights import load_weights, read_weights, write_weights
 from lartpc.stages import segment, stage
-from lartpc.store import digest
 
 
 @pytest.fixture(scope="module")

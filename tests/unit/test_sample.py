@@ -10,10 +10,11 @@ from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
 
 from lartpc.config import Interact, Segment
 from lartpc.event import Event
+from lartpc.provenance import provenance
 from lartpc.run import sample as sample_module
 from lartpc.run.sample import Sample
 from lartpc.stages import stage
-from lartpc.store import EventWriter, provenance
+from lartpc.store import EventWriter
 
 ATTRS = provenance("ingest", 1, config={})
 

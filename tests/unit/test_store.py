@@ -11,7 +11,8 @@ import pytest
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, typical
 
 from lartpc.event import PRODUCTS, Event, empty
-from lartpc.store import EventWriter, fingerprint, open_events, provenance
+from lartpc.provenance import fingerprint, provenance
+from lartpc.store import EventWriter, open_events
 
 
 def write(
