@@ -1,6 +1,6 @@
 """The voxels of a batch as the fragment networks see them, and the links among which they decide.
 
-Tensor suffixes: V voxels, D dimensions, C channels, E links.
+Tensor suffixes: V voxels, P points, D dimensions, C channels, K classes, E links.
 """
 
 import math
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lartpc.event import Event
@@ -21,7 +23,10 @@ ENERGY_SCALE_MEV = 0.1
 ENERGY_FULL_MEV = 10.0
 """Energies well above the first enter logarithmically, below it linearly; the second enters as 1."""
 
-NUM_FEATURES = 2 + len(Semantic) + 3
+POINT_REACH = 8.0
+"""Points farther away than this are not seen [voxel]."""
+
+NUM_FEATURES = 2 + len(Semantic) + len(CLASSES) + 3
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class Images:
     coord_VD1
         Event in the batch and voxel indices (V, 4).
     feat_VC
-        Logarithm of the energy, 1, each class (0 or 1), position from the centre of the box over half its
-        side: `NUM_FEATURES` columns.
+        Logarithm of the energy, 1, each class (0 or 1), nearness to a point of each class that has fragments
+        (1 at the point, 0 from `POINT_REACH` on), position from the centre of the box over half its side:
+        `NUM_FEATURES` columns.
     link_E2
         Rows of voxels of one event and one class that are near each other.
     class_V
@@ -81,6 +87,7 @@ def stack(batch: list[Event], radius: float, device: torch.device) -> Images:
             scaled[:, None],
             np.ones((len(coord), 1)),
             semantic[:, None] == np.arange(len(Semantic)),
+            np.concatenate([_nearness(event) for event in batch]),
             (coord + 0.5) / (0.5 * side) - 1,
         ],
         axis=1,
@@ -94,3 +101,15 @@ def stack(batch: list[Event], radius: float, device: torch.device) -> Images:
         len(batch),
         side,
     )
+
+
+def _nearness(event: Event) -> NDArray[np.float64]:
+    """Return how near each voxel is to a point of each class (V, K), from 0 to 1."""
+    point, centre = event["point"], event["voxel"]["coord"] + 0.5
+    near = np.zeros((len(centre), len(CLASSES)))
+    for column, semantic in enumerate(CLASSES):
+        position = point["position"][point["semantic"] == semantic]
+        if len(position) and len(centre):
+            away_V = cKDTree(position).query(centre, distance_upper_bound=POINT_REACH)[0]
+            near[:, column] = np.maximum(1 - away_V / POINT_REACH, 0)
+    return near

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lartpc.config import GraphNet
+from lartpc.sparse.messages import can_pass_messages, encode, pass_messages
 
 NUM_EDGE_FEATURES = 20
 BLOCK = 4096
@@ -105,7 +106,7 @@ def _blocks(num_rows: int) -> list[slice]:
 class _Layer(nn.Module):
     """One step of message passing: edges from their nodes, then nodes from their edges.
 
-    In inference the edges are changed in place.
+    In inference the edges are changed in place, on CPUs by the compiled kernel.
     """
 
     def __init__(self, cfg: GraphNet) -> None:
@@ -123,6 +124,10 @@ class _Layer(nn.Module):
         source_FC = linear(node_FC, of_source, _first(self.edge).bias)
         target_FC = linear(node_FC, of_target)
         sender_FC = linear(node_FC, of_sender, _first(self.message).bias)
+        if can_pass_messages(edge_DC, self.edge):
+            of_nodes = source_FC, target_FC, sender_FC
+            total_FC, largest_FC = pass_messages(edge_DC, pair_2D, of_nodes, self.edge, self.message)
+            return self._update(node_FC, pair_2D, total_FC, largest_FC), edge_DC
         total_FC = torch.zeros_like(node_FC)
         largest_FC = torch.full_like(node_FC, -torch.inf)
         for rows in _blocks(len(edge_DC)):
@@ -139,10 +144,15 @@ class _Layer(nn.Module):
             largest_FC = largest_FC.scatter_reduce(
                 0, target_D[:, None].expand_as(message_DC), message_DC, "amax"
             )
+        return self._update(node_FC, pair_2D, total_FC, largest_FC), edge_DC
+
+    def _update(self, node_FC: Tensor, pair_2D: Tensor, total_FC: Tensor, largest_FC: Tensor) -> Tensor:
+        """Return the nodes (F, C) after the sum and the largest of the messages to each."""
         degree_F1 = torch.bincount(pair_2D[1], minlength=len(node_FC))[:, None]
         largest_FC = torch.where(degree_F1 > 0, largest_FC, 0.0)
         pooled = [node_FC, total_FC / degree_F1.clamp(min=1), largest_FC]
-        return node_FC + self.node(torch.cat(pooled, dim=1)), edge_DC
+        updated_FC: Tensor = node_FC + self.node(torch.cat(pooled, dim=1))
+        return updated_FC
 
 
 def _first(mlp: nn.Sequential) -> nn.Linear:
@@ -196,7 +206,10 @@ class GraphNetwork(nn.Module):
         node_FC = self.node_encoder(graph.node_FC)
         pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
         edge_DC = torch.cat([graph.edge_EC, self.reverse(graph.edge_EC)])
-        edge_DC = torch.cat([self.edge_encoder(edge_DC[rows]) for rows in _blocks(len(edge_DC))])
+        if can_pass_messages(edge_DC, self.edge_encoder):
+            edge_DC = encode(edge_DC, self.edge_encoder)
+        else:
+            edge_DC = torch.cat([self.edge_encoder(edge_DC[rows]) for rows in _blocks(len(edge_DC))])
         for layer in self.layers:
             node_FC, edge_DC = layer(node_FC, pair_2D, edge_DC)
         return node_FC, edge_DC

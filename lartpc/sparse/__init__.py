@@ -3,6 +3,8 @@
 Ours is compiled when a network first runs. The only importer of spconv, and only when that backend is
 asked for. spconv's own maps are not used (on CPUs its int32 hash keys wrap), and its CPU operations run
 on one thread (its scatter races on more). `docs/segmentation.md` compares the backends.
+
+The compiled library also holds the message passing of the graph networks (`messages`).
 """
 
 from lartpc.sparse.convolution import (

@@ -95,7 +95,7 @@ def find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shifts: list[int], ke
     num_voxels, num_offsets = len(keys_V), len(shifts) * kernel
     pairs = torch.empty((num_voxels * num_offsets, 2), dtype=torch.int32)
     starts = torch.empty((_num_tiles(num_voxels), num_offsets + 1), dtype=torch.int64)
-    _call(
+    call(
         "neighbours",
         *(keys_V, rows_V, num_voxels, torch.tensor(shifts), len(shifts), kernel),
         *(ROWS_PER_TILE, pairs, starts),
@@ -109,7 +109,7 @@ def arrange(source_P: Tensor, target_P: Tensor, offset_P: Tensor, num_offsets: i
     num_tiles = _num_tiles(num_target)
     pairs = torch.empty((len(source_P), 2), dtype=torch.int32)
     starts = torch.empty((num_tiles, num_offsets + 1), dtype=torch.int64)
-    _call(
+    call(
         "arrange",
         *(source_P.contiguous(), target_P.contiguous(), offset_P.contiguous(), len(source_P)),
         *(num_target, num_offsets, ROWS_PER_TILE, pairs, starts),
@@ -121,7 +121,7 @@ def arrange(source_P: Tensor, target_P: Tensor, offset_P: Tensor, num_offsets: i
 def normalise_by_running(feat_VC: Tensor, norm: nn.BatchNorm1d, leakiness: float) -> Tensor:
     """Normalise features by running statistics and activate them."""
     out_VC = torch.empty_like(feat_VC)
-    _call(
+    call(
         f"normalise_by_running_{SUFFIXES[feat_VC.dtype]}",
         *(feat_VC, out_VC, feat_VC.new_empty(2, feat_VC.shape[1]), norm.weight, norm.bias),
         *(norm.running_mean, norm.running_var, norm.eps, leakiness, *feat_VC.shape, torch.get_num_threads()),
@@ -140,7 +140,7 @@ def normalise_by_own(feat_VC: Tensor, norm: nn.BatchNorm1d, leakiness: float) ->
     norm.num_batches_tracked.add_(1)
     out_VC = torch.empty_like(feat_VC)
     stats_SC = feat_VC.new_empty(4, feat_VC.shape[1])
-    _call(
+    call(
         f"normalise_by_own_{SUFFIXES[feat_VC.dtype]}",
         *(feat_VC, out_VC, stats_SC, _partial_sums(feat_VC), norm.weight, norm.bias),
         *(norm.running_mean, norm.running_var, norm.momentum, norm.eps, leakiness),
@@ -155,7 +155,7 @@ def normalise_backward(
     """Return the gradients of the features, the weights and the biases."""
     grad_feat_VC = torch.empty_like(feat_VC)
     grad_weight_C, grad_bias_C = feat_VC.new_empty(2, feat_VC.shape[1]).unbind()
-    _call(
+    call(
         f"normalise_backward_{SUFFIXES[feat_VC.dtype]}",
         *(feat_VC, grad_VC, grad_feat_VC, grad_weight_C, grad_bias_C, stats_SC, _partial_sums(feat_VC)),
         *(leakiness, *feat_VC.shape, torch.get_num_threads()),
@@ -178,7 +178,7 @@ def _convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     weight_KCC = _pad(weight_KCC)
     width = weight_KCC.shape[2]
     out_VC = feat_VC.new_empty(tiles.num_target, width)
-    _call(
+    call(
         f"convolve_{SUFFIXES[feat_VC.dtype]}",
         *(feat_VC, weight_KCC, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
         *(tiles.num_target, ROWS_PER_TILE, num_offsets, num_in, width, torch.get_num_threads()),
@@ -192,7 +192,7 @@ def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles
     grad_VC = _pad(grad_VC)
     width = grad_VC.shape[1]
     out_KCC = feat_VC.new_zeros(num_offsets, num_in, width)
-    _call(
+    call(
         f"convolve_weight_{SUFFIXES[feat_VC.dtype]}",
         *(feat_VC, grad_VC, out_KCC, tiles.pairs_P2, tiles.starts_TK1),
         *(len(tiles.starts_TK1), num_offsets, num_in, width, torch.get_num_threads()),
@@ -205,7 +205,7 @@ def _turn(weight_KCC: Tensor, *, reverse: bool) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
     turned_KCC = weight_KCC.new_empty(num_offsets, num_out, num_in)
     name = f"turn_{SUFFIXES[weight_KCC.dtype]}"
-    _call(name, weight_KCC, turned_KCC, num_offsets, num_in, num_out, int(reverse), torch.get_num_threads())
+    call(name, weight_KCC, turned_KCC, num_offsets, num_in, num_out, int(reverse), torch.get_num_threads())
     return turned_KCC
 
 
@@ -216,7 +216,7 @@ def _pad(tensor: Tensor) -> Tensor:
     return functional.pad(tensor, (0, missing)) if missing else tensor
 
 
-def _call(name: str, *arguments: Tensor | float | None) -> None:
+def call(name: str, *arguments: Tensor | float | None) -> None:
     """Call a function of the library: tensors by their address, integers as int64, floats as double."""
     getattr(build.load(), name)(*map(_as_c, arguments))
 

@@ -187,7 +187,7 @@ def images_of(link_E2, num_voxels):
     """Images of one event in which only the links matter."""
     coord = np.stack([np.arange(num_voxels) * 0, *[np.arange(num_voxels)] * 3], 1)
     as_tensor = torch.from_numpy
-    feat = torch.zeros(num_voxels, 10)
+    feat = torch.zeros(num_voxels, 14)
     return fragments.Images(
         as_tensor(coord), feat, torch.tensor(link_E2), torch.zeros(num_voxels, dtype=int), 1, 768
     )

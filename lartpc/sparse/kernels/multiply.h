@@ -1,0 +1,85 @@
+// Rows of features times a matrix, added to other rows: what convolutions and perceptrons spend their time in.
+
+#pragma once
+
+#include "simd.h"
+#include "tiles.h"
+
+namespace {
+
+// Rows that share the loads of the weights, so that their sums fit the registers: 32 of them where
+// WIDE, else 16.
+constexpr int rows_at_once(int num_vectors) {
+    if (WIDE) return num_vectors <= 3 ? 8 : 6;
+    return num_vectors == 1 ? 8 : num_vectors == 2 ? 5 : num_vectors == 3 ? 4 : 3;
+}
+
+// R pairs, N vectors of output channels: out[target] += in[source] @ weight.
+template <class T, int N, int R>
+INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out) {
+    const T *row[R];
+    vector<T> sum[R][N];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        row[r] = in + pair[r].source * num_in;
+        const T *to = out + pair[r].target * num_out;
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) sum[r][v] = *(const vector<T> *)(to + v * lanes<T>);
+    }
+    for (int64_t c = 0; c < num_in; ++c, weight += num_out) {
+        vector<T> w[N];
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) w[v] = *(const vector<T> *)(weight + v * lanes<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const T x = row[r][c];
+#pragma GCC unroll 8
+            for (int v = 0; v < N; ++v) sum[r][v] += x * w[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        T *to = out + pair[r].target * num_out;
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) *(vector<T> *)(to + v * lanes<T>) = sum[r][v];
+    }
+}
+
+// All pairs of a tile and an offset, for N vectors of output channels.
+template <class T, int N>
+void multiply_all(
+    const T *in, const T *weight, T *out, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    constexpr int R = rows_at_once(N);
+    for (; end - pair >= R; pair += R) multiply<T, N, R>(in, weight, out, pair, num_in, num_out);
+    switch (end - pair) {
+    case 7: return multiply<T, N, 7>(in, weight, out, pair, num_in, num_out);
+    case 6: return multiply<T, N, 6>(in, weight, out, pair, num_in, num_out);
+    case 5: return multiply<T, N, 5>(in, weight, out, pair, num_in, num_out);
+    case 4: return multiply<T, N, 4>(in, weight, out, pair, num_in, num_out);
+    case 3: return multiply<T, N, 3>(in, weight, out, pair, num_in, num_out);
+    case 2: return multiply<T, N, 2>(in, weight, out, pair, num_in, num_out);
+    case 1: return multiply<T, N, 1>(in, weight, out, pair, num_in, num_out);
+    default: return;
+    }
+}
+
+// Vectors taken together next, when `left` remain: four, but not so that one alone is left over.
+INLINE int together(int64_t left) { return left == 5 ? 3 : left == 6 ? 3 : left < 4 ? (int)left : 4; }
+
+// out[target] += in[source] @ weight (num_in, num_out) for a list of pairs; `num_out` is whole vectors.
+template <class T>
+void multiply_rows(
+    const T *in, const T *weight, T *out, const Pair *begin, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    for (int64_t c = 0; c < num_out;) {
+        const int n = together((num_out - c) / lanes<T>);
+        if (n == 1) multiply_all<T, 1>(in, weight + c, out + c, begin, end, num_in, num_out);
+        if (n == 2) multiply_all<T, 2>(in, weight + c, out + c, begin, end, num_in, num_out);
+        if (n == 3) multiply_all<T, 3>(in, weight + c, out + c, begin, end, num_in, num_out);
+        if (n == 4) multiply_all<T, 4>(in, weight + c, out + c, begin, end, num_in, num_out);
+        c += n * lanes<T>;
+    }
+}
+
+} // namespace

@@ -1,0 +1,72 @@
+"""Message passing by the compiled kernel against the same in torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from lartpc.config import GraphNet
+from lartpc.nets import graph
+from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork
+from lartpc.sparse import resolve
+from lartpc.sparse.messages import can_pass_messages
+
+needs_kernel = pytest.mark.skipif(resolve("auto") != "fused", reason="there is no compiler for the kernel")
+
+
+def some_graph(num_nodes, num_edges):
+    """Random features, and pairs of which some nodes have none."""
+    generator = torch.Generator().manual_seed(num_nodes)
+    pairs = torch.randint(0, max(num_nodes - 2, 1), (2, num_edges), generator=generator)
+    node_FC = torch.randn(num_nodes, 5, generator=generator)
+    return Graph(node_FC, pairs, torch.randn(num_edges, NUM_EDGE_FEATURES, generator=generator))
+
+
+def network(width, dtype=torch.float32):
+    torch.manual_seed(width)
+    net = GraphNetwork(5, GraphNet(num_hidden=width), {"primary": 2})
+    for module in net.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
+    return net.to(dtype).eval()
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [16, 64, 112])
+@pytest.mark.parametrize(("num_nodes", "num_edges"), [(0, 0), (3, 0), (4, 1), (9, 50), (60, 1500)])
+def test_the_kernel_gives_what_torch_gives(num_nodes, num_edges, width, dtype):
+    net, one = network(width, dtype), some_graph(num_nodes, num_edges)
+    one = Graph(one.node_FC.to(dtype), one.pair_2E, one.edge_EC.to(dtype))
+    with torch.no_grad():
+        assert can_pass_messages(one.edge_EC, net.edge_encoder)
+        fast = net(one)
+    slow = net(one)  # with gradients, the kernel is not in use
+    limit = 1e-5 if dtype == torch.float32 else 1e-12
+    for name, value in slow.items():
+        assert value.requires_grad and len(value) == (num_edges if name == "edge" else num_nodes)
+        torch.testing.assert_close(fast[name], value.detach(), rtol=limit, atol=limit)
+
+
+@needs_kernel
+def test_threads_do_not_change_a_bit(monkeypatch):
+    net, one = network(64), some_graph(60, 1500)
+    with torch.inference_mode():
+        alone = net(one)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+        together = net(one)
+    for name, value in alone.items():
+        assert torch.equal(value, together[name])
+
+
+@needs_kernel
+def test_an_odd_width_goes_by_torch(monkeypatch):
+    net, one = network(7), some_graph(9, 50)
+    with torch.inference_mode():
+        assert not can_pass_messages(one.edge_EC, net.edge_encoder)
+        found = net(one)
+        # Edges in blocks, as where there is no compiler.
+        monkeypatch.setattr(graph, "BLOCK", 8)
+        blocks = net(one)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, blocks[name], rtol=1e-5, atol=1e-6)
