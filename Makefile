@@ -6,6 +6,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(abspath $(VENV))/bin
 STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+# Not compiled here: Python compiles what it imports, which is a small part of what is installed.
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
@@ -21,10 +24,14 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	    || { echo 'lartpc needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    "$$($(PYTHON) -c 'import re; print(re.search(r"\"(torch==[^\"]+)\"", open("pyproject.toml").read())[1])')"
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) "$$($(PYTHON) -c 'import re; print(re.search(r"\"(torch==[^\"]+)\"", open("pyproject.toml").read())[1])')"
+	$(PIP) --editable .
 	@touch $(STAMP)
+
+# What the tests and checks need besides.
+$(DEV): $(STAMP)
+	$(PIP) --editable '.[dev]'
+	@touch $(DEV)
 
 # A run that was killed leaves Snakemake's lock: it may go, since nobody else holds ours.
 run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pictures in results/report.html
@@ -36,28 +43,28 @@ run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pict
 train-demo: ## the same with networks trained anew, briefly, on the default sample
 	@$(MAKE) --no-print-directory run ARGS="--configfile config/train_demo.yaml $(ARGS)"
 
-test: $(STAMP) ## run the tests (minutes; those that take longer are in test-slow)
+test: $(DEV) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)
 
-test-slow: $(STAMP) ## run the long tests
+test-slow: $(DEV) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)
 
-test-slurm: $(STAMP) ## run the tests on a SLURM of their own (Debian's packages, as root)
+test-slurm: $(DEV) ## run the tests on a SLURM of their own (Debian's packages, as root)
 	$(PYTEST) -m "slurm and not slow" $(ARGS)
 
-test-drills: $(STAMP) ## run the failure drills on that SLURM (an hour)
+test-drills: $(DEV) ## run the failure drills on that SLURM (an hour)
 	$(PYTEST) -m "slurm and slow" $(ARGS)
 
 test-all: test test-slow test-slurm test-drills ## run all tests
 
-check: $(STAMP) ## format, lint, types and import rules
+check: $(DEV) ## format, lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow/rules
 
-format: $(STAMP) ## write the code in the project's format
+format: $(DEV) ## write the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	PATH="$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
