@@ -90,6 +90,8 @@ def trained(name: str, section: config.Cluster, args: argparse.Namespace) -> tor
     if path.exists():
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
+    if args.init:
+        net.load_state_dict(torch.load(args.init / path.name, weights_only=True))
     sample = Sample(stage("cluster"), args.train, section)
     ranks = dist.Ranks(0, 1, 0, CPU, "none")
 
@@ -165,6 +167,7 @@ def main() -> None:
     )
     one.add_argument("--test", type=Path, nargs="*", default=[], help="event files that no training saw")
     one.add_argument("--out", type=Path, required=True, help="folder of the weights")
+    one.add_argument("--init", type=Path, help="folder of weights to go on from")
     one.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     one.add_argument(
         "--predicted", action="store_true", help="predicted classes and points, not the true ones"

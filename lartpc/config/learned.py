@@ -312,6 +312,11 @@ class ClusterInfer(EdgeInfer):
         description="how fragments become particles: by the graph network, by rules, or each for itself",
     )
     cones: Cones = Cones()
+    attach_distance: float = Field(
+        2.0,
+        ge=0,
+        description="voxels left over by small fragments go to a fragment of any class this near [voxel]; 0: none do",
+    )
 
 
 class Cluster(Section):
@@ -323,8 +328,14 @@ class Cluster(Section):
         (500.0, 100.0, 25.0, 25.0),
         description="longest edge between two showers, tracks, Michels, deltas [voxel]",
     )
-    upstream: Literal["predicted", "truth"] = Field(
-        "truth", description="train on the output of the stages before, or on their truth"
+    touch_length: float = Field(
+        0.0,
+        ge=0,
+        description="longest edge between any two classes, where wrong classes tear particles apart [voxel]; 0: none",
+    )
+    upstream: Literal["predicted", "truth", "mixed"] = Field(
+        "truth",
+        description="train on the output of the stages before, on their truth, or each event by chance on either",
     )
     infer: ClusterInfer = ClusterInfer()
     train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
@@ -365,8 +376,9 @@ class Interact(Section):
     graph: GraphNet = GraphNet()
     edge_length: PairLengths = PairLengths()
     kaons: bool = Field(False, description="tell kaons from other tracks; the training sample must have some")
-    upstream: Literal["predicted", "truth"] = Field(
-        "truth", description="train on the output of the stages before, or on their truth"
+    upstream: Literal["predicted", "truth", "mixed"] = Field(
+        "truth",
+        description="train on the output of the stages before, on their truth, or each event by chance on either",
     )
     infer: InteractInfer = InteractInfer()
     train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)

@@ -1,5 +1,7 @@
-"""`lartpc clustering`: particles by the network and by simpler ways, class by class, in one table."""
+"""`lartpc clustering`: fragments, and particles by the network and by simpler ways, class by class, in one table."""
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ from lartpc.vocab import NONE, Semantic
 
 METHODS = {"graph": "graph network", "cones": "cones and gaps", "fragments": "fragments alone"}
 """The ways from fragments to particles, by the value of `cluster.infer.particles`."""
+FOUND = "found"
+"""Stands for a method in rows that compare the fragments themselves with the true ones."""
+LEFT_OUT = b"left_out"
+"""What a table's file says of events without rows: their entries and the reasons (JSON)."""
 CLASSES = {
     "all": None,
     **{semantic.name.lower(): semantic for semantic in Semantic if semantic != Semantic.LOW_ENERGY},
@@ -42,6 +48,8 @@ def measure(
 ) -> int:
     """Group the fragments of a shard's events in every way, and write the figures of each event and class.
 
+    An event that an earlier step set aside, or that fails here, has no figures; the file says which and why.
+
     Parameters
     ----------
     event_files
@@ -57,7 +65,8 @@ def measure(
     """
     net = load_weights(weights, stage("cluster"), section)
     rows: list[Row] = []
-    num = 0
+    left_out: dict[int, str] = {}
+    num = failed = 0
     with open_events(*event_files) as events, torch.inference_mode():
         events.require(["voxel", *TRUTH])
         before = [] if on_truth else ["semantic", "point"]
@@ -65,13 +74,27 @@ def measure(
         set_aside = events.quarantined()
         with Meter(f"clustering {events.file_uid}", len(events), "events") as meter:
             for event in events.stream(["voxel", *TRUTH, *before]):
-                if event.entry not in set_aside:
-                    given = upstream_from_truth(event, ["semantic", "point"]) if on_truth else event
-                    rows += _figures(net, given, section, "truth" if on_truth else "predicted")
-                    num += 1
                 meter.advance(1, "")
+                if event.entry in set_aside:
+                    left_out[event.entry] = ": ".join(set_aside[event.entry])
+                    continue
+                try:
+                    given = upstream_from_truth(event, ["semantic", "point"]) if on_truth else event
+                    rows += list(_figures(net, given, section, "truth" if on_truth else "predicted"))
+                    num += 1
+                except Exception as error:
+                    failed += 1
+                    left_out[event.entry] = f"clustering: {type(error).__name__}: {error}"
+                    sys.stderr.write(
+                        f"{events.file_uid} entry {event.entry} is left out: {left_out[event.entry]}\n"
+                    )
+        if failed > 1 and not num:
+            raise RuntimeError(
+                f"no event of {events.file_uid} could be measured; the last: {[*left_out.values()][-1]}"
+            )
     with replacing(out) as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), part)
+        noted = {LEFT_OUT: json.dumps(left_out).encode()}
+        pq.write_table(pa.Table.from_pylist(rows, schema=_schema().with_metadata(noted)), part)
     return num
 
 
@@ -80,16 +103,17 @@ def _figures(net: torch.nn.Module, event: Event, section: config.Cluster, given:
     truth = event["truth_voxel"]
     class_V = np.append(event["truth_particle"]["semantic"], NONE)[truth["particle"]]
     counted_V = (truth["semantic"] != Semantic.LOW_ENERGY) & (truth["particle"] >= 0)
+    same = {"file_uid": event.file_uid, "entry": event.entry, "input": given}
+    for name, semantic in CLASSES.items():
+        of_class_V = counted_V if semantic is None else counted_V & (truth["semantic"] == semantic)
+        yield same | _agreement(FOUND, name, np.where(of_class_V, truth["fragment"], NONE), found.label_V)
     for method in METHODS:
         infer = section.infer.model_copy(update={"particles": method})
         ((particle_F, score_F),) = cluster.group(net, [found], section.model_copy(update={"infer": infer}))
         particle_V = np.append(particle_F, NONE)[found.label_V]
         for name, semantic in CLASSES.items():
             of_class_V = counted_V if semantic is None else counted_V & (class_V == semantic)
-            agreement = metrics.clustering(np.where(of_class_V, truth["particle"], NONE), particle_V)
-            row = {figure: getattr(agreement, figure) for figure in FIGURES}
-            row |= {"file_uid": event.file_uid, "entry": event.entry, "input": given}
-            row |= {"method": method, "class": name, "num_true": agreement.num_true}
+            row = same | _agreement(method, name, np.where(of_class_V, truth["particle"], NONE), particle_V)
             count, is_right = np.zeros(0, np.int64), np.zeros(0, bool)
             if semantic == Semantic.SHOWER:
                 count, is_right = cluster.primaries(event, found, score_F, semantic)
@@ -97,6 +121,13 @@ def _figures(net: torch.nn.Module, event: Event, section: config.Cluster, given:
             several = count > 1
             row |= {"num_several": int(several.sum()), "num_several_right": int(is_right[several].sum())}
             yield row
+
+
+def _agreement(method: str, name: str, true_V: NDArray[Any], label_V: NDArray[Any]) -> Row:
+    """Return the figures of labels (V,) against the true ones (V,)."""
+    agreement = metrics.clustering(true_V, label_V)
+    row = {figure: getattr(agreement, figure) for figure in FIGURES}
+    return row | {"method": method, "class": name, "num_true": agreement.num_true}
 
 
 def _schema() -> pa.Schema:
@@ -113,36 +144,54 @@ def table(measured: Sequence[Path], out: Path) -> str:
     """
     if not measured:
         raise ValueError("no tables to pool; give the files of 'lartpc clustering measure'")
-    data = pa.concat_tables([pq.read_table(path) for path in measured])
+    data = pa.concat_tables([pq.read_table(path).replace_schema_metadata() for path in measured])
     columns = {name: data[name].to_numpy(zero_copy_only=False) for name in data.column_names}
+    reasons = [pq.read_schema(path).metadata or {} for path in measured]
+    left_out = [len(json.loads(noted.get(LEFT_OUT, b"{}"))) for noted in reasons]
+    inputs = [given for given in ("truth", "predicted") if (columns["input"] == given).any()]
+    is_event = (columns["class"] == "all") & (columns["method"] == "graph")
+    num_events = max((int((is_event & (columns["input"] == given)).sum()) for given in inputs), default=0)
     head = ["input", "method", "class", "events", "purity", "efficiency", "ARI", f"ARI > {GOOD_ARI}"]
-    head += ["best Dice", "voxel purity", "voxel efficiency", "assigned", "primaries", "of several"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    num_events = 0
-    for given in ("truth", "predicted"):
-        chosen = columns["input"] == given
-        per_event = chosen & (columns["class"] == "all") & (columns["method"] == "graph")
-        num_events = max(num_events, int(per_event.sum()))
-        for name in CLASSES if chosen.any() else ():
-            for method, words in METHODS.items():
-                row = chosen & (columns["class"] == name) & (columns["method"] == method)
-                cells = [given, words, name, *_cells({key: value[row] for key, value in columns.items()})]
-                lines.append(f"| {' | '.join(cells)} |")
+    head += ["best Dice", "voxel purity", "voxel efficiency", "assigned"]
     text = "\n".join(
         [
-            "# Quality of the clustering into particles",
+            "# Quality of the clustering",
             "",
-            f"{num_events} events; in %; definitions in docs/metrics.md. `truth`: fragments are found by the stage "
-            "itself from true classes and points; `predicted`: from those of the chain. ",
+            f"{num_events} events, {sum(left_out)} left out in {len(measured)} files (which and why, they say); in %; "
+            "definitions in docs/metrics.md. `truth`: fragments are found by the stage itself from true classes and "
+            "points; `predicted`: from those of the chain.",
+            "",
+            "## Fragments",
+            "",
+            *_lines(columns, inputs, {FOUND: "fragments"}, head),
+            "",
+            "## Particles",
+            "",
             PUBLISHED,
             "",
-            *lines,
+            *_lines(columns, inputs, METHODS, [*head, "primaries", "of several"]),
             "",
         ]
     )
     with replacing(out) as part:
         part.write_text(text)
     return text
+
+
+def _lines(
+    columns: dict[str, NDArray[Any]], inputs: Sequence[str], methods: dict[str, str], head: Sequence[str]
+) -> list[str]:
+    """Return a table of the methods, class by class, with as many columns as `head` has."""
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for given in inputs:
+        for name in CLASSES:
+            for method, words in methods.items():
+                is_row = (
+                    (columns["input"] == given) & (columns["class"] == name) & (columns["method"] == method)
+                )
+                cells = _cells({key: value[is_row] for key, value in columns.items()})
+                lines.append(f"| {' | '.join([given, words, name, *cells][: len(head)])} |")
+    return lines
 
 
 def _cells(row: dict[str, NDArray[Any]]) -> list[str]:
@@ -152,7 +201,7 @@ def _cells(row: dict[str, NDArray[Any]]) -> list[str]:
     shares += [float((ari > GOOD_ARI).mean()) if len(ari) else float("nan")]
     shares += [values[name] for name in ("best_dice", "voxel_purity", "voxel_efficiency", "assigned")]
     for kind in ("primaries", "several"):
-        num = int(row[f"num_{kind}"].sum())
-        shares.append(int(row[f"num_{kind}_right"].sum()) / num if num else float("nan"))
+        num, num_right = (int(np.nansum(row[f"num_{kind}{end}"])) for end in ("", "_right"))
+        shares.append(num_right / num if num else float("nan"))
     num_events = int(np.count_nonzero(row["num_true"] > 0))
     return [str(num_events), *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in shares)]

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TRUTH_SHARE = 0.5
+"""Share of the events of mixed input that a training sees on the truth of the stages before."""
+
 OPEN_SHARDS = WINDOW
 """Shards whose files one process keeps open."""
 
@@ -63,10 +66,12 @@ class Sample:
         max_voxels: int | None = None,
     ) -> None:
         self._stage = stage
-        self._on_truth = getattr(section, "upstream", "predicted") == "truth"
-        derived = [name for name in stage.reads if name != "voxel"] if self._on_truth else []
-        self._needed = [name for name in stage.reads if name not in derived]
-        self._needed += dict.fromkeys((*stage.learns, *truth_for(derived)))
+        self._upstream = getattr(section, "upstream", "predicted")
+        self._derived = [name for name in stage.reads if name != "voxel"]
+        from_truth = self._derived if self._upstream != "predicted" else []
+        made = self._derived if self._upstream == "truth" else []
+        self._needed = [name for name in stage.reads if name not in made]
+        self._needed += dict.fromkeys((*stage.learns, *truth_for(from_truth)))
         shards: dict[str, list[Path]] = {}
         known = _together(_identity, files, ranks)
         for path, (uid, _) in zip(files, known, strict=True):
@@ -85,9 +90,9 @@ class Sample:
         return self.order.num_large
 
     def event(self, number: int) -> Event:
-        """Read one event, with its neighbours, as it is in the files."""
+        """Read one event, with its neighbours, as it is in the files; of mixed input, as predicted."""
         block, row = self.order.place(number)
-        return self._ready(self._unit(BLOCK, block, 0)[row])
+        return self._ready(self._unit(BLOCK, block, 0)[row], self._upstream == "truth")
 
     def batch(self, step: int, settings: config.Training, ranks: "Ranks") -> list[Event]:
         """Read this rank's share of the batch of one step, largest first."""
@@ -130,13 +135,12 @@ class Sample:
             else:
                 event = self._read(block, row, row + 1)[0]
             rng = np.random.default_rng((settings.seed, step, drawn))
-            events.append((place, augment(self._ready(event), rng, settings)))
+            on_truth = self._upstream == "truth" or (self._upstream == "mixed" and rng.random() < TRUTH_SHARE)
+            events.append((place, augment(self._ready(event, on_truth), rng, settings)))
         return events
 
-    def _ready(self, event: Event) -> Event:
-        if not self._on_truth:
-            return event
-        return upstream_from_truth(event, [name for name in self._stage.reads if name != "voxel"])
+    def _ready(self, event: Event, on_truth: bool) -> Event:
+        return upstream_from_truth(event, self._derived) if on_truth else event
 
     def _neighbours(self, length: int, block: int, part: int) -> list[Event]:
         return self._read(block, part * length, (part + 1) * length)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
-from lartpc.fragments.images import Images
+from lartpc.fragments.images import CLASSES, Images
 from lartpc.kinematics import (
     FEATURES,
     OTHER_SIDE,
@@ -116,9 +117,12 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[dict[
 
 
 def find(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[Fragments]:
-    """Return the fragments of each event."""
+    """Return the fragments of each event, with the voxels left over that are near them."""
     labels = fragments.find(net, batch, cfg.fragments, _device(net))
-    return [_fragments(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
+    return [
+        _fragments(event, _attach(event, label_V, cfg.infer.attach_distance), semantic_F, cfg)
+        for event, (label_V, semantic_F) in zip(batch, labels, strict=True)
+    ]
 
 
 def group(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
@@ -149,8 +153,12 @@ def _by_rule(found: Fragments, cfg: config.Cluster) -> Groups:
     if cfg.infer.particles == "fragments":
         num = len(found.columns["semantic"])
         return np.arange(num), np.ones(num, np.float32)
-    pairs = found.graph.pair_2E.numpy().T
-    return group_by_cones(found.columns, pairs, found.gap_E[:, 0], found.gap_E[:, 1], cfg.infer.cones)
+    pairs, semantic = found.graph.pair_2E.numpy().T, found.columns["semantic"]
+    # The rules are for classes that are taken as right: edges at a touch are not for them.
+    length = _max_length(cfg.model_copy(update={"touch_length": 0.0}))
+    kept = length[semantic[pairs[:, 0]], semantic[pairs[:, 1]]] > 0
+    one_E3, two_E3 = (found.gap_E[kept, side] for side in (0, 1))
+    return group_by_cones(found.columns, pairs[kept], one_E3, two_E3, cfg.infer.cones)
 
 
 def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
@@ -160,6 +168,23 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
     found = clustering(true_V, pred["group"]["particle"])
     values = {"purity": found.purity, "efficiency": found.efficiency, "ari": found.ari}
     return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
+
+
+def _attach(event: Event, label_V: Ints, distance: float) -> Ints:
+    """Return the labels (V,) where voxels without one have that of the nearest voxel with one, of any class.
+
+    Only voxels of classes that have fragments, and only within the distance.
+    """
+    bare = np.flatnonzero((label_V < 0) & np.isin(event["semantic"]["label"], CLASSES))
+    known = np.flatnonzero(label_V >= 0)
+    if not (distance and len(bare) and len(known)):
+        return label_V
+    coord = event["voxel"]["coord"]
+    away, nearest = cKDTree(coord[known]).query(coord[bare])
+    near = np.flatnonzero(away <= distance)
+    out_V = label_V.copy()
+    out_V[bare[near]] = label_V[known[nearest[near]]]
+    return out_V
 
 
 def _fragments(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: config.Cluster) -> Fragments:
@@ -173,11 +198,11 @@ def _fragments(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: c
 
 
 def _max_length(cfg: config.Cluster) -> NDArray[np.float64]:
-    """Return the longest edge between two classes: within a class, and from showers to Michels and deltas."""
+    """Return the longest edge between two classes: within a class, from showers to Michels and deltas, at a touch."""
     length = np.diag(np.asarray(cfg.edge_length, np.float64))
     for other in (Semantic.MICHEL, Semantic.DELTA):
         length[Semantic.SHOWER, other] = length[other, Semantic.SHOWER] = cfg.edge_length[Semantic.SHOWER]
-    return length
+    return np.maximum(length, cfg.touch_length)
 
 
 def primaries(

@@ -222,6 +222,75 @@ def test_learns_to_group_showers_by_heart():
         assert first.sum() == 5
 
 
+def crossing_tracks(entry):
+    """Two tracks through one place, where points cut both in two, and a muon whose Michel starts at its end."""
+    rng = np.random.default_rng(entry)
+    middle = rng.integers(200, 300, 3)
+    arms = [
+        line(tuple(middle), tuple(sign * np.array(way)), 40)
+        for way in ((1, 1, 0), (1, -1, 0))
+        for sign in (1, -1)
+    ]
+    particles = [
+        {"coord": np.concatenate([arms[0][::-1], arms[1][1:]])},
+        {"coord": np.concatenate([arms[2][::-1], arms[3][1:]])},
+        {"coord": line((400, 400, 400), (1, 0, 0), 60)},
+        {"coord": line((460, 400, 400), (0, 1, 0), 12), "semantic": Semantic.MICHEL, "is_primary": 0},
+    ]
+    event = on_truth(labelled(particles, entry))
+    points = {name: np.append(values, values[:1], axis=0) for name, values in event["point"].items()}
+    points["position"][-1] = middle + 0.5
+    return event.with_products({"point": points})
+
+
+def track_called_a_shower(entry):
+    """A track of which a piece in the middle was given the class of showers."""
+    x = 100 + 10 * entry
+    event = on_truth(labelled([{"coord": line((x, 100, 100), (1, 0, 0), 90)}], entry))
+    label = event["semantic"]["label"].copy()
+    label[40:60] = Semantic.SHOWER
+    return event.with_products({"semantic": {**event["semantic"], "label": label}})
+
+
+def test_learns_to_join_what_crossings_and_wrong_classes_tear_apart():
+    cfg = SMALL.model_copy(update={"touch_length": 3.0})
+    events = [make(entry) for entry in range(2) for make in (crossing_tracks, track_called_a_shower)]
+    # Without edges at a touch, nothing can join a piece of another class.
+    (apart,) = cluster.find(cluster.network(SMALL), events[1:2], SMALL)
+    assert apart.columns["semantic"].tolist() == [Semantic.TRACK, Semantic.SHOWER, Semantic.TRACK]
+    assert apart.graph.pair_2E.T.tolist() == [[0, 2]]
+    net, _ = fit(cluster, cfg, events, 60)
+    for event, products in zip(events, cluster.infer(net, events, cfg), strict=True):
+        num_true = num_rows(event["truth_particle"])
+        assert num_rows(products["fragment"]) == {4: 6, 1: 3}[num_true]
+        found = clustering(event["truth_voxel"]["particle"], products["group"]["particle"])
+        assert found.num_predicted == num_true and found.ari > 0.97
+    # The rules take classes as they are: a track at a shower stays a track.
+    assert (
+        num_rows(particles_of(events[1], by("cones").model_copy(update={"touch_length": 3.0}))["particle"])
+        == 3
+    )
+
+
+def test_left_over_voxels_go_to_what_is_near_them():
+    track, far = line((100, 100, 100), (1, 0, 0), 30), line((300, 100, 100), (0, 1, 0), 2)
+    beside = line((110, 101, 100), (0, 1, 0), 2)  # two voxels on the track, called a delta
+    event = on_truth(
+        labelled(
+            [{"coord": track}, {"coord": beside, "semantic": Semantic.DELTA}, {"coord": far}], num_blips=5
+        )
+    )
+    (products,) = cluster.infer(cluster.network(SMALL), [event], SMALL)
+    expected = np.where(np.isin(event["truth_voxel"]["particle"], [0, 1]), 0, -1)
+    np.testing.assert_array_equal(products["group"]["particle"], expected)
+    np.testing.assert_array_equal(products["group"]["fragment"], expected)
+    assert products["fragment"]["num_voxels"].tolist() == products["particle"]["num_voxels"].tolist() == [32]
+    assert products["fragment"]["semantic"].tolist() == [Semantic.TRACK]
+    bare = SMALL.model_copy(update={"infer": config.ClusterInfer(attach_distance=0.0)})
+    (products,) = cluster.infer(cluster.network(SMALL), [event], bare)
+    assert products["particle"]["num_voxels"].tolist() == [30]
+
+
 @pytest.mark.parametrize("kind", ODD_EVENTS)
 def test_odd_events(kind):
     event = on_truth(ODD_EVENTS[kind](0))

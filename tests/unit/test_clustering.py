@@ -41,8 +41,11 @@ def measured(tmp_path_factory):
 
 def test_fragments_alone_and_cones(measured):
     rows = pq.read_table(measured).to_pandas()
-    assert set(rows["entry"]) == {0, 1, 2, 3} and len(rows) == 4 * 3 * 5
+    assert set(rows["entry"]) == {0, 1, 2, 3} and len(rows) == 4 * (3 + 1) * 5
     first = rows[rows["entry"] == 0].set_index(["method", "class"])
+    # The helper calls a particle one fragment, whatever its pieces.
+    assert first.loc["found", "all"]["efficiency"] == pytest.approx((20 / 30 + 1) / 2)
+    assert first.loc["found", "shower"]["num_true"] == first.loc["found", "track"]["purity"] == 1
     alone = first.loc["fragments", "all"]
     assert alone["purity"] == alone["voxel_purity"] == alone["assigned"] == 1
     assert alone["efficiency"] == pytest.approx((20 / 30 + 1) / 2)
@@ -64,7 +67,28 @@ def test_the_table_pools_all_events(measured, tmp_path):
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.split("\n") if "| all |" in line
     ]
     # The lonely voxel is a true track, too small to be a fragment.
-    assert cells[2][:6] == ["truth", "fragments alone", "all", "2", "100.0", "41.7"]
-    assert len(cells) == 3
+    assert cells[0][:6] == ["truth", "fragments", "all", "2", "100.0", "41.7"]
+    assert cells[3][:6] == ["truth", "fragments alone", "all", "2", "100.0", "41.7"]
+    assert len(cells) == 4
+    assert "1 left out in 1 files" in text
     with pytest.raises(ValueError, match="no tables"):
         table([], tmp_path / "none.md")
+
+
+def test_a_bad_event_is_left_out_with_its_reason(tmp_path, capsys):
+    good, bad = two_pieces_and_a_track(), two_pieces_and_a_track()
+    # A particle that no row of truth_particle describes.
+    owner = np.where(bad["truth_voxel"]["particle"] == 0, 77, bad["truth_voxel"]["particle"])
+    bad = bad.with_products({"truth_voxel": {**bad["truth_voxel"], "particle": owner.astype(np.int32)}})
+    save_weights(
+        tmp_path / "cluster.pt", stage("cluster"), CFG, cluster.network(CFG).state_dict(), {"by": "a test"}
+    )
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(tmp_path / "in.h5", ALL_PRODUCTS, file_uid="s/0", box=BOX, attrs=attrs) as writer:
+        for entry, event in enumerate([good, bad, good]):
+            writer.append(entry, event.products)
+    out = tmp_path / "measured.parquet"
+    assert measure([tmp_path / "in.h5"], CFG, weights=tmp_path / "cluster.pt", out=out, on_truth=True) == 2
+    assert set(pq.read_table(out).to_pandas()["entry"]) == {0, 2}
+    assert "s/0 entry 1 is left out: clustering: IndexError" in capsys.readouterr().err
+    assert "2 events, 1 left out in 1 files" in table([out], tmp_path / "table.md")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
 
-from lartpc.config import Interact, Segment
+from lartpc.config import Cluster, Interact, Segment
 from lartpc.event import Event
 from lartpc.provenance import provenance
 from lartpc.run import sample as sample_module
 from lartpc.run.sample import Sample
 from lartpc.stages import stage
 from lartpc.store import EventWriter
+from lartpc.truth import upstream_from_truth
 
 ATTRS = provenance("ingest", 1, config={})
 
@@ -88,6 +89,26 @@ def test_ranks_and_workers_part_the_batch_of_one(shards: list[Path], num_ranks: 
     of_workers = [sample.part(1, section.train, (0, 2), (worker, 3)) for worker in range(3)]
     places = sorted(place for part in of_workers for place, _ in part)
     assert len(places) == len(set(places)) == len(sample.batch(1, section.train, rank(0, 2)))
+
+
+def test_mixed_input_is_either_by_chance_and_the_same_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with EventWriter(
+        path, (*ALL_PRODUCTS, "semantic", "point"), file_uid="a", box=BOX, attrs=ATTRS
+    ) as writer:
+        for entry in range(40):
+            event = upstream_from_truth(typical(entry), ["semantic", "point"])
+            nothing = {name: values[:0] for name, values in event["point"].items()}
+            writer.append(entry, {**event.products, "point": nothing})
+    section = Cluster(upstream="mixed")
+    sample = Sample(stage("cluster"), [path], section)
+    batch = sample.batch(0, section.train.model_copy(update={"batch_size": 40}), rank())
+    on_truth = np.array([len(event["point"]["kind"]) > 0 for event in batch])
+    assert 8 < on_truth.sum() < 32
+    assert_same(batch, sample.batch(0, section.train.model_copy(update={"batch_size": 40}), rank()))
+    assert not any(len(event["point"]["kind"]) for event in sample.share(40, rank()))
+    with pytest.raises(ValueError, match="semantic"):
+        Sample(stage("cluster"), [write(tmp_path / "b.h5", [0])], section)
 
 
 def test_held_out_events_are_shared(shards: list[Path]) -> None:
