@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch import distributed as torch_dist
 from torch.nn.parallel import DistributedDataParallel
 
-from lartpc.heartbeat import Heartbeat
+from lartpc.heartbeat import START_S, Heartbeat, limit
 
 LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
@@ -139,6 +139,15 @@ def join(expected: int | None = None, backend: str = "auto") -> Ranks:
     if expected == 1 or (expected is None and not launched):
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         return Ranks(0, 1, 0, device, "none")
+    with limit(
+        START_S,
+        f"a rank on {socket.gethostname()} waited {START_S / 60:.0f} minutes in vain for the others to start; "
+        "it ends. The log may tell of one that failed, 'lartpc doctor' whether two find each other",
+    ):
+        return _join(expected, backend)
+
+
+def _join(expected: int | None, backend: str) -> Ranks:
     comm, local_rank, num_local = _world()
     if expected is not None and comm.size != expected:
         raise ValueError(

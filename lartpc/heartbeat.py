@@ -3,16 +3,20 @@
 Each rank holds a connection to rank 0. The kernel closes it when the process ends, however it ends; a node
 that fails or hangs is known by its silence. Who learns of a lost rank says so and ends its process:
 a reduction that waits for that rank could not be left otherwise. Launchers differ in this (mpiexec ends
-the others, srun by default does not), so this works without them.
+the others, srun by default does not), so this works without them. Before the ranks have found each other
+there are no signs, but a limit.
 """
 
 import json
 import os
 import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self, cast
 
 INTERVAL_S = 5.0
@@ -22,10 +26,36 @@ MAX_MISSED = 8
 """Intervals without a sign after which a rank is lost. They are counted, not timed: a job that was
 suspended as a whole, such as a sleeping laptop, goes on."""
 
+START_S = 600.0
+"""Time in which all ranks must join. They start together, but on a slow disk imports take minutes."""
+
 CONNECT_S = 30.0
-"""Time in which all ranks must find each other."""
+"""Time in which all ranks must find each other when MPI has joined them."""
 
 BEAT, FAREWELL, LOST = b".", b"q", b"!"
+
+GUARD = """
+import os, select, signal, sys
+if not select.select([0], [], [], float(sys.argv[1]))[0]:
+    os.write(2, sys.argv[2].encode())
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+"""A process that waits for the end of its input, and ends its parent if that takes too long."""
+
+
+@contextmanager
+def limit(seconds: float, complaint: str) -> Iterator[None]:
+    """End this process, with a message, if what is done within takes longer than some seconds.
+
+    Another process watches, as no thread of this one can: a rank that waits in `MPI_Init` for one that died
+    holds Python's lock, and no signal handler runs.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", GUARD, str(seconds), f"lartpc: {complaint}\n"],
+        stdin=subprocess.PIPE,
+    )
+    with guard:
+        yield
 
 
 class Heartbeat:

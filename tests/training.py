@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def train_here(folder: Path, events: Path, stage: str = "interact", **settings: 
     return train(row_of(stage), [events], [events], section(stage, **settings), out=out, log=log, num_ranks=1)
 
 
+@contextmanager
 def launch(
     folder: Path,
     events: Path,
@@ -64,8 +66,8 @@ def launch(
     stage: str = "interact",
     launcher: Sequence[str] = ("mpiexec",),
     **settings: Any,
-) -> subprocess.Popen[str]:
-    """Start `lartpc train`, under a launcher where there are several ranks."""
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `lartpc train`, under a launcher where there are several ranks; nothing of it outlives the block."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(slice_of(section(stage, **settings), "train")))
     command = [
@@ -74,18 +76,29 @@ def launch(
         *("--config", str(folder / "config.json"), "--ranks", str(num_ranks)),
         *("--log", str(folder / "training.jsonl"), "--out", str(folder / "weights.pt")),
     ]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # which does nothing where it has ended
+
+
+def reaches_step(process: subprocess.Popen[str], folder: Path, step: int) -> bool:
+    """Wait until a training has written a checkpoint of this step or a later one; tell whether it did."""
+    end = time.monotonic() + 200
+    while not any(int(path.stem[5:]) >= step for path in (folder / ".resume").glob("step-*.pt")):
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+    return True
 
 
 def wait_for_step(process: subprocess.Popen[str], folder: Path, step: int) -> None:
     """Wait until a training has written a checkpoint of this step or a later one."""
-    end = time.monotonic() + 200
-    while not any(int(path.stem[5:]) >= step for path in (folder / ".resume").glob("step-*.pt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+    assert reaches_step(process, folder, step), process.communicate()
 
 
 def weights(folder: Path, name: str = "weights.pt") -> dict[str, torch.Tensor]:

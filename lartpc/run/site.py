@@ -213,7 +213,7 @@ def slurm_ranks() -> Finding:
         return Finding("no srun")
     offered = re.findall(r"^\s+(\w+)$", _say("srun", "--mpi=list", stderr=True), re.M)
     site = profile()
-    launcher = shlex.split(site.get("launcher", "srun --mpi=pmi2"))
+    launcher = shlex.split(site.get("launcher", "srun --mpi=pmi2 --wait=60"))
     found = f"{shlex.join(launcher)}; srun offers {', '.join(offered)}"
     asked = next((word.removeprefix("--mpi=") for word in launcher if word.startswith("--mpi=")), "")
     if asked and asked not in offered:

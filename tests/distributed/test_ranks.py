@@ -127,26 +127,41 @@ def test_synchronised_batch_norm_is_batch_norm_on_one_rank() -> None:
 def test_a_killed_rank_ends_the_others_within_a_minute(tmp_path: Path, backend: str) -> None:
     """Without the launcher's help: by itself, mpiexec would end the others at once, but srun would not."""
     events = write_events(tmp_path / "ingest.h5")
-    process = launch(
-        tmp_path,
-        events,
-        2,
-        launcher=("mpiexec", "-disable-auto-cleanup"),
-        num_steps=100_000,
-        validate_every=100_000,
-        checkpoint_minutes=0,
-        backend=backend,
-    )
-    wait_for_step(process, tmp_path, 2)
-    (one, *_) = ranks_of(process.pid)
-    os.kill(one, signal.SIGKILL)
-    start = time.monotonic()
-    _, errors = process.communicate(timeout=60)
+    settings = {"num_steps": 100_000, "validate_every": 100_000, "checkpoint_minutes": 0, "backend": backend}
+    launcher = ("mpiexec", "-disable-auto-cleanup")
+    with launch(tmp_path, events, 2, launcher=launcher, **settings) as process:
+        wait_for_step(process, tmp_path, 2)
+        (one, *_) = ranks_of(process.pid)
+        os.kill(one, signal.SIGKILL)
+        start = time.monotonic()
+        _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert f"process {one} on" in errors or "rank 0 (on" in errors
     assert "is gone: it was killed, or it crashed; ending all ranks" in errors
     assert time.monotonic() - start < 60
     assert list((tmp_path / ".resume").glob("step-*.pt"))
+
+
+LATE = """
+import sys, time
+from lartpc import dist
+
+dist.START_S = 3.0
+if dist.os.environ["PMI_RANK"] == "1":
+    time.sleep(60)  # as a rank on a node that hangs
+dist.join(2)
+"""
+
+
+@needs_mpiexec
+def test_a_rank_that_waits_in_vain_for_the_others_ends_and_says_so() -> None:
+    start = time.monotonic()
+    found = subprocess.run(
+        ["mpiexec", "-n", "2", sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode != 0
+    assert "waited 0 minutes in vain for the others to start" in found.stderr
+    assert time.monotonic() - start < 50
 
 
 def ranks_of(launcher: int) -> list[int]:

@@ -43,10 +43,10 @@ def test_a_training_that_was_cut_off_goes_on_bit_for_bit(
     minutes: int,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    process = launch(tmp_path, events, 1, **LONG, checkpoint_minutes=minutes, num_workers=1)
-    wait_for_step(process, tmp_path, 5)
-    process.send_signal(number)
-    _, errors = process.communicate()
+    with launch(tmp_path, events, 1, **LONG, checkpoint_minutes=minutes, num_workers=1) as process:
+        wait_for_step(process, tmp_path, 5)
+        process.send_signal(number)
+        _, errors = process.communicate()
     saved = sorted(int(path.stem[5:]) for path in (tmp_path / ".resume").glob("step-*.pt"))
     assert not (tmp_path / "weights.pt").exists()
     if number == signal.SIGTERM:
@@ -77,10 +77,11 @@ def figures(curve: Path) -> list[dict[str, object]]:
 @pytest.mark.mpi
 @needs_mpiexec
 def test_all_ranks_stop_at_one_step_and_any_number_goes_on(tmp_path: Path, events: Path, whole: Path) -> None:
-    process = launch(tmp_path, events, 2, **LONG, checkpoint_minutes=0)
-    wait_for_step(process, tmp_path, 5)
-    process.send_signal(signal.SIGUSR1)  # which mpiexec hands on to its ranks, as SLURM to those of a step
-    _, errors = process.communicate(timeout=120)
+    with launch(tmp_path, events, 2, **LONG, checkpoint_minutes=0) as process:
+        wait_for_step(process, tmp_path, 5)
+        # mpiexec hands it on to its ranks, as SLURM does to those of a step.
+        process.send_signal(signal.SIGUSR1)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == GO_ON, errors
     assert "asked to end by SIGUSR1 at step" in errors
     line = train_here(tmp_path, events, **LONG)

@@ -35,7 +35,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize(("num_ranks", "backend"), [(2, "mpi"), (2, "gloo"), (4, "mpi")])
 def test_ranks_give_the_result_of_one(tmp_path: Path, events: Path, num_ranks: int, backend: str) -> None:
     train_here(tmp_path / "one", events)
-    finish(launch(tmp_path / "many", events, num_ranks, backend=backend))
+    with launch(tmp_path / "many", events, num_ranks, backend=backend) as process:
+        finish(process)
     one, many = weights(tmp_path / "one"), weights(tmp_path / "many")
     initial = stage("interact").module()
     torch.manual_seed(1)

@@ -32,7 +32,8 @@ NODES = (*CPU_NODES, *GPU_NODES)
 # More CPUs and memory than the machine may have: config_overrides lets nodes claim them. GPU nodes weigh
 # more, so that jobs without need of a GPU go elsewhere while there is room. Processes are tracked and
 # limited without cgroups. Jobs stay visible for MinJobAge seconds: without accounting, only the controller
-# tells how they ended.
+# tells how they ended. Jobs are not numbered from 1: MPICH names its shared memory by the number, and would
+# take up what a killed rank of an earlier cluster left there.
 SLURM_CONF = """\
 ClusterName=lartpc
 SlurmctldHost=localhost(127.0.0.1)
@@ -58,6 +59,7 @@ JobAcctGatherParams=OverMemoryKill
 ReturnToService=2
 SlurmdParameters=config_overrides
 MinJobAge=7200
+FirstJobId={first_job}
 KillWait=1
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
@@ -227,6 +229,7 @@ class Cluster:
         conf = SLURM_CONF.format(
             folder=self.folder,
             control_port=control_port,
+            first_job=secrets.randbelow(10**6) + 1,
             accounting=ACCOUNTING.format(folder=self.folder, dbd_port=dbd_port)
             if self.accounting
             else NO_ACCOUNTING,

@@ -61,7 +61,7 @@ def test_only_two_rules_hold_a_gpu(asked: Needs) -> None:
 
 def test_training_is_launched_by_srun_over_two_nodes(asked: Needs) -> None:
     train = asked["train"]
-    assert (train["mpi"], train["nodes"], train["tasks"]) == ("srun --mpi=pmi2", "2", "2")
+    assert (train["mpi"], train["nodes"], train["tasks"]) == ("srun --mpi=pmi2 --wait=60", "2", "2")
     assert train["threads"] == "1"
 
 
