@@ -103,6 +103,7 @@ def _about(row: Stage, path: Path) -> list[str]:
         "network": f"{sum(p.numel() for p in net.parameters()):,} parameters; " + _inline(settings),
         "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} event passes",
         "training": _inline({key: value for key, value in trained.items() if value is not None}),
+        "started from": f"weights with digest `{origin['start']}`" if origin.get("start") else "nothing",
         "seed": origin["seed"],
         "code": f"lartpc {origin['package_version']}, revision `{origin['git_revision'][:12]}`",
         "upstream": json.loads(origin["config"]).get("upstream", "—"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lartpc import config, dist
 from lartpc.atomic import replacing
 from lartpc.event import Event
-from lartpc.provenance import provenance
+from lartpc.provenance import digest, provenance
 from lartpc.run.board import FOLDER, Board
 from lartpc.run.checkpoint import Checkpoints
 from lartpc.run.curve import Curve
@@ -122,6 +122,7 @@ def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
     )
     # One digest of all: the names of ten thousand shards would outweigh the network.
     origin["inputs"] = json.dumps({f"{len(sample)} events": sample.digest})
+    origin["start"] = digest(Path(run.settings.init_from)) if run.settings.init_from else ""
     _write(log, run.curve)
     last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
     choices = {"last": last, "best": run.best or last}

@@ -50,7 +50,14 @@ def test_half_the_size_and_the_same_classes(tmp_path: Path, trained: Path) -> No
 def test_the_card_says_what_the_weights_carry_and_what_was_measured(tmp_path: Path, trained: Path) -> None:
     (path,) = release([trained], tmp_path / "models")
     card = write_card(tmp_path / "models", summary(tmp_path / "dataset", digest(path))).read_text()
-    for part in (digest(path), "24 event passes", "`num_steps=6`", "held_out (2,000 events)", "98.7 %"):
+    for part in (
+        digest(path),
+        "24 event passes",
+        "| started from | nothing |",
+        "`num_steps=6`",
+        "held_out (2,000 events)",
+        "98.7 %",
+    ):
         assert part in card
     assert "98.7" not in write_card(tmp_path / "models", None).read_text()
 

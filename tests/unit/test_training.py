@@ -15,6 +15,7 @@ from training import assert_same_bits, section, train_here, weights, write_event
 
 from lartpc import dist
 from lartpc.config import Segment
+from lartpc.provenance import digest
 from lartpc.run.curve import MAX_SKIPPED, Curve
 from lartpc.run.optimize import Optimization
 from lartpc.run.weights import load_weights
@@ -179,6 +180,8 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
     assert "of another shape there: classes.weight" in said
     assert "not there: classes.bias" in said
     assert "not used here: old.weight" in said
+    origin = json.loads(torch.load(tmp_path / "second" / "weights.pt", weights_only=True)["provenance"])
+    assert origin["start"] == digest(file)
     after = weights(tmp_path / "second")
     for name, value in after.items():
         if name.startswith("unet."):  # running statistics included
