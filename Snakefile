@@ -32,7 +32,7 @@ rule all:
 # Only the weights of the learned stages.
 rule models:
     input:
-        [weights(stage) for stage in RUN if STAGES[stage].learned],
+        [weights(stage) for stage in RUN if weights(stage)],
     localrule: True
 
 

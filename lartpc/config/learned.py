@@ -357,9 +357,32 @@ class PairLengths(Section):
     delta_delta: float = Field(25.0, ge=0, description="between two deltas [voxel]")
 
 
+class Meetings(Section):
+    """Interactions by rules: what comes together, what points back to it. Nothing is learned."""
+
+    touch: float = Field(
+        4.0, ge=0, description="Michels and deltas no farther from a track than this are of it [voxel]"
+    )
+    angle_rad: float = Field(
+        0.4, gt=0, lt=1.6, description="largest angle at which a shower points back to a vertex [rad]"
+    )
+    length: float = Field(300.0, gt=0, description="farthest vertex that a shower points back to [voxel]")
+    photon_dedx_mev_cm: float = Field(
+        3.5, gt=0, description="a shower that loses more than this at its start is a photon [MeV/cm]"
+    )
+    muon_length_cm: float = Field(
+        15.0, ge=0, description="a track longer than this is rather a muon than a pion [cm]"
+    )
+
+
 class InteractInfer(EdgeInfer):
     """Settings of `interact` that need no new training."""
 
+    interactions: Literal["graph", "meetings"] = Field(
+        "graph",
+        description="how particles become interactions: by the graph network, or by rules, which need no weights",
+    )
+    meetings: Meetings = Meetings()
     start_trust: float = Field(
         0.5,
         gt=0,
@@ -383,3 +406,8 @@ class Interact(Section):
     infer: InteractInfer = InteractInfer()
     train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
     weights: str | None = Field(None, description="released weights; null: train")
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the network is used."""
+        return self.infer.interactions == "graph"

@@ -1,5 +1,7 @@
 """The vertex of an interaction from its particles. Positions and lengths are in voxel units."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,8 @@ from lartpc.vocab import Semantic
 CAN_BE_PRIMARY = (Semantic.SHOWER, Semantic.TRACK)
 """Classes that can leave a vertex; Michels and deltas come from tracks."""
 PRIMARY_THRESHOLD = 0.5
+_BLOCK = 1 << 18
+"""Pairs of places that are looked at together, so that memory does not grow with their number."""
 
 
 def find_vertex(particle: Columns, primary_score: NDArray[np.floating], radius: float) -> Floats:
@@ -41,9 +45,12 @@ def find_vertex(particle: Columns, primary_score: NDArray[np.floating], radius: 
         return longest
     if is_track.any():
         ends = np.concatenate([start[is_track], end[is_track]])
-        away = unit(start[~is_track] - ends[:, None])
-        aligned = np.einsum("esi,si->es", away, direction[~is_track])
-        best: Floats = ends[(aligned * weight[~is_track]).sum(1).argmax()]
+        shower, size = start[~is_track], max(_BLOCK // int((~is_track).sum()), 1)
+        aligned = [
+            np.einsum("esi,si,s->e", unit(shower - part[:, None]), direction[~is_track], weight[~is_track])
+            for part in np.split(ends, range(size, len(ends), size))
+        ]
+        best: Floats = ends[np.concatenate(aligned).argmax()]
         return best
     return _closest_approach(start, direction, weight, start[energy.argmax()])
 
@@ -59,24 +66,37 @@ def _confluence(
     start: Floats, end: Floats, is_track: NDArray[np.bool_], weight: Floats, radius: float
 ) -> Floats | None:
     """Return the place where two or more particles meet, or None."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
     num = len(start)
     place = np.concatenate([start, end[is_track]])
     owner = np.concatenate([np.arange(num), np.flatnonzero(is_track)])
-    distance = np.linalg.norm(place[:, None] - place, axis=2)
-    nearest = np.full((len(place), num), np.inf)
-    which = np.zeros((len(place), num), np.int64)
-    for i in range(num):
-        own = np.flatnonzero(owner == i)
-        which[:, i] = own[distance[:, own].argmin(1)]
-        nearest[:, i] = distance[:, own].min(1)
-    meets = nearest <= radius
-    support = (meets * weight).sum(1)
-    spread = np.where(meets, nearest, 0.0).sum(1)
+    tree = cKDTree(place)
+    support, spread, count = (np.zeros(len(place)) for _ in range(3))
+    for low in range(0, len(place), size := max(_BLOCK // len(place), 1)):
+        rows, _, particle, distance = _nearest_of_each(place[low : low + size], tree, owner, radius)
+        for total, value in ((support, weight[particle]), (spread, distance), (count, np.ones(len(rows)))):
+            total[low : low + size] = np.bincount(rows, value, len(total[low : low + size]))
     best = np.lexsort((spread, -np.round(support, 6)))[0]
-    if meets[best].sum() < 2:
+    if count[best] < 2:
         return None
-    members = which[best, meets[best]]
-    return np.average(place[members], axis=0, weights=weight[meets[best]])
+    _, members, owners, _ = _nearest_of_each(place[[best]], tree, owner, radius)
+    return np.average(place[members], axis=0, weights=weight[owners])
+
+
+def _nearest_of_each(
+    at: Floats, tree: Any, owner: NDArray[np.int64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Return for places the nearest place of each particle within a radius: row of `at`, place, particle, distance."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
+    near = cKDTree(at).sparse_distance_matrix(tree, radius, output_type="ndarray")
+    row, place, distance = near["i"], near["j"], near["v"]
+    order = np.lexsort((place, distance, owner[place], row))
+    row, place, distance = row[order], place[order], distance[order]
+    new = np.ones(len(row), bool)
+    new[1:] = (row[1:] != row[:-1]) | (owner[place[1:]] != owner[place[:-1]])
+    return row[new], place[new], owner[place[new]], distance[new]
 
 
 def _closest_approach(start: Floats, direction: Floats, weight: Floats, otherwise: Floats) -> Floats:

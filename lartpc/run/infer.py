@@ -14,7 +14,7 @@ from lartpc.event import TRUTH, Columns, Event, blank
 from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes
 from lartpc.run.progress import Meter
-from lartpc.stages import Stage, require_dimension
+from lartpc.stages import Stage, needs_weights, require_dimension
 from lartpc.store import Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
@@ -46,9 +46,10 @@ def infer(
     -------
     Number of events, of quarantined events and of voxels, and the seconds spent.
     """
-    if stage.learned != (weights is not None):
-        need = "needs --weights" if stage.learned else "has no weights; leave --weights out"
-        raise ValueError(f"stage '{stage.name}' {need}")
+    if needs_weights(stage, section) != (weights is not None):
+        need = "has no weights; leave --weights out" if weights else "needs --weights"
+        under = " under these settings" if weights and stage.learned else ""
+        raise ValueError(f"stage '{stage.name}'{under} {need}")
     module = stage.module()
     net = None
     if weights:

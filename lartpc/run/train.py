@@ -26,7 +26,7 @@ from lartpc.run.optimize import Optimization, learning_rate
 from lartpc.run.progress import Meter
 from lartpc.run.sample import Sample
 from lartpc.run.weights import save_weights, warm_start
-from lartpc.stages import Stage
+from lartpc.stages import Stage, needs_weights
 
 WITHOUT_EFFECT = ("backend", "checkpoint_minutes", "num_workers", "output")
 """Settings that another checkpoint may have been made with: they do not change the weights."""
@@ -65,6 +65,10 @@ def train(
     """
     if not stage.learned:
         raise ValueError(f"stage '{stage.name}' has no weights to train; run it with 'lartpc infer'")
+    if not needs_weights(stage, section):
+        raise ValueError(
+            f"stage '{stage.name}' needs no weights under these settings; there is nothing to train"
+        )
     settings: config.Training = section.train
     with (
         Interrupt() as interrupt,

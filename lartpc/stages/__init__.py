@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from lartpc.event import IMAGE, PRODUCTS, TRUTH
 
@@ -86,6 +87,11 @@ def require_dimension(row: Stage, dimension: int) -> None:
             f"stage '{row.name}' needs 3D images, and these are views of wire planes (ingest.wires); in 2D the "
             f"chain ends with '{last.name}'"
         )
+
+
+def needs_weights(row: Stage, section: Any) -> bool:
+    """Tell whether a stage has a network under its settings: a learned one may do without, by rules."""
+    return row.learned and getattr(section, "needs_weights", True)
 
 
 def writer_of(product: str) -> str:

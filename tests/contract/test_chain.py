@@ -12,7 +12,7 @@ from conftest import ODD_EVENTS, typical
 from lartpc.config import SECTIONS, Section
 from lartpc.event import PRODUCTS, Event, conform, num_rows
 from lartpc.run.weights import load_weights, save_weights
-from lartpc.stages import CHAIN, Stage
+from lartpc.stages import CHAIN, Stage, needs_weights
 from lartpc.truth import upstream_from_truth
 
 TINY = {"filters": 4, "depth": 3, "repetitions": 1}
@@ -24,8 +24,11 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 OTHERS: list[tuple[str, str, dict[str, Any]]] = [
-    ("cluster", method, {**SMALL["cluster"], "fragments": {"method": method, "unet": TINY}})
-    for method in ("graph_spice", "embedding")
+    *(
+        ("cluster", method, {**SMALL["cluster"], "fragments": {"method": method, "unet": TINY}})
+        for method in ("graph_spice", "embedding")
+    ),
+    ("interact", "meetings", {"infer": {"interactions": "meetings"}}),
 ]
 """Stages that have several methods: name of the stage, of the method, and its settings."""
 
@@ -40,7 +43,16 @@ class Case(Stage):
 
 ROWS = {row.name: row for row in CHAIN}
 CASES = [Case(**vars(row), settings=SMALL[row.name]) for row in CHAIN]
-CASES += [Case(**vars(ROWS[name]), settings=settings, method=method) for name, method, settings in OTHERS]
+CASES += [
+    Case(
+        **(
+            vars(ROWS[name]) | {"learned": needs_weights(ROWS[name], SECTIONS[name].model_validate(settings))}
+        ),
+        settings=settings,
+        method=method,
+    )
+    for name, method, settings in OTHERS
+]
 
 stages = pytest.mark.parametrize("stage", CASES, ids=lambda case: case.method or case.name)
 learned = pytest.mark.parametrize(

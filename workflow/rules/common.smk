@@ -16,6 +16,7 @@ from lartpc.stages import (
     INGEST_VERSION,
     TABLES_VERSION,
     chain_in,
+    needs_weights,
     upstream_of,
 )
 
@@ -66,8 +67,15 @@ def shard_of(wildcards):
 
 
 def weights(stage):
-    """Return the weights of a stage: released ones where the configuration names them, else trained."""
+    """Return the weights of a stage: released ones where the configuration names them, else trained; [] without."""
+    if not needs_weights(STAGES[stage], getattr(CONFIG, stage)):
+        return []
     return getattr(CONFIG, stage).weights or f"results/models/{stage}/weights.pt"
+
+
+def option_of_weights(stage):
+    """Return how the weights of a stage are given to `lartpc infer`."""
+    return f"--weights {weights(stage)}" if weights(stage) else ""
 
 
 def events_before(stage):
@@ -116,4 +124,4 @@ SHOWN = list(
         if shard.key in keys(*GATHERED["tables"][0])
     }.values()
 )
-TRAINED = [name for name in RUN if STAGES[name].learned and not getattr(CONFIG, name).weights]
+TRAINED = [name for name in RUN if weights(name) and not getattr(CONFIG, name).weights]

@@ -20,10 +20,11 @@ rule stage_on_truth:
         runtime=60,
     params:
         version=lambda wc: f"{STAGES[wc.stage].version}, {EVALUATE_VERSION}",
+        weights=lambda wc: option_of_weights(wc.stage),
     shell:
         """
         lartpc infer {wildcards.stage} {input.events} --on-truth --config {input.settings} \
-            --weights {input.weights} --out {output.events} 2>{log}
+            {params.weights} --out {output.events} 2>{log}
         lartpc evaluate {input.events} {output.events} --on-truth --out {output.metrics} 2>>{log}
         """
 

@@ -20,7 +20,7 @@ rule segment:
     params:
         stage="segment",
         version=STAGES["segment"].version,
-        weights=f"--weights {weights('segment')}",
+        weights=option_of_weights("segment"),
     shell:
         """
         lartpc infer {params.stage} {input.events} --config {input.settings} {params.weights} \
@@ -58,7 +58,7 @@ use rule segment as cluster with:
     params:
         stage="cluster",
         version=STAGES["cluster"].version,
-        weights=f"--weights {weights('cluster')}",
+        weights=option_of_weights("cluster"),
 
 
 use rule segment as interact with:
@@ -75,4 +75,4 @@ use rule segment as interact with:
     params:
         stage="interact",
         version=STAGES["interact"].version,
-        weights=f"--weights {weights('interact')}",
+        weights=option_of_weights("interact"),

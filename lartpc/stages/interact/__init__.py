@@ -18,6 +18,7 @@ from lartpc.nets.graph import cross_entropy, side_by_side
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
 from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Nodes, particle_graph
 from lartpc.stages.interact.products import identity_of, products_of
+from lartpc.stages.interact.rules import by_rules
 from lartpc.stages.interact.targets import (
     MIN_PURITY,
     allowed_species,
@@ -85,8 +86,10 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
 
 
 @torch.inference_mode()
-def infer(net: nn.Module, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
-    """Return `identity` and `interaction` of each event."""
+def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
+    """Return `identity` and `interaction` of each event; by rules, where there is no network."""
+    if not cfg.needs_weights:
+        return [by_rules(event, cfg) for event in batch]
     assert isinstance(net, InteractionNetwork)
     device = _device(net)
     found = [particle_graph(event, cfg) for event in batch]
@@ -125,7 +128,7 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Interact) -> list[dict
     return [
         products_of(
             event,
-            nodes,
+            nodes.row_F,
             identity,
             {name: values[first[i] : first[i + 1]] for name, values in groups.items()},
             cfg,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.event import Event
+from lartpc.event import Columns, Event
 from lartpc.kinematics import FEATURES, Clusters, connect, features
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.relations import END_FEATURES, canonical, end_features, pair_features
@@ -34,17 +34,9 @@ class Nodes:
 
 def particle_graph(event: Event, cfg: config.Interact) -> Nodes:
     """Return the graph over an event's showers, tracks, Michels and deltas."""
-    voxel, particle, side = event["voxel"], event["particle"], event.box.num_voxels
-    row_F = np.flatnonzero(
-        (particle["semantic"] < Semantic.LOW_ENERGY)
-        & (particle["semantic"] >= 0)
-        & (particle["num_voxels"] > 0)
-    )
-    number = np.full(len(particle["semantic"]) + 1, NONE, np.int64)
-    number[row_F] = np.arange(len(row_F))
-    label_V = number[event["group"]["particle"]]
-    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(row_F))
-    columns, turned_F = canonical({name: values[row_F] for name, values in particle.items()}, clusters)
+    side = event.box.num_voxels
+    row_F, clusters, columns = kept(event)
+    columns, turned_F = canonical(columns, clusters)
     pairs, one, two = connect(
         clusters, columns["semantic"], longest_edges(cfg.edge_length), cfg.graph.max_edges
     )
@@ -54,6 +46,21 @@ def particle_graph(event: Event, cfg: config.Interact) -> Nodes:
     return Nodes(
         row_F, turned_F, Graph(graph.node_FC, graph.pair_2E, torch.cat([graph.edge_EC, more], dim=1))
     )
+
+
+def kept(event: Event) -> tuple[Ints, Clusters, Columns]:
+    """Return an event's showers, tracks, Michels and deltas: rows (F,) of `particle`, voxels, columns."""
+    voxel, particle = event["voxel"], event["particle"]
+    row_F = np.flatnonzero(
+        (particle["semantic"] < Semantic.LOW_ENERGY)
+        & (particle["semantic"] >= 0)
+        & (particle["num_voxels"] > 0)
+    )
+    number = np.full(len(particle["semantic"]) + 1, NONE, np.int64)
+    number[row_F] = np.arange(len(row_F))
+    label_V = number[event["group"]["particle"]]
+    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(row_F))
+    return row_F, clusters, {name: values[row_F] for name, values in particle.items()}
 
 
 def longest_edges(lengths: config.PairLengths) -> Floats:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
-from lartpc.kinematics.clusters import Floats
+from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
 from lartpc.kinematics.vertex import CAN_BE_PRIMARY, PRIMARY_THRESHOLD, find_vertex
 from lartpc.nets.graph import spanning_forest
@@ -77,13 +77,13 @@ def _turned(start_F: NDArray[np.float32], turned_F: NDArray[np.bool_], trust: fl
 
 def products_of(
     event: Event,
-    nodes: Nodes,
+    row_F: Ints,
     identity: Columns,
     groups: dict[str, NDArray[np.float32]],
     cfg: config.Interact,
 ) -> dict[str, Columns]:
-    """Return `identity` and `interaction`, from the columns of `identity_of` and the scores of interactions."""
-    particle = {name: values[nodes.row_F] for name, values in event["particle"].items()}
+    """Return `identity` and `interaction`, from columns of rows (as of `identity_of`) and scores of interactions."""
+    particle = {name: values[row_F] for name, values in event["particle"].items()}
     turn = identity["is_turned"][:, None]
     start, end = particle["start_point"], particle["end_point"]
     particle |= {"start_point": np.where(turn, end, start), "end_point": np.where(turn, start, end)}
@@ -106,9 +106,8 @@ def products_of(
         "flavour": groups["flavour"].argmax(1),
         **{f"{name}_score": values for name, values in groups.items()},
     }
-    row_F = np.append(nodes.row_F, NONE)
     whole = empty("identity", len(event["particle"]["semantic"]))
-    identity = conform("identity", identity | {"parent": row_F[identity["parent"]]})
+    identity = conform("identity", identity | {"parent": np.append(row_F, NONE)[identity["parent"]]})
     for name, values in identity.items():
-        whole[name][nodes.row_F] = values
+        whole[name][row_F] = values
     return {"identity": whole, "interaction": conform("interaction", interaction)}
