@@ -279,11 +279,12 @@ def summarize(
 
 @app.command()
 @_plainly
-def evaluate(events: EventFiles, out: Out, on_truth: OnTruth = False) -> None:
-    """Compare one shard with its truth, event by event (parquet)."""
+def evaluate(events: EventFiles, out: Out, config_file: ConfigFile = None, on_truth: OnTruth = False) -> None:
+    """Compare one shard with its truth, event by event (parquet). --config is that of summarize: energies (MeV)."""
     from lartpc.run.evaluate import evaluate as run
 
-    run(_expand(events), out, input_label="truth" if on_truth else "predicted")
+    section = config.load_section("summarize", config_file)
+    run(_expand(events), out, section, input_label="truth" if on_truth else "predicted")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,15 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lartpc import calibration, metrics
+from lartpc import calibration, config, metrics
 from lartpc.event import TRUTH, Columns, Event
+from lartpc.run.interactions import interact_figures, pool_interactions
+from lartpc.run.summarize import active_volumes_cm
 from lartpc.stages import CHAIN, Stage
 from lartpc.store import open_events
-from lartpc.tables import TABLES, Rows, TableWriter
-from lartpc.tables.rows import interaction_of_voxels, match_objects, sample_of, take
+from lartpc.tables import TABLES, TableWriter
+from lartpc.tables.rows import interaction_of_voxels, sample_of
 from lartpc.tables.schema import INPUT, LEVELS, names_of
 from lartpc.truth import truth_for, upstream_from_truth
-from lartpc.vocab import GHOST, Semantic, Species
+from lartpc.vocab import GHOST, Flavour, Semantic, Species
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -28,10 +31,6 @@ Figures = dict[str, Any]
 
 POINT_LIMITS = (3, 10)
 """Distances up to which a point counts as found, as in the PPN paper, arXiv:2006.14745 [voxel]."""
-VERTEX_LIMITS = (3, 20)
-"""Distances up to which a vertex counts as found [voxel]."""
-MIN_PRIMARIES = 2
-"""Fewest primaries of an interaction whose vertex is looked for: one track alone does not show it."""
 ICPF_QUANTILE = 0.9
 """The quantile over images that MicroBooNE states beside the mean (arXiv:1808.07269)."""
 TRACK_OR_SHOWER = np.array([int(kind == Semantic.TRACK) for kind in Semantic])
@@ -42,7 +41,13 @@ DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
 
 
-def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "predicted") -> int:
+def evaluate(
+    event_files: Sequence[Path],
+    out: Path,
+    section: config.Summarize | None = None,
+    *,
+    input_label: Input = "predicted",
+) -> int:
     """Write a row of figures per event of a shard and return their number.
 
     Events that were set aside have no row. A stage is judged where the source states the truth that it
@@ -53,19 +58,35 @@ def evaluate(event_files: Sequence[Path], out: Path, *, input_label: Input = "pr
     event_files
         The shard's files: `ingest` and the stages to judge. Figures of a stage whose file is missing stay
         empty.
+    section
+        How energies are measured, as for the tables; None: the defaults.
     input_label
         What the stages were run on. With "truth", `interact` is judged on the particles that it was
         given, which are made from the truth again.
     """
+    section = section or config.Summarize()
     with open_events(*event_files) as events, TableWriter(out, "metrics") as writer:
         present = [row for row in CHAIN if _needed(row, input_label) <= set(events.products)]
         if present:
             set_aside = events.quarantined()
             truth = [name for name in TRUTH if name in events.products]
             products = ["event", "voxel", *truth, *(name for row in present for name in _judged(row))]
+            volumes_cm = active_volumes_cm(events, section)
+
+            def interact(event: Event) -> Figures:
+                given = upstream_from_truth(event, ["group", "particle"]) if input_label == "truth" else event
+                label_V = interaction_of_voxels(given)
+                return _agreement(event, "interaction", label_V) | interact_figures(
+                    given, volumes_cm, section
+                )
+
+            judges = [{**_JUDGES, "interact": interact}[row.name] for row in present]
             for event in events.stream(products):
                 if event.entry not in set_aside:
-                    writer.append(_event_figures(event, present, input_label))
+                    figures = _keys(event, present, input_label)
+                    for judge in judges:
+                        figures |= judge(event)
+                    writer.append({name: [value] for name, value in figures.items()})
     return writer.num_rows
 
 
@@ -79,9 +100,10 @@ def _needed(row: Stage, input_label: Input) -> set[str]:
     return {*_judged(row), *_TRUTH_OF[row.name], *inputs}
 
 
-def _event_figures(event: Event, present: Sequence[Stage], input_label: Input) -> Rows:
+def _keys(event: Event, present: Sequence[Stage], input_label: Input) -> Figures:
+    """Return a row of figures that says what event it is of, and nothing else."""
     figures: Figures = {name: _unknown(field.type) for name, field in TABLES["metrics"].fields.items()}
-    figures |= {
+    return figures | {
         "file_uid": event.file_uid,
         "sample": sample_of(event.file_uid),
         "entry": event.entry,
@@ -91,13 +113,8 @@ def _event_figures(event: Event, present: Sequence[Stage], input_label: Input) -
         "num_voxels": event.num_voxels,
         "voxel_size_cm": event.box.voxel_size_cm,
         "num_matchable_particles": -1,
+        "num_matchable_interactions": -1,
     }
-    for row in present:
-        seen = event
-        if row.name == "interact" and input_label == "truth":
-            seen = upstream_from_truth(event, ["group", "particle"])
-        figures |= _JUDGES[row.name](seen)
-    return {name: [value] for name, value in figures.items()}
 
 
 def _unknown(kind: pa.DataType) -> float | None:
@@ -163,38 +180,12 @@ def _agreement(event: Event, level: str, predicted_V: NDArray[Any]) -> Figures:
     }
 
 
-def _interact(event: Event) -> Figures:
-    true, identity = event["truth_particle"], event["identity"]
-    particles, interactions = match_objects(event)
-    matchable = (true["species"] >= 0) & (true["semantic"] != Semantic.LOW_ENERGY) & (true["num_voxels"] > 0)
-    best, iou = particles.best_reco()
-    matched = matchable & (iou >= metrics.MATCH_IOU)
-    partner = best[matched]
-
-    truth = event["truth_interaction"]
-    wanted = (truth["num_primaries"] >= MIN_PRIMARIES) & event.box.contains(truth["vertex"])
-    best_interaction, _ = interactions.best_reco()
-    vertex = np.concatenate([event["interaction"]["vertex"], np.full((1, 3), np.inf)])
-    away = np.linalg.norm(vertex[best_interaction] - truth["vertex"], axis=1)[wanted]
-    return {
-        **_agreement(event, "interaction", interaction_of_voxels(event)),
-        "num_matchable_particles": np.count_nonzero(matchable),
-        "species_confusion": metrics.confusion_matrix(
-            true["species"][matched], take(identity["species"], partner), len(Species)
-        ).ravel(),
-        "primary_confusion": metrics.confusion_matrix(
-            true["is_primary"][matched], take(identity["is_primary"], partner), 2
-        ).ravel(),
-        "vertex_distance_cm": away * event.box.voxel_size_cm,
-    }
-
-
 _JUDGES: Mapping[str, Callable[[Event], Figures]] = {
     "segment": _segment,
     "points": _points,
     "cluster": _cluster,
-    "interact": _interact,
 }
+"""What of a stage is compared with the truth alone; `interact` needs to know the detector, too."""
 
 _TRUTH_OF = {
     "segment": ("truth_voxel",),
@@ -217,9 +208,9 @@ def pool(source: "pa.Table | ds.Dataset") -> dict[str, dict[str, Any]]:
     Returns
     -------
     For each input ("predicted", "truth") that occurs, names to numbers, as docs/metrics.md defines
-    them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion` and
-    `primary_confusion` hold matrices as lists of rows, `reliability` and `uncertainty_errors` the sums
-    of `lartpc.calibration`.
+    them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion`,
+    `primary_confusion` and `flavour_confusion` hold matrices as lists of rows, `reliability` and
+    `uncertainty_errors` the sums of `lartpc.calibration`, `energies` lines of bias and resolution.
     """
     import pyarrow.dataset as ds  # here: it brings pandas, which a job for one shard need not wait for
 
@@ -269,6 +260,7 @@ def _pool(table: _Part) -> dict[str, Any]:
         figures[f"{level}_num_events"] = int(np.count_nonzero(~np.isnan(_flat(table, f"{level}_efficiency"))))
     figures |= _pool_confusion(table, "species", names_of(Species))
     figures |= _pool_confusion(table, "primary", ("secondary", "primary"))
+    figures |= _pool_confusion(table, "flavour", names_of(Flavour))
     matchable = _flat(table, "num_matchable_particles")
     figures["num_matchable_particles"] = int(matchable[matchable >= 0].sum())
     figures["matched_share"] = (
@@ -278,11 +270,7 @@ def _pool(table: _Part) -> dict[str, Any]:
     )
     lengths = _lengths(table, "vertex_distance_cm")
     vertex = _flat(table, "vertex_distance_cm") / np.repeat(_flat(table, "voxel_size_cm"), lengths)
-    figures["vertex_num"] = len(vertex)
-    for limit in VERTEX_LIMITS:
-        figures[f"vertex_within_{limit}"] = metrics.within(vertex, limit)
-    figures["vertex_median_voxel"] = metrics.median(vertex)
-    figures["vertex_found_share"] = float(np.isfinite(vertex).mean()) if len(vertex) else float("nan")
+    figures |= pool_interactions(partial(_flat, table), vertex)
     return figures
 
 

@@ -46,32 +46,39 @@ class Measured:
 
 
 def measured(event: Event, volumes_cm: Floats, cfg: Summarize) -> tuple[Measured, Measured]:
-    """Measure the reconstructed and the true particles of an event; tracks are turned as `identity` says."""
+    """Measure the reconstructed and the true particles of an event."""
+    return measured_reco(event, volumes_cm, cfg), _measured_true(event, volumes_cm, cfg)
+
+
+def measured_reco(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
+    """Measure the reconstructed particles of an event; tracks are turned as `identity` says."""
     turn = event["identity"]["is_turned"][:, None] > 0
-    found, true = event["particle"], event["truth_particle"]
+    found = event["particle"]
     start = np.where(turn, found["end_point"], found["start_point"]).astype(np.float64)
     end = np.where(turn, found["start_point"], found["end_point"]).astype(np.float64)
-    return (
-        _measure(
-            event,
-            event["group"]["particle"],
-            found["semantic"],
-            event["identity"]["species"],
-            start,
-            end,
-            volumes_cm,
-            cfg,
-        ),
-        _measure(
-            event,
-            event["truth_voxel"]["particle"],
-            true["semantic"],
-            true["species"],
-            true["start_point"].astype(np.float64),
-            true["end_point"].astype(np.float64),
-            volumes_cm,
-            cfg,
-        ),
+    return _measure(
+        event,
+        event["group"]["particle"],
+        found["semantic"],
+        event["identity"]["species"],
+        start,
+        end,
+        volumes_cm,
+        cfg,
+    )
+
+
+def _measured_true(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
+    true = event["truth_particle"]
+    return _measure(
+        event,
+        event["truth_voxel"]["particle"],
+        true["semantic"],
+        true["species"],
+        true["start_point"].astype(np.float64),
+        true["end_point"].astype(np.float64),
+        volumes_cm,
+        cfg,
     )
 
 

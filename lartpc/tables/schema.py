@@ -20,11 +20,12 @@ from lartpc.tables.fields import count, flag, identifier, number, per, refer, te
 from lartpc.tables.fields import names_of as names_of
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
-parents, flavour."""
+parents, flavour; 1.5, 2026-11,
+parents, starts, flavours and energies in `metrics`."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -35,6 +36,8 @@ STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")
 INPUT = ("predicted", "truth")
 LEVELS = ("fragment", "particle", "interaction")
+PARENT_KINDS = ("none", "michel", "delta", "other")
+"""Particles by what their parents are judged as: without one, Michels, deltas, other particles with one."""
 
 _KEYS = {
     "file_uid": text("unique name of the event file: sample/shard"),
@@ -313,6 +316,49 @@ TABLES: dict[str, Table] = {
                 "of true vertices in the box with two or more primaries, to the matched interaction's",
                 "cm",
             ),
+            "parent_counts": Field(
+                pa.list_(pa.int64(), 2 * len(PARENT_KINDS)),
+                "matched particles and those with the right parent (fast) by kind: none, Michel, delta, other",
+            ),
+            "pi_zero_counts": Field(
+                pa.list_(pa.int64(), 3), "true π⁰ with two photons, those found, and reconstructed ones"
+            ),
+            "orientation_counts": Field(
+                pa.list_(pa.int64(), 2),
+                "matched tracks of which start and end differ, and those the right way round",
+            ),
+            "start_distance": values(
+                pa.float32(), "from the true start of each matched particle to the reconstructed one", "voxel"
+            ),
+            "start_semantic": values(pa.int8(), "code of the true class of these particles"),
+            "num_matchable_interactions": count(
+                "true interactions whose primaries are known; -1: interact was not run"
+            ),
+            "flavour_confusion": Field(
+                pa.list_(pa.int64(), len(Flavour) ** 2),
+                "matched interactions by true flavour (slow) and predicted flavour (fast)",
+            ),
+            **{
+                f"{name}_count_confusion": Field(
+                    pa.list_(pa.int64(), (MAX_COUNT + 1) ** 2),
+                    f"matched interactions by true (slow) and predicted (fast) number of {what}, up to {MAX_COUNT}",
+                )
+                for name, what in _COUNTS.items()
+            },
+            "topology_counts": Field(
+                pa.list_(pa.int64(), 2),
+                "true interactions whose primaries are known, and those with all species right",
+            ),
+            "energy_species": values(
+                pa.int8(), "code of the true species of matched particles of known energy"
+            ),
+            "energy_semantic": values(pa.int8(), "code of their true class"),
+            "energy_init_mev": values(pa.float32(), "their true kinetic energy", "MeV"),
+            "energy_range_mev": values(
+                pa.float32(), "by range, as a track of the true species; null: none, or not contained", "MeV"
+            ),
+            "energy_calorimetric_mev": values(pa.float32(), "by calorimetry; null: not contained", "MeV"),
+            "energy_best_mev": values(pa.float32(), "the best kinetic energy, as the chain gives it", "MeV"),
         },
     ),
 }

@@ -35,6 +35,11 @@ def test_figures_of_the_good_event(table):
     assert row["primary_confusion"].tolist() == [0, 0, 0, 3]
     assert row["vertex_distance_cm"].tolist() == pytest.approx([0.6], rel=1e-4)
     assert row["input"] == "predicted"
+    # the Michel is not matched; muon and electron belong to nothing, as does the proton
+    assert row["parent_counts"].tolist() == [3, 3, 0, 0, 0, 0, 0, 0]
+    assert row["orientation_counts"].tolist() == [2, 1], "the proton is turned"
+    assert row["topology_counts"].tolist() == [2, 1], "the proton is called a pion"
+    assert row["num_matchable_interactions"] == 2
 
 
 def test_deltas_are_left_out_of_the_points(table):
@@ -64,6 +69,10 @@ def test_pooled_figures(table):
     assert figures["species_accuracy"] == pytest.approx(2 / 3)
     assert figures["species_mean_recall"] == pytest.approx(2 / 3)
     assert figures["matched_share"] == 0.75
+    assert figures["parent_right"] == 1.0 and figures["orientation_right"] == figures["topology_right"] == 0.5
+    assert figures["flavour_accuracy"] == 0.5, "the electron counts, as both energies are equal"
+    assert figures["num_matchable_interactions"] == 2
+    assert figures["energies"] == [] and np.isnan(figures["muon_range_bias"])
     assert figures["vertex_within_3"] == 1.0 and figures["vertex_found_share"] == 1.0
 
 

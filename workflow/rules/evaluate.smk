@@ -6,6 +6,7 @@ rule stage_on_truth:
     input:
         events="results/events/ingest/{sample}/{shard}.h5",
         settings="results/config/{stage}.infer.json",
+        measuring="results/config/summarize.infer.json",
         weights=lambda wc: weights(wc.stage),
     output:
         events="results/on_truth/{stage}/{sample}/{shard}.h5",
@@ -25,14 +26,16 @@ rule stage_on_truth:
         """
         lartpc infer {wildcards.stage} {input.events} --on-truth --config {input.settings} \
             {params.weights} --out {output.events} 2>{log}
-        lartpc evaluate {input.events} {output.events} --on-truth --out {output.metrics} 2>>{log}
+        lartpc evaluate {input.events} {output.events} --on-truth --config {input.measuring} \
+            --out {output.metrics} 2>>{log}
         """
 
 
 rule evaluate_chain:
     """Compare what the chain made of a shard with its truth."""
     input:
-        collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        events=collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        settings="results/config/summarize.infer.json",
     output:
         "results/metrics/chain/{sample}/{shard}.parquet",
     log:
@@ -44,4 +47,4 @@ rule evaluate_chain:
     params:
         version=EVALUATE_VERSION,
     shell:
-        "lartpc evaluate {input} --out {output} 2> {log}"
+        "lartpc evaluate {input.events} --config {input.settings} --out {output} 2> {log}"

@@ -9,7 +9,7 @@ from rich.table import Table
 from lartpc.run.report.worst import Worst
 from lartpc.stages import CHAIN
 from lartpc.tables.schema import names_of
-from lartpc.vocab import Semantic, Species
+from lartpc.vocab import Flavour, Semantic, Species
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,26 @@ FIGURES = (
     Figure("interact", "interaction_ari", "Rand index of interactions", 0.992, _INTERACTIONS),
     Figure("interact", "matched_share", "true particles matched (IoU ≥ 0.5)"),
     Figure("interact", "species_mean_recall", "their species right, mean of species", 0.883, _ICARUS),
+    *(
+        Figure("interact", f"species_recall_{word}", f"— of {word}s", optional=True)
+        for word in names_of(Species)
+    ),
     Figure("interact", "primary_accuracy", "their being primary right"),
+    Figure("interact", "parent_right", "their parent right, or that there is none"),
+    Figure("interact", "parent_right_michel", "— of Michels"),
+    Figure("interact", "parent_right_delta", "— of deltas"),
+    Figure("interact", "parent_right_other", "— of others that have one"),
+    Figure("interact", "pi_zero_found", "π⁰ found with both photons"),
+    Figure("interact", "pi_zero_real", "reconstructed π⁰ that are such"),
+    Figure("interact", "orientation_right", "tracks the right way round"),
+    Figure("interact", "start_within_3", "starts of particles within 3 voxels"),
+    Figure("interact", "interaction_matched_share", "true interactions matched (IoU ≥ 0.5)"),
+    Figure("interact", "flavour_accuracy", "their flavour-like class right"),
+    *(
+        Figure("interact", f"{name}_count_right", f"— number of {what}")
+        for name, what in (("proton", "protons"), ("pion", "charged pions"), ("pi_zero", "π⁰"))
+    ),
+    Figure("interact", "topology_right", "true interactions with all primaries right"),
     Figure("interact", "vertex_within_3", "vertices within 3 voxels"),
     Figure(
         "interact",
@@ -140,7 +159,44 @@ def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
         ]
         if any(line.chain or line.on_truth for line in lines):
             found[stage.name] = lines
+    found["Energy of matched particles: bias ± resolution"] = _energies(pooled)
     return {title: lines for title, lines in found.items() if lines}
+
+
+_ENERGIES = {
+    "muon_range": "contained muons, by range",
+    "proton_range": "contained protons, by range",
+    "pion_range": "contained charged pions, by range",
+    "shower_calorimetric": "contained showers, by calorimetry",
+    "michel_calorimetric": "contained Michels, by calorimetry",
+    **{f"{word}_best": f"{word}s, best energy" for word in names_of(Species)},
+}
+"""The energies that are shown, by the stem of their figures."""
+
+
+def _energies(pooled: Mapping[str, Any]) -> list[Row]:
+    """Return bias ± resolution of the energies, in all and in bins of the true energy."""
+
+    def spread(figures: Mapping[str, Any]) -> str:
+        bias, resolution = figures.get("bias"), figures.get("resolution")
+        if not figures.get("num") or bias is None or resolution is None:
+            return ""
+        return f"{100 * bias:+.1f} ± {100 * resolution:.1f} %"
+
+    lines = []
+    for stem, label in _ENERGIES.items():
+        inputs = [pooled.get(label, {}) for label in ("predicted", "truth")]
+        whole = [{key: of.get(f"{stem}_{key}") for key in ("num", "bias", "resolution")} for of in inputs]
+        lines.append(Row(label, *map(spread, whole)))
+        bins = [
+            {line["low_mev"]: line for line in of.get("energies", []) if line["what"] == stem}
+            for of in inputs
+        ]
+        for low in sorted(set().union(*bins)):
+            high = next(of[low]["high_mev"] for of in bins if low in of)
+            words = f"{low:.0f} to {high:.0f} MeV" if high is not None else f"from {low:.0f} MeV"
+            lines.append(Row(f"— {words}", *(spread(of.get(low, {})) for of in bins)))
+    return [line for line in lines if line.chain or line.on_truth]
 
 
 def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
@@ -166,6 +222,7 @@ def confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         "semantic": ("Voxel classes", names_of(Semantic)),
         "species": ("Species of matched particles", names_of(Species)),
         "primary": ("Primaries among matched particles", ("secondary", "primary")),
+        "flavour": ("Flavour-like class of matched interactions", names_of(Flavour)),
     }
     matrices = []
     for what, (title, names) in words.items():
