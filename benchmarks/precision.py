@@ -19,6 +19,7 @@ from lartpc.stages import stage
 NUM_STEPS = 8
 CASES = {
     "fp32, default kernels": {},
+    "bf16, default kernels": {"precision": "bf16"},
     "fp32, torch": {"backend": "torch"},
     "bf16, torch": {"backend": "torch", "precision": "bf16"},
 }

@@ -87,7 +87,11 @@ def _device() -> Finding:
 def _sparse() -> Finding:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = sparse.resolve("auto", device)
-    return Finding(f"{chosen} on {device}", sparse.self_test(chosen, torch.device(device)) or "")
+    found = f"{chosen} on {device}"
+    if chosen == "fused":
+        fault = sparse.bf16_fault()
+        found += ", also in bf16" if fault is None else f", not in bf16: {fault}"
+    return Finding(found, sparse.self_test(chosen, torch.device(device)) or "")
 
 
 PROBE = """

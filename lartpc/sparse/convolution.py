@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lartpc.sparse import fused
+from lartpc.sparse import bf16, fused
 from lartpc.sparse.lattice import KernelMap, Lattice
 
 Backend = Literal["auto", "fused", "spconv", "torch"]
@@ -163,6 +163,9 @@ def resolve(backend: Backend, device_type: str = "cpu") -> Resolved:
 def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend: Backend = "auto") -> Tensor:
     """Convolve features along a map: out[target] += feat[source] @ weight[offset] over all pairs.
 
+    Under autocast our compiled kernel takes and gives fp32, and multiplies in bf16 where the processor has
+    the means; the other backends do as torch's own functions.
+
     Raises
     ------
     ValueError
@@ -170,16 +173,25 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
     """
     if len(feat_VC) != kernel_map.num_source:
         raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
+    resolved: Resolved | Literal["bf16"] = resolve(backend, feat_VC.device.type)
     if torch.is_autocast_enabled(feat_VC.device.type):
         # torch knows nothing of our functions, and leaves to us what it does for its own.
         dtype = torch.get_autocast_dtype(feat_VC.device.type)
+        if resolved == "fused":
+            many = weight_KCC.numel() >= bf16.FEWEST_WEIGHTS
+            resolved = "bf16" if dtype == torch.bfloat16 and _use_bf16() and many else "fused"
+            dtype = torch.float32
         feat_VC, weight_KCC = feat_VC.to(dtype), weight_KCC.to(dtype)
-    return _apply(resolve(backend, feat_VC.device.type), feat_VC.contiguous(), weight_KCC, kernel_map)
+    return _apply(resolved, feat_VC.contiguous(), weight_KCC, kernel_map)
 
 
-def _apply(backend: Backend, feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap) -> Tensor:
+def _apply(
+    backend: Resolved | Literal["bf16"], feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap
+) -> Tensor:
     function: Any = _TorchConvolution
-    if backend == "fused" and fused.can_compute(feat_VC, weight_KCC):
+    if backend == "bf16":
+        function = bf16.Bf16Convolution
+    elif backend == "fused" and fused.can_compute(feat_VC, weight_KCC):
         function = fused.FusedConvolution
     # spconv refuses maps without pairs, so these go to torch.
     elif backend == "spconv" and len(kernel_map.source_P):
@@ -187,8 +199,27 @@ def _apply(backend: Backend, feat_VC: Tensor, weight_KCC: Tensor, kernel_map: Ke
     return cast(Tensor, function.apply(feat_VC, weight_KCC, kernel_map))
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
+@cache
+def _use_bf16() -> bool:
+    fault = bf16_fault()
+    if fault is not None:
+        logging.getLogger(__name__).warning("sparse convolution computes in fp32 instead of bf16: %s", fault)
+    return fault is None
+
+
+def bf16_fault() -> str | None:
+    """Return why our compiled kernel does not compute in bf16 on this machine, or None.
+
+    It is tried on numbers that bf16 holds, so that only its sums, in fp32, may differ from plain loops.
+    """
+    try:
+        if not bf16.is_available():
+            return "it has no matrix unit for that (AMX-BF16 under Linux)"
+    except RuntimeError as error:
+        return str(error)
+    return _fault("bf16", torch.device("cpu"), torch.float32, 1e-5, 4_000, 24, 40)
+
+
 def self_test(backend: Backend = "auto", device: torch.device | None = None) -> str | None:
     """Compare a backend with plain loops and return what is wrong with it, or None.
 
@@ -198,44 +229,69 @@ def self_test(backend: Backend = "auto", device: torch.device | None = None) -> 
     device = device or torch.device("cpu")
     # GPU kernels of spconv exist for float32 and lower only.
     dtype, tolerance = (torch.float64, 1e-12) if device.type == "cpu" else (torch.float32, 1e-4)
-    random = torch.Generator().manual_seed(1)
-    num_voxels, num_in, num_out = (4_000, 12, 24) if backend == "fused" else (20_000, 8, 4)
-    cells = torch.randperm(2 * 32**3, generator=random)[:num_voxels]
-    coord = torch.stack([cells // 32**3, cells // 32**2 % 32, cells // 32 % 32, cells % 32], 1)
-    lattice = Lattice(coord.to(device), 2, (32, 32, 32))
     try:
         if backend == "auto":
             backend = resolve(backend, device.type)
         if backend == "spconv":
             _load_spconv()
-        rows = torch.randn(num_voxels, num_out, generator=random, dtype=dtype)
-        if backend == "fused" and (fault := _norm_fault(rows)):
-            return fault
-        for kernel_map in (lattice.neighbours(3), lattice.coarser.down, lattice.coarser.up):
-            num_offsets = kernel_map.num_offsets
-            feat = torch.randn(kernel_map.num_source, num_in, generator=random, dtype=dtype).to(device)
-            weight = torch.randn(num_offsets, num_in, num_out, generator=random, dtype=dtype).to(device)
-            grad = torch.randn(kernel_map.num_target, num_out, generator=random, dtype=dtype).to(device)
-            feat.requires_grad_()
-            weight.requires_grad_()
-            out = _apply(backend, feat, weight, kernel_map)
-            wanted = torch.zeros_like(out)
-            for k, source, target in kernel_map.pairs:
-                wanted = wanted.index_add(0, target, feat[source] @ weight[k])
-            found = (out, *torch.autograd.grad(out, (feat, weight), grad))
-            expected = (wanted, *torch.autograd.grad(wanted, (feat, weight), grad))
-            for name, ours, theirs in zip(("output", "input", "weights"), found, expected, strict=True):
-                error = float((ours - theirs).detach().abs().max() / theirs.detach().abs().max())
-                if not error <= tolerance:
-                    what = "output" if name == "output" else f"gradient of the {name}"
-                    return f"{what} of a {num_offsets}-offset convolution is wrong by {error:.1e} (relative)"
+        if backend == "fused":
+            return _norm_fault() or _fault(backend, device, dtype, tolerance, 4_000, 12, 24)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return _fault(backend, device, dtype, tolerance, 20_000, 8, 4)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _fault(
+    backend: Resolved | Literal["bf16"],
+    device: torch.device,
+    dtype: torch.dtype,
+    tolerance: float,
+    num_voxels: int,
+    num_in: int,
+    num_out: int,
+) -> str | None:
+    """Compare the convolutions of a lattice and their gradients with plain loops."""
+    random = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random).bfloat16().to(device, dtype)
+
+    cells = torch.randperm(2 * 32**3, generator=random)[:num_voxels]
+    coord = torch.stack([cells // 32**3, cells // 32**2 % 32, cells // 32 % 32, cells % 32], 1)
+    lattice = Lattice(coord.to(device), 2, (32, 32, 32))
+    try:
+        # Under autocast, where the first call may come from, plain loops are others.
+        with torch.autocast(device.type, enabled=False):
+            for kernel_map in (lattice.neighbours(3), lattice.coarser.down, lattice.coarser.up):
+                num_offsets = kernel_map.num_offsets
+                feat = draw(kernel_map.num_source, num_in).requires_grad_()
+                weight = draw(num_offsets, num_in, num_out).requires_grad_()
+                grad = draw(kernel_map.num_target, num_out)
+                out = _apply(backend, feat, weight, kernel_map)
+                wanted = torch.zeros_like(out)
+                for k, source, target in kernel_map.pairs:
+                    wanted = wanted.index_add(0, target, feat[source] @ weight[k])
+                found = (out, *torch.autograd.grad(out, (feat, weight), grad))
+                expected = (wanted, *torch.autograd.grad(wanted, (feat, weight), grad))
+                for name, ours, theirs in zip(("output", "input", "weights"), found, expected, strict=True):
+                    error = float((ours - theirs).detach().abs().max() / theirs.detach().abs().max())
+                    if not error <= tolerance:
+                        what = "output" if name == "output" else f"gradient of the {name}"
+                        return (
+                            f"{what} of a {num_offsets}-offset convolution is wrong by {error:.1e} (relative)"
+                        )
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def _norm_fault(feat_VC: Tensor) -> str | None:
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _norm_fault() -> str | None:
     """Compare the kernel's normalisation and its gradients with torch's."""
+    feat_VC = torch.randn(4_000, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     norm = nn.BatchNorm1d(feat_VC.shape[1], dtype=feat_VC.dtype)
     feat_VC.requires_grad_()
     wanted = functional.leaky_relu(norm(feat_VC), 0.1)

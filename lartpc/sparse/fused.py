@@ -72,7 +72,7 @@ class FusedConvolution(torch.autograd.Function):
             # Turned round, a symmetric map is itself with its offsets in reverse.
             symmetric = kernel_map.symmetric
             tiles = kernel_map.tiles if symmetric else kernel_map.transposed.tiles
-            grad_feat = _convolve(grad, _turn(weight.contiguous(), reverse=symmetric), tiles)
+            grad_feat = _convolve(grad, turn(weight.contiguous(), reverse=symmetric), tiles)
         if ctx.needs_input_grad[1]:
             grad_weight = _convolve_weight(feat, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
@@ -200,7 +200,7 @@ def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles
     return out_KCC if width == num_out else out_KCC[:, :, :num_out].contiguous()
 
 
-def _turn(weight_KCC: Tensor, *, reverse: bool) -> Tensor:
+def turn(weight_KCC: Tensor, *, reverse: bool) -> Tensor:
     """Transpose the matrix of each offset, and put the offsets in reverse order if asked."""
     num_offsets, num_in, num_out = weight_KCC.shape
     turned_KCC = weight_KCC.new_empty(num_offsets, num_out, num_in)

@@ -268,9 +268,9 @@ class Lattice:
         """The lattice of 2^D-cubes of voxels, and the maps to it: offset 0 is the lowest corner."""
         num_voxels, shape = len(self), tuple((side + 1) // 2 for side in self.shape)
         spatial_VD = self.coord_VD1[:, 1:]
-        coord_VD1 = torch.cat([self.coord_VD1[:, :1], spatial_VD // 2], 1)
+        coord_VD1 = torch.cat([self.coord_VD1[:, :1], spatial_VD >> 1], 1)
         weights = torch.tensor([2**axis for axis in reversed(range(self.dimension))]).to(coord_VD1.device)
-        offset_V = ((spatial_VD % 2) * weights).sum(1)
+        offset_V = ((spatial_VD & 1) * weights).sum(1)
         keys, parent_V = torch.unique(_keys(coord_VD1, shape), return_inverse=True)
         coarse = Lattice.__new__(Lattice)
         coord = coord_VD1.new_empty((len(keys), coord_VD1.shape[1]))
