@@ -422,6 +422,24 @@ def clustering_table(
     typer.echo(run(_expand(measured), out))
 
 
+@app.command()
+@_plainly
+def interactions(
+    graph: Annotated[
+        list[str],
+        typer.Option(help="Files of 'lartpc evaluate', interactions by the network; repeatable, or @FILE."),
+    ],
+    meetings: Annotated[
+        list[str], typer.Option(help="The same, interactions by rules; repeatable, or @FILE.")
+    ],
+    out: Out,
+) -> None:
+    """Pool the figures of interactions by the network and by rules side by side (Markdown), and print them."""
+    from lartpc.run.quality import interactions_table
+
+    typer.echo(interactions_table({"graph": _expand(graph), "meetings": _expand(meetings)}, out))
+
+
 @config_app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration."""

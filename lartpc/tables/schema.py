@@ -399,6 +399,16 @@ def render() -> str:
         "Object numbers of -1 mean none; other unknown numbers are null, which is nan in pandas. Units and",
         "meanings are in each file, too:",
         '`pyarrow.dataset.dataset("particles").schema.field("energy_mev").metadata`.',
+        "",
+        "Muons with pandas, polars and duckdb (there with the topology of their interactions):",
+        "",
+        "```",
+        'pandas.read_parquet("results/dataset/particles").query("species == \'muon\'")',
+        'polars.scan_parquet("results/dataset/particles").filter(polars.col("species") == "muon").collect()',
+        'duckdb.sql("""SELECT topology, kinetic_energy_mev FROM \'results/dataset/particles/*.parquet\'',
+        "    JOIN 'results/dataset/interactions/*.parquet' USING (file_uid, entry, interaction_id)",
+        '    WHERE species = \'muon\'""")',
+        "```",
     ]
     for name, table in TABLES.items():
         lines += ["", f"## {name}", "", f"One row: {table.row}. Key: {', '.join(table.key)}.", ""]

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from conftest import ODD_EVENTS, labelled, line
+from handmade import write_shard
 
 from lartpc.config import Summarize
 from lartpc.event import empty
 from lartpc.kinematics.argon import energy_of_range
+from lartpc.run.evaluate import evaluate
 from lartpc.run.interactions import interact_figures, pool_interactions
+from lartpc.run.quality import interactions_table
 from lartpc.tables import TABLES, to_arrow
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import CreationProcess, Flavour, Semantic, Species
@@ -181,3 +184,17 @@ def test_events_with_nothing_have_figures(kind):
     assert row.num_rows == 1
     found = pooled(figures)
     assert np.isnan(found["parent_right"]) or kind == "one_voxel"
+
+
+def test_the_table_of_both_ways(tmp_path):
+    paths = write_shard(tmp_path, "beam/0000")
+    evaluate(paths, tmp_path / "m.parquet")
+    files = [tmp_path / "m.parquet"]
+    text = interactions_table({"graph": files, "meetings": files}, tmp_path / "table.md")
+    assert text == (tmp_path / "table.md").read_text() and "no events on true input, 4 of the chain" in text
+    row = next(
+        line for line in text.split("\n") if line.startswith("| true interactions with all primaries right")
+    )
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "", "50.0 %", "50.0 %", ""]
+    with pytest.raises(ValueError, match="no figures of meetings"):
+        interactions_table({"graph": files}, tmp_path / "table.md")

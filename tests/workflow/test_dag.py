@@ -59,6 +59,13 @@ def test_the_clustering_is_measured_on_demand(folder: Path) -> None:
     assert found["interact"] == found["report"] == 0
 
 
+def test_interactions_are_measured_on_demand(folder: Path) -> None:
+    found = jobs(folder, "interaction_quality", "--config", "seed=7")
+    assert found["interaction_quality"] == 1 and not found["train"] and not found["interact"]
+    # two ways, two shards
+    assert found["measure_interactions"] == found["measure_interactions_on_truth"] == 4
+
+
 def test_images_of_wire_planes_end_with_points(folder: Path) -> None:
     found = jobs(folder, "--configfile", "config/wire.yaml")
     assert found["train"] == 1

@@ -143,8 +143,13 @@ class Row:
 
 def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
     """Return the figures as lines by section: the events, the speed of each step, the quality of each."""
-    found = {"Events": _events(summary), "Voxels per second": _speed(summary)}
-    pooled = summary["figures"]
+    found = {"Events": _events(summary), "Voxels per second": _speed(summary)} | quality(summary["figures"])
+    return {title: lines for title, lines in found.items() if lines}
+
+
+def quality(pooled: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Return the figures of quality as lines by section: the stages of the chain, and the energies."""
+    found: dict[str, list[Row]] = {}
     for stage in CHAIN:
         lines = [
             Row(
@@ -159,10 +164,12 @@ def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
         ]
         if any(line.chain or line.on_truth for line in lines):
             found[stage.name] = lines
-    found["Energy of matched particles: bias ± resolution"] = _energies(pooled)
-    return {title: lines for title, lines in found.items() if lines}
+    if lines := _energies(pooled):
+        found[ENERGIES] = lines
+    return found
 
 
+ENERGIES = "Energy of matched particles: bias ± resolution"
 _ENERGIES = {
     "muon_range": "contained muons, by range",
     "proton_range": "contained protons, by range",
