@@ -235,7 +235,7 @@ class GraphSpice(LearnedFragments):
     method: Literal["graph_spice"] = Field("graph_spice", description="components of a learned graph")
     num_features: int = Field(16, ge=1, description="features of the embedding, besides position and spread")
     num_kernel: int = Field(32, ge=1, description="products in the bilinear kernel")
-    edge_threshold: float = Field(0.5, gt=0, lt=1, description="links with a lower score do not hold")
+    edge_threshold: float = Field(0.95, gt=0, lt=1, description="links with a lower score do not hold")
 
 
 class Embedding(LearnedFragments):
