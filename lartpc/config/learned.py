@@ -206,6 +206,13 @@ class Points(Section):
     merge_distance: float = Field(
         5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
     )
+    piece_distance: float = Field(
+        1.8,
+        ge=0,
+        description="voxels of a shower, Michel or delta linked within this are a piece, which has one start; "
+        "0: it has as many as are proposed [voxel]",
+    )
+    min_piece_voxels: int = Field(5, ge=1, description="smaller pieces of a shower have no start")
 
 
 class Dbscan(Section):

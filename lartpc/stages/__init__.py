@@ -39,7 +39,7 @@ CHAIN = (
         learned=True,
         learns=("truth_voxel", "truth_point"),
     ),
-    Stage("points", 1, ("voxel", "semantic", "proposal"), ("point",), learned=False),
+    Stage("points", 2, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
         2,

@@ -1,4 +1,4 @@
-"""Raw proposals to points, as the PPN paper does it (arXiv:2006.14745): threshold, agreement, merging.
+"""Raw proposals to points: threshold, agreement, merging (arXiv:2006.14745), and one start per piece.
 
 Array suffixes: P proposals, K classes, V voxels, F points.
 """
@@ -11,8 +11,11 @@ from scipy.spatial import cKDTree
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
+from lartpc.fragments.links import links, pieces
 from lartpc.vocab import NONE, PointKind, Semantic
 
+SINGLE_START = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
+"""Classes whose connected voxels are one fragment with one start; tracks have ends, and meet others."""
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""
 
@@ -28,7 +31,8 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
     with that label lies (with its centre) nearer than `class_distance`. Then the strongest proposal left
     is a point, and takes with it those of its class within `merge_distance`: the point has the position
-    and score of the strongest, and the mean of the other scores of all.
+    and score of the strongest, and the mean of the other scores of all. Of the points of one connected piece
+    of a shower, Michel or delta only the strongest stays, and none of a small piece of a shower.
     """
     class_P = proposal["class_score"].argmax(1)
     keep_P = proposal["score"] >= cfg.score_threshold
@@ -45,18 +49,17 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     point_P, strongest_F = _merge(kept["position"], class_P, kept["score"], cfg.merge_distance)
     class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
-    return conform(
-        "point",
-        {
-            "position": kept["position"][strongest_F],
-            "score": kept["score"][strongest_F],
-            "class_score": _mean(kept["class_score"], point_P),
-            "semantic": class_F,
-            "end_score": end_F,
-            # Only tracks have an end.
-            "kind": np.where((end_F > 0.5) & (class_F == Semantic.TRACK), PointKind.END, PointKind.START),
-        },
-    )
+    columns = {
+        "position": kept["position"][strongest_F],
+        "score": kept["score"][strongest_F],
+        "class_score": _mean(kept["class_score"], point_P),
+        "semantic": class_F,
+        "end_score": end_F,
+        # Only tracks have an end.
+        "kind": np.where((end_F > 0.5) & (class_F == Semantic.TRACK), PointKind.END, PointKind.START),
+    }
+    stays_F = _stays(columns["position"], class_F, voxel["coord"], semantic["label"], cfg)
+    return conform("point", {name: value[stays_F] for name, value in columns.items()})
 
 
 def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
@@ -106,6 +109,30 @@ def _merge(
             point_P[around[point_P[around] == NONE]] = len(strongest)
             strongest.append(int(proposal))
     return point_P, np.asarray(strongest)
+
+
+def _stays(
+    position_F: NDArray[Any],
+    class_F: NDArray[Any],
+    coord_V: NDArray[Any],
+    label_V: NDArray[Any],
+    cfg: config.Points,
+) -> NDArray[np.bool_]:
+    """Tell which points (F,), the strongest first, are the only start of a connected piece, or of a track."""
+    stays_F = np.ones(len(class_F), bool)
+    for kind in SINGLE_START if cfg.piece_distance else ():
+        of_kind = np.flatnonzero(class_F == kind)
+        coord = coord_V[label_V == kind]
+        if not len(of_kind):
+            continue
+        piece_V = pieces(len(coord), links(coord, cfg.piece_distance))
+        piece = piece_V[cKDTree(coord + 0.5).query(position_F[of_kind])[1]]
+        stays = np.zeros(len(of_kind), bool)
+        stays[np.unique(piece, return_index=True)[1]] = True
+        if kind == Semantic.SHOWER:
+            stays &= np.bincount(piece_V)[piece] >= cfg.min_piece_voxels
+        stays_F[of_kind] = stays
+    return stays_F
 
 
 def _mean(value_P: NDArray[Any], group_P: NDArray[np.int64]) -> NDArray[np.float64]:

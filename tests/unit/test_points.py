@@ -97,6 +97,28 @@ def test_settings_have_their_effect() -> None:
     assert len(decode(proposal, loose.model_copy(update={"merge_distance": 2.5}))["score"]) == 1
 
 
+def test_a_connected_shower_has_one_start_and_a_track_as_many_as_proposed() -> None:
+    proposal = proposals(
+        [
+            ((x, y, y), score, kind, 0.1)
+            for y, kind in ((30.5, Semantic.SHOWER), (10.5, Semantic.TRACK))
+            for x, score in ((10.5, 0.7), (25.0, 0.9), (39.0, 0.8))
+        ]
+    )
+    found = decode(proposal)
+    assert found["position"][found["semantic"] == Semantic.SHOWER].tolist() == [[25.0, 30.5, 30.5]]
+    assert np.count_nonzero(found["semantic"] == Semantic.TRACK) == 3
+    # without its twenty-first voxel the shower is two pieces, of 20 and 9 voxels
+    event = make_event(proposal)
+    event["semantic"]["label"][50] = Semantic.LOW_ENERGY
+    (two,) = points.infer(None, [event], CFG)
+    assert np.count_nonzero(two["point"]["semantic"] == Semantic.SHOWER) == 2
+    (one,) = points.infer(None, [event], CFG.model_copy(update={"min_piece_voxels": 10}))
+    assert np.count_nonzero(one["point"]["semantic"] == Semantic.SHOWER) == 1
+    as_proposed = decode(proposal, CFG.model_copy(update={"piece_distance": 0.0}))
+    assert np.count_nonzero(as_proposed["semantic"] == Semantic.SHOWER) == 3
+
+
 def test_points_of_different_classes_stay_apart() -> None:
     event = make_event(
         proposals(
