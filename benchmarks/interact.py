@@ -67,7 +67,7 @@ def main() -> None:
         net = load_weights(Path(section.weights), row, section) if needs_weights(row, section) else None
         steps.append((row, section, net))
     seconds: dict[str, float] = defaultdict(float)
-    num = num_voxels = 0
+    num, num_voxels = -1, 0  # the first event is not counted: with it libraries start their work
     with tempfile.TemporaryDirectory() as folder, open_events(arguments.events) as events:
         writers = {
             name: TableWriter(Path(folder) / f"{name}.parquet", name) for name in TABLES if name != "metrics"
@@ -76,6 +76,9 @@ def main() -> None:
         for event, origin in zip(stream, events.origins(), strict=True):
             if num == arguments.num_events:
                 break
+            if not num:
+                seconds.clear()
+                num_voxels = 0
             num, num_voxels = num + 1, num_voxels + event.num_voxels
             for row, section, net in steps:
                 start = time.process_time()
@@ -86,6 +89,8 @@ def main() -> None:
             for name, rows in event_rows(event, origin, None, cfg=config.summarize).items():
                 writers[name].append(rows)
             seconds["tables"] += time.process_time() - start
+        with TableWriter(Path(folder) / "first.parquet", "points"):
+            pass
         start = time.process_time()
         for writer in writers.values():
             writer.__exit__(None, None, None)

@@ -196,5 +196,6 @@ def test_the_table_of_both_ways(tmp_path):
         line for line in text.split("\n") if line.startswith("| true interactions with all primaries right")
     )
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "", "50.0 %", "50.0 %", ""]
+    assert "nan" not in text and "of kaons" not in text
     with pytest.raises(ValueError, match="no figures of meetings"):
         interactions_table({"graph": files}, tmp_path / "table.md")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from rich.table import Table
@@ -186,7 +187,7 @@ def _energies(pooled: Mapping[str, Any]) -> list[Row]:
 
     def spread(figures: Mapping[str, Any]) -> str:
         bias, resolution = figures.get("bias"), figures.get("resolution")
-        if not figures.get("num") or bias is None or resolution is None:
+        if bias is None or resolution is None or isnan(bias) or isnan(resolution):
             return ""
         return f"{100 * bias:+.1f} ± {100 * resolution:.1f} %"
 
@@ -207,7 +208,7 @@ def _energies(pooled: Mapping[str, Any]) -> list[Row]:
 
 
 def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
-    return any(found.get(key) is not None for found in pooled.values())
+    return any(_text(found.get(key), "") for found in pooled.values())
 
 
 def figures_table(summary: Mapping[str, Any]) -> Table:
@@ -290,6 +291,6 @@ def _speed(summary: Mapping[str, Any]) -> list[Row]:
 
 
 def _text(value: float | None, unit: str) -> str:
-    if value is None:
+    if value is None or isnan(value):
         return ""
     return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}"
