@@ -21,7 +21,6 @@ CASES = {
     "fp32, default kernels": {},
     "bf16, default kernels": {"precision": "bf16"},
     "fp32, torch": {"backend": "torch"},
-    "bf16, torch": {"backend": "torch", "precision": "bf16"},
 }
 
 

@@ -1,6 +1,7 @@
 """Steps of AdamW on a network that several ranks share: the same as on one rank with the whole batch."""
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lartpc import config
+from lartpc import config, sparse
 from lartpc.dist import Ranks
 from lartpc.event import Event
 from lartpc.nets.norm import synchronise
@@ -119,14 +120,26 @@ class Optimization:
 
 
 class _Autocast(nn.Module):
-    """A network whose forward pass is in bf16 where that is safe, and whose output is in fp32."""
+    """A network whose forward pass is in bf16 where that is safe, and whose output is in fp32.
+
+    On CPUs bf16 is for sparse convolutions alone.
+    """
 
     def __init__(self, net: nn.Module, device: str) -> None:
         super().__init__()
         self.net, self._device = net, device
+        kinds = (sparse.SubmanifoldConv, sparse.Downsample, sparse.Upsample)
+        if device == "cpu" and not any(isinstance(module, kinds) for module in net.modules()):
+            logging.getLogger(__name__).warning(
+                "train.precision: bf16 changes nothing on a CPU for a network without sparse convolutions; "
+                "it computes in fp32"
+            )
 
     def forward(self, *inputs: Any) -> Any:
         """Call the network."""
+        if self._device == "cpu":
+            with sparse.multiply_in_bf16():
+                return self.net(*inputs)
         with torch.autocast(self._device, torch.bfloat16):
             return _to_fp32(self.net(*inputs))
 

@@ -14,6 +14,7 @@ from lartpc.sparse.convolution import (
     Upsample,
     bf16_fault,
     convolve,
+    multiply_in_bf16,
     resolve,
     self_test,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Upsample",
     "bf16_fault",
     "convolve",
+    "multiply_in_bf16",
     "resolve",
     "self_test",
 ]

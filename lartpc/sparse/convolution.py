@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Literal, cast
 
@@ -20,6 +21,22 @@ from lartpc.sparse.lattice import KernelMap, Lattice
 
 Backend = Literal["auto", "fused", "spconv", "torch"]
 Resolved = Literal["fused", "spconv", "torch"]
+
+_WANT_BF16: ContextVar[bool] = ContextVar("_WANT_BF16", default=False)
+
+
+@contextmanager
+def multiply_in_bf16() -> Iterator[None]:
+    """Let convolutions on CPUs, and nothing else, multiply in bf16 where that is faster.
+
+    torch's autocast takes the linear layers too, for which oneDNN makes new code for each number of rows
+    that it has not met: of events, each has its own, and that takes longer than the layer.
+    """
+    before = _WANT_BF16.set(True)
+    try:
+        yield
+    finally:
+        _WANT_BF16.reset(before)
 
 
 class _TorchConvolution(torch.autograd.Function):
@@ -173,16 +190,22 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
     """
     if len(feat_VC) != kernel_map.num_source:
         raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
-    resolved: Resolved | Literal["bf16"] = resolve(backend, feat_VC.device.type)
-    if torch.is_autocast_enabled(feat_VC.device.type):
+    device = feat_VC.device.type
+    resolved = resolve(backend, device)
+    in_bf16 = _WANT_BF16.get() and device == "cpu"
+    if torch.is_autocast_enabled(device):
         # torch knows nothing of our functions, and leaves to us what it does for its own.
-        dtype = torch.get_autocast_dtype(feat_VC.device.type)
+        dtype = torch.get_autocast_dtype(device)
         if resolved == "fused":
-            many = weight_KCC.numel() >= bf16.FEWEST_WEIGHTS
-            resolved = "bf16" if dtype == torch.bfloat16 and _use_bf16() and many else "fused"
-            dtype = torch.float32
+            in_bf16, dtype = in_bf16 or dtype == torch.bfloat16, torch.float32
         feat_VC, weight_KCC = feat_VC.to(dtype), weight_KCC.to(dtype)
-    return _apply(resolved, feat_VC.contiguous(), weight_KCC, kernel_map)
+    in_bf16 = (
+        in_bf16
+        and feat_VC.dtype == weight_KCC.dtype == torch.float32
+        and weight_KCC.numel() >= bf16.FEWEST_WEIGHTS
+        and _use_bf16(resolved)
+    )
+    return _apply("bf16" if in_bf16 else resolved, feat_VC.contiguous(), weight_KCC, kernel_map)
 
 
 def _apply(
@@ -200,8 +223,8 @@ def _apply(
 
 
 @cache
-def _use_bf16() -> bool:
-    fault = bf16_fault()
+def _use_bf16(backend: Resolved) -> bool:
+    fault = bf16_fault() if backend == "fused" else f"backend {backend} does not have it on CPUs"
     if fault is not None:
         logging.getLogger(__name__).warning("sparse convolution computes in fp32 instead of bf16: %s", fault)
     return fault is None

@@ -124,6 +124,31 @@ def test_autocast_takes_and_gives_fp32_and_multiplies_in_bf16_where_that_is_fast
         torch.testing.assert_close(found, wanted, rtol=0.0, atol=0.02 * float(wanted.abs().max()))
 
 
+def test_only_convolutions_multiply_in_bf16_when_asked_to() -> None:
+    need_bf16()
+    kernel_map = maps(1000)[0]
+    feat, weight, _ = values(kernel_map, 32, 32)
+    with sparse.multiply_in_bf16():
+        found = sparse.convolve(feat, weight, kernel_map, "fused")
+        product = feat @ weight[0]
+        doubles = sparse.convolve(feat.double(), weight.double(), kernel_map, "fused")
+    assert torch.equal(found, bf16.Bf16Convolution.apply(feat, weight, kernel_map))
+    assert torch.equal(product, feat @ weight[0])
+    assert torch.equal(doubles, sparse.convolve(feat.double(), weight.double(), kernel_map, "fused"))
+    assert not torch.equal(found, sparse.convolve(feat, weight, kernel_map, "fused"))
+
+
+def test_another_backend_stays_in_fp32_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    kernel_map = maps(300)[0]
+    feat, weight, _ = values(kernel_map, 32, 32)
+    convolution._use_bf16.cache_clear()
+    with sparse.multiply_in_bf16():
+        found = sparse.convolve(feat, weight, kernel_map, "torch")
+    convolution._use_bf16.cache_clear()
+    assert torch.equal(found, sparse.convolve(feat, weight, kernel_map, "torch"))
+    assert "backend torch" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["_convolve", "_convolve_weight", "_round"])
 def test_a_kernel_that_is_wrong_is_not_used_and_one_line_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
