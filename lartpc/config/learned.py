@@ -336,7 +336,7 @@ class Cluster(Section):
         description="longest edge between two showers, tracks, Michels, deltas [voxel]",
     )
     touch_length: float = Field(
-        0.0,
+        3.0,
         ge=0,
         description="longest edge between any two classes, where wrong classes tear particles apart [voxel]; 0: none",
     )

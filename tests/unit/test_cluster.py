@@ -253,23 +253,20 @@ def track_called_a_shower(entry):
 
 
 def test_learns_to_join_what_crossings_and_wrong_classes_tear_apart():
-    cfg = SMALL.model_copy(update={"touch_length": 3.0})
+    untouched = SMALL.model_copy(update={"touch_length": 0.0})
     events = [make(entry) for entry in range(2) for make in (crossing_tracks, track_called_a_shower)]
     # Without edges at a touch, nothing can join a piece of another class.
-    (apart,) = cluster.find(cluster.network(SMALL), events[1:2], SMALL)
+    (apart,) = cluster.find(cluster.network(SMALL), events[1:2], untouched)
     assert apart.columns["semantic"].tolist() == [Semantic.TRACK, Semantic.SHOWER, Semantic.TRACK]
     assert apart.graph.pair_2E.T.tolist() == [[0, 2]]
-    net, _ = fit(cluster, cfg, events, 60)
-    for event, products in zip(events, cluster.infer(net, events, cfg), strict=True):
+    net, _ = fit(cluster, SMALL, events, 60)
+    for event, products in zip(events, cluster.infer(net, events, SMALL), strict=True):
         num_true = num_rows(event["truth_particle"])
         assert num_rows(products["fragment"]) == {4: 6, 1: 3}[num_true]
         found = clustering(event["truth_voxel"]["particle"], products["group"]["particle"])
         assert found.num_predicted == num_true and found.ari > 0.97
     # The rules take classes as they are: a track at a shower stays a track.
-    assert (
-        num_rows(particles_of(events[1], by("cones").model_copy(update={"touch_length": 3.0}))["particle"])
-        == 3
-    )
+    assert num_rows(particles_of(events[1], by("cones"))["particle"]) == 3
 
 
 def test_left_over_voxels_go_to_what_is_near_them():
