@@ -5,6 +5,7 @@
 
 The sample is simulated (split test or reconstruct), or made of one file a shard; weights are released ones, or
 with --split train networks are trained on it. Times are processor time, as the machine may be busy.
+Last comes what reading our Snakefile takes beyond reading a trivial one: medians of runs in turn.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 LEARNED = ("segment", "cluster", "interact")
+LOCAL = ("--cores", "1")
+NUM_RUNS = 5
 TRIVIAL = """
 rule all:
     input: expand("out/{index}.txt", index=range({NUM}))
@@ -34,7 +38,7 @@ def measure(folder: Path, *arguments: str) -> tuple[float, float, int]:
     scripts = Path(sys.executable).parent
     with (folder / "dry-run.log").open("w+") as log:
         process = subprocess.Popen(
-            ["snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", *arguments],
+            ["snakemake", "--dry-run", "--quiet", "rules", *arguments],
             cwd=folder,
             env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
             stdout=log,
@@ -50,10 +54,19 @@ def measure(folder: Path, *arguments: str) -> tuple[float, float, int]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, int(jobs)
 
 
+def reading(ours: Path, trivial: Path) -> float:
+    """Return the processor time [s] that our Snakefile takes beyond a trivial one, with one job in each."""
+    one_job = (*LOCAL, "results/config/points.infer.json", "--config", "samples=[samples.tsv]")
+    runs = [(measure(ours, *one_job)[0], measure(trivial, *LOCAL)[0]) for _ in range(NUM_RUNS)]
+    one, other = (statistics.median(seconds) for seconds in zip(*runs, strict=True))
+    return one - other
+
+
 def production(folder: Path, num_shards: int, split: str, files: bool) -> Path:
     """Copy the workflow, and write a sheet of one large sample."""
-    for name in ("workflow", "config"):
+    for name in ("workflow", "config", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / "slurm").symlink_to("profiles/slurm")
     shutil.copy(REPOSITORY / "Snakefile", folder)
     (folder / "released.pt").touch()
     rows = [f"big\t{split}\tgeant4\t{10 * num_shards}\t{num_shards}"]
@@ -75,8 +88,10 @@ def main() -> None:
     parser.add_argument("--max-shards", type=int, help="default: that of the configuration")
     parser.add_argument("--split", default="test", choices=("test", "reconstruct", "train"))
     parser.add_argument("--files", action="store_true", help="one file a shard instead of simulation")
+    parser.add_argument("--slurm", action="store_true", help="under the profile of SLURM")
     arguments = parser.parse_args()
     config = ["samples=[samples.tsv]"]
+    where = ("--profile", "slurm") if arguments.slurm else LOCAL
     targets = ["models"] if arguments.split == "train" else []
     if arguments.split != "train":
         config += [f"{stage}={{weights: released.pt}}" for stage in LEARNED]
@@ -88,19 +103,21 @@ def main() -> None:
         trivial = Path(name) / "trivial"
         trivial.mkdir()
         (trivial / "Snakefile").write_text(TRIVIAL.replace("{NUM}", "1"))
-        start, _, _ = measure(trivial)
+        start, _, _ = measure(trivial, *LOCAL)
+        beyond = reading(production(Path(name) / "reading", 1, "test", files=False), trivial)
         for num in arguments.num_shards:
             folder = production(Path(name) / str(num), num, arguments.split, arguments.files)
-            seconds, memory, jobs = measure(folder, *targets, "--config", *config)
+            seconds, memory, jobs = measure(folder, *where, *targets, "--config", *config)
             (trivial / "Snakefile").write_text(TRIVIAL.replace("{NUM}", str(jobs - 1)))
-            floor, _, _ = measure(trivial)
+            floor, _, _ = measure(trivial, *LOCAL)
             print(
                 f"| {num} | {jobs} | {seconds:.1f} | {1000 * (seconds - start) / jobs:.2f} | {memory:.0f} | "
                 f"{floor:.1f} | {seconds / floor:.2f} |",
                 flush=True,
             )
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(f"start of snakemake alone: {start:.1f} s; this script: {usage.ru_utime + usage.ru_stime:.1f} s")
+    print(f"start of snakemake alone: {start:.1f} s; reading our Snakefile: {beyond:.2f} s more")
+    print(f"this script: {usage.ru_utime + usage.ru_stime:.1f} s")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -127,6 +126,8 @@ def assign(
     A voxel answers to the nearest point of its own particle whose distance from its centre is less
     than `radius`. A point none of whose particle's voxels is in reach is given to any voxel there.
     """
+    from scipy.spatial import cKDTree  # here, so that inference starts without scipy
+
     num_voxels, num_points = len(coord_VD), len(position_PD)
     centre_VD = coord_VD + 0.5
     point_V = np.full(num_voxels, NONE, np.int64)

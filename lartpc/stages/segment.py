@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -206,6 +205,8 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
 
 def _num_near(of: NDArray[Any], to: NDArray[Any]) -> float:
     """Count the points (N, 3) that have one of the others within METRIC_DISTANCE."""
+    from scipy.spatial import cKDTree  # here, so that inference starts without scipy
+
     if not len(of) or not len(to):
         return 0.0
     return float((cKDTree(to).query(of)[0] < METRIC_DISTANCE).sum())

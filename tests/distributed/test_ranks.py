@@ -148,20 +148,18 @@ from lartpc import dist
 
 dist.START_S = 3.0
 if dist.os.environ["PMI_RANK"] == "1":
-    time.sleep(60)  # as a rank on a node that hangs
+    time.sleep(600)  # as a rank on a node that hangs
 dist.join(2)
 """
 
 
 @needs_mpiexec
 def test_a_rank_that_waits_in_vain_for_the_others_ends_and_says_so() -> None:
-    start = time.monotonic()
     found = subprocess.run(
-        ["mpiexec", "-n", "2", sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60
+        ["mpiexec", "-n", "2", sys.executable, "-c", LATE], capture_output=True, text=True, timeout=300
     )
     assert found.returncode != 0
     assert "waited 0 minutes in vain for the others to start" in found.stderr
-    assert time.monotonic() - start < 50
 
 
 def ranks_of(launcher: int) -> list[int]:

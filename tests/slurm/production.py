@@ -100,14 +100,14 @@ def command_of(process: int) -> bytes:
 
 
 class Run:
-    """A run of snakemake for the dataset, in the background."""
+    """A run of snakemake for the dataset, or for another target, in the background."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, target: str = DATASET) -> None:
         self.folder = folder
         self._said = folder / "said.txt"
         with self._said.open("w") as out:
             self.process = subprocess.Popen(
-                (*SNAKEMAKE, *options, "--", DATASET),
+                (*SNAKEMAKE, *options, "--", target),
                 cwd=folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,

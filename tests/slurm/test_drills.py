@@ -1,11 +1,14 @@
 """Failure drills: a job, a node, a controller or a disk dies in mid-run, and the tables are the same after all.
 
-Each starts from a production whose results are there up to `cluster`, and makes the rest through SLURM.
+Each starts from a production whose results are there up to `cluster`, and makes the rest through SLURM. Those that are
+not marked slow run with the other tests of SLURM.
 """
 
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -24,11 +27,14 @@ from slurm.production import (
     Run,
     again_from_interact,
     assert_same_tables,
+    command_of,
+    wait_for,
 )
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = pytest.mark.slurm
 
 SHARDS = 2
+STEPS = 300
 SECONDS_AWAY = 20
 """How long the controller of SLURM is away: longer than the plugin waits for an answer (10 s)."""
 
@@ -52,6 +58,7 @@ def states(cluster: Cluster, said: str, rule: str = "interact") -> list[str]:
     return sorted(job["JobState"] for job in cluster.jobs_of(said)[rule])
 
 
+@pytest.mark.slow
 def test_killed_by_memory(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: sent again with twice the memory; status 0."""
     limit(folder, "interact", "420, 120")
@@ -64,6 +71,7 @@ def test_killed_by_memory(cluster: Cluster, folder: Path, production: Production
     assert_same_tables(folder, production)
 
 
+@pytest.mark.slow
 def test_killed_by_its_time_limit(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: a job that hangs is ended by SLURM, and sent again with twice the time; status 0."""
     limit(folder, "interact", "4300, 1")
@@ -84,6 +92,49 @@ def test_killed_by_its_time_limit(cluster: Cluster, folder: Path, production: Pr
     assert (held["JobState"], held["TimeLimit"]) == ("TIMEOUT", "00:01:00")
     assert (again["JobState"], asked[again["JobId"]]) == ("COMPLETED", "00:02:00")
     assert_same_tables(folder, production)
+
+
+TRAINING = "results/models/interact"
+MINUTES = 4
+"""Time limit of a training; it is signalled one to two minutes before, and must have begun by then."""
+
+
+@pytest.mark.slow
+def test_a_training_reaches_its_time_limit(cluster: Cluster, folder: Path) -> None:
+    """Outcome: a signal in time, a checkpoint, and the retry goes on from there with twice the time; status 0."""
+    shutil.rmtree(folder / TRAINING)
+    profile, config = folder / PROFILE, folder / "config/test/config.yaml"
+    profile.write_text(
+        profile.read_text().replace("needs(6300, 240)", f"needs(6300, {MINUTES})").replace("@300", "@60")
+    )
+    others, interact = config.read_text().split("interact:")
+    steps = interact.replace("num_steps: 6, ", f"num_steps: {STEPS}, checkpoint_minutes: 0, ")
+    config.write_text(f"{others}interact:{steps.replace('validate_every: 3', f'validate_every: {STEPS}')}")
+
+    going = Run(folder, target=f"{TRAINING}/weights.pt")
+    wait_for(lambda: list((folder / TRAINING).glob(".resume/step-*.pt")))
+    (job,) = going.submitted("train")
+    ranks = [
+        process
+        for process in processes_of(job)
+        if b"lartpc\0train" in command_of(process) and not command_of(process).startswith(b"srun")
+    ]
+    assert len(ranks) == 2
+    for rank in ranks:  # else it would be done long before
+        os.kill(rank, signal.SIGSTOP)
+    # SLURM signals a job up to a minute before it was asked to, and ends it up to a minute late.
+    wait_for(lambda: cluster.jobs_of(going.said())["train"][0]["RunTime"] > f"00:{MINUTES - 1:02}:05")
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
+    said = going.finish()
+
+    ends = [(one["JobState"], one["TimeLimit"]) for one in cluster.jobs_of(said)["train"]]
+    assert ends == [("FAILED", f"00:{MINUTES:02}:00"), ("COMPLETED", f"00:{2 * MINUTES:02}:00")]
+    (step,) = set(re.findall(rf"asked to end by SIGUSR1 at step (\d+) of {STEPS}", said))
+    log = (folder / "results/logs/train/interact.log").read_text()
+    assert f"goes on from the checkpoint of step {step}" in log
+    last = (folder / TRAINING / "training.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["step"] == STEPS
 
 
 def test_cancelled_by_somebody(cluster: Cluster, folder: Path, production: Production) -> None:
@@ -137,6 +188,7 @@ def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Product
     assert_same_tables(folder, production)
 
 
+@pytest.mark.slow
 def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: running jobs are not forgotten, though there is no accounting to ask; status 0.
 
@@ -168,6 +220,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, production: Production) -> None:
     """Outcome: status 1, each shard is named with the reason; with room, the same command goes on."""
     said = Run(folder, "--retries", "0").finish(status=1)
@@ -179,6 +232,7 @@ def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, productio
     assert_same_tables(folder, production)
 
 
+@pytest.mark.slow
 def test_a_stage_crashes_on_one_shard(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: status 1; the others go on; shard, log and command are named, and the command works then."""
     good = folder / "results/events/cluster/mini_test/0001.h5"
@@ -207,6 +261,7 @@ def test_a_stage_crashes_on_one_shard(cluster: Cluster, folder: Path, production
     assert_same_tables(folder, production)
 
 
+@pytest.mark.slow
 def test_short_stages_share_an_allocation(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: one job for what follows `cluster`, of both shards; the same tables."""
     profile = folder / PROFILE

@@ -27,6 +27,7 @@ HEAVY = (
         (("lartpc.cli",), set()),
         (("lartpc.run.simulate",), {"rich"}),
         (("lartpc.run.ingest",), {"h5py", "rich"}),
+        (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py", "rich", "torch"}),
         (("lartpc.run.infer", "lartpc.stages.points"), {"h5py", "rich", "scipy"}),
         (("lartpc.run.summarize", "lartpc.run.evaluate"), {"h5py", "pyarrow", "scipy"}),
     ],
