@@ -19,7 +19,7 @@ import torch
 from sklearn.cluster import DBSCAN
 
 from lartpc import config, dist, fragments
-from lartpc.fragments.links import links, pieces
+from lartpc.links import links, pieces
 from lartpc.metrics import Clustering, clustering, mean
 from lartpc.nets.augment import augment
 from lartpc.run.optimize import Optimization

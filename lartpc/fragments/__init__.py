@@ -17,8 +17,8 @@ from lartpc import config
 from lartpc.event import Event
 from lartpc.fragments import dbscan, embedding, graph_spice
 from lartpc.fragments.images import Images, stack
-from lartpc.fragments.links import Ints, lengths, pieces, renumber, spread
 from lartpc.fragments.targets import instances
+from lartpc.links import Ints, lengths, pieces, renumber, spread
 from lartpc.vocab import NONE
 
 Terms = dict[str, tuple[Tensor, Tensor]]

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from lartpc import config
 from lartpc.event import Event
 from lartpc.fragments.images import CLASSES
-from lartpc.fragments.links import Ints, lengths, links, pieces, spread
+from lartpc.links import Ints, lengths, links, pieces, spread
 from lartpc.vocab import NONE, Semantic
 
 

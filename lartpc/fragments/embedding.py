@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lartpc import config
 from lartpc.fragments.images import NUM_FEATURES, Images
-from lartpc.fragments.links import Bools, Ints
+from lartpc.links import Bools, Ints
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lartpc import config
 from lartpc.fragments.images import NUM_FEATURES, Images
-from lartpc.fragments.links import Bools
+from lartpc.links import Bools
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 

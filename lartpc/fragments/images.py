@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lartpc.event import Event
-from lartpc.fragments.links import links
+from lartpc.links import links
 from lartpc.vocab import Semantic
 
 CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)

@@ -7,7 +7,7 @@ import numpy as np
 
 from lartpc.event import Event
 from lartpc.fragments.images import CLASSES
-from lartpc.fragments.links import Ints, lengths, links, pieces, renumber, spread
+from lartpc.links import Ints, lengths, links, pieces, renumber, spread
 from lartpc.vocab import NONE
 
 

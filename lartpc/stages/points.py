@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
-from lartpc.fragments.links import links, pieces
+from lartpc.links import links, pieces
 from lartpc.vocab import NONE, PointKind, Semantic
 
 SINGLE_START = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)

@@ -9,8 +9,8 @@ from sklearn.cluster import DBSCAN
 from lartpc import config, fragments
 from lartpc.config import SECTIONS, load_section, slice_of
 from lartpc.fragments import embedding, graph_spice
-from lartpc.fragments.links import links, pieces, renumber, spread
 from lartpc.fragments.targets import instances
+from lartpc.links import links, pieces, renumber, spread
 from lartpc.metrics import clustering
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Semantic
