@@ -13,6 +13,8 @@ UNKNOWN_PARENT = -2
 """What `parents` says of a particle whose source does not state where it comes from."""
 MICHEL_RADIUS = 3.0
 """A Michel that starts nearer than this to the end of a track belongs to it, if its muon is not seen [voxel]."""
+MIN_TURN = 2.0
+"""The ends of a true track differ by more than this in their distance to its start, or it has none [voxel]."""
 FLAVOUR_OF = {int(Species.MUON): int(Flavour.NUMU_LIKE), int(Species.ELECTRON): int(Flavour.NUE_LIKE)}
 
 

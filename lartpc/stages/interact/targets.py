@@ -13,7 +13,7 @@ from lartpc.event import Columns, Event
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.vertex import CAN_BE_PRIMARY
 from lartpc.stages.interact.graph import Nodes
-from lartpc.truth import compositions, majority, parents, pi_zeros
+from lartpc.truth import MIN_TURN, compositions, majority, parents, pi_zeros
 from lartpc.vocab import NONE, Semantic, Species
 
 ALLOWED = np.zeros((len(Semantic), len(Species)), bool)
@@ -23,8 +23,6 @@ ALLOWED[Semantic.TRACK, [Species.MUON, Species.PION, Species.PROTON, Species.KAO
 ALLOWED[[Semantic.MICHEL, Semantic.DELTA], Species.ELECTRON] = True
 MIN_PURITY = 0.5
 """A particle with less of its voxels in one true particle has no target."""
-MIN_TURN = 2.0
-"""The ends of a true track differ by more than this in their distance to its start, or it has none [voxel]."""
 
 
 def allowed_species(cfg: config.Interact) -> NDArray[np.bool_]:
