@@ -15,9 +15,9 @@ from lartpc.stages import CHAIN
 
 NUM_EVENTS = 16
 FLOORS = {
-    ("predicted", "semantic_accuracy"): 0.94,
-    ("predicted", "truth_point_within_10"): 0.7,
-    ("predicted", "particle_ari"): 0.65,
+    ("predicted", "semantic_accuracy"): 0.96,
+    ("predicted", "truth_point_within_10"): 0.8,
+    ("predicted", "particle_ari"): 0.8,
     ("truth", "particle_ari"): 0.9,
     ("truth", "interaction_ari"): 0.85,
     ("truth", "species_mean_recall"): 0.7,
