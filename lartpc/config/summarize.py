@@ -32,9 +32,6 @@ class Summarize(Section):
     shower_scale: float = Field(
         1.22, gt=0, description="energy of an electron or photon over that in its voxels"
     )
-    shower_offset_mev: float = Field(
-        7.0, description="energy that a shower leaves outside of its voxels besides [MeV]"
-    )
     scattering_step_cm: float = Field(
         14.0, gt=0, description="segments between which tracks scatter; one radiation length [cm]"
     )

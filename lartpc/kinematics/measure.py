@@ -67,9 +67,7 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
     end_direction_F = -directions(clusters, particles.end)
     wall_F, volume_F = _walls(clusters, box, volumes_cm, cfg)
     contained_F = (wall_F >= cfg.containment_margin_cm) & (volume_F != NONE)
-    is_shower_F = (particles.semantic == Semantic.SHOWER) & (energy_F > 0)
-    corrected_F = cfg.shower_scale * energy_F + cfg.shower_offset_mev * is_shower_F
-    calorimetric_F = np.where(is_track_F, energy_F, corrected_F)
+    calorimetric_F = np.where(is_track_F, 1.0, cfg.shower_scale) * energy_F
     range_FK = np.stack(
         [np.where(is_track_F, energy_of_range(species, length_F), np.nan) for species in TRACKS], axis=1
     )

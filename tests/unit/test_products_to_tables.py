@@ -70,7 +70,7 @@ def test_a_stopping_muon_with_a_michel():
 
 def test_a_pi_zero():
     # photons at a right angle with m² = 2 E², of energies as they are after the correction of showers
-    deposited = (134.9768 / np.sqrt(2) - 7.0) / 1.22
+    deposited = 134.9768 / np.sqrt(2) / 1.22
     photon = {"semantic": Semantic.SHOWER, "species": Species.PHOTON}
     found = tables(
         [
