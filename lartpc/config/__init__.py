@@ -12,8 +12,7 @@ from typing import Any, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from lartpc.config.base import Part, Section, Vector
-from lartpc.config.ingestion import Ingest, Response, Tomography, Volume, Wires
-from lartpc.config.learned import (
+from lartpc.config.graphs import (
     Cluster,
     ClusterInfer,
     Cones,
@@ -22,11 +21,14 @@ from lartpc.config.learned import (
     Fragments,
     GraphNet,
     GraphSpice,
-    Heads,
     Interact,
     LearnedFragments,
     Meetings,
     PairLengths,
+)
+from lartpc.config.ingestion import Ingest, Response, Tomography, Volume, Wires
+from lartpc.config.learned import (
+    Heads,
     Points,
     Ppn,
     Segment,

@@ -1,0 +1,213 @@
+"""The graph stages: fragments, particles and interactions, and how their networks are trained."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from lartpc.config.base import Section
+from lartpc.config.learned import Training, UResNet
+
+
+class Dbscan(Section):
+    """Fragments by distance: DBSCAN per class, tracks broken at points."""
+
+    method: Literal["dbscan"] = Field("dbscan", description="by distance; nothing is learned")
+    eps: tuple[float, float, float, float] = Field(
+        (1.8, 1.8, 1.8, 1.8), description="link distance for shower, track, Michel, delta [voxel]"
+    )
+    min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
+    break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+
+
+class LearnedFragments(Section):
+    """What the learned ways to fragments share."""
+
+    unet: UResNet = UResNet(repetitions=1)
+    radius: float = Field(1.9, ge=1, lt=3, description="voxels of one class this near are linked [voxel]")
+    min_voxels: int = Field(
+        3, ge=1, description="smaller pieces go to a linked fragment; without one they are left ungrouped"
+    )
+
+
+class GraphSpice(LearnedFragments):
+    """Fragments as components of a graph whose edges a network classifies (Graph-SPICE)."""
+
+    method: Literal["graph_spice"] = Field("graph_spice", description="components of a learned graph")
+    num_features: int = Field(16, ge=1, description="features of the embedding, besides position and spread")
+    num_kernel: int = Field(32, ge=1, description="products in the bilinear kernel")
+    edge_threshold: float = Field(0.95, gt=0, lt=1, description="links with a lower score do not hold")
+
+
+class Embedding(LearnedFragments):
+    """Fragments by clustering in a learned space, discriminative loss (arXiv:1708.02551)."""
+
+    method: Literal["embedding"] = Field("embedding", description="clustering in a learned space")
+    num_dimensions: int = Field(8, ge=1, description="dimensions of the space")
+    pull_margin: float = Field(
+        0.5, ge=0, description="voxels this near to the mean of their fragment are not pulled"
+    )
+    push_margin: float = Field(
+        1.5, gt=0, description="means twice this far apart are not pushed; linked voxels this near are joined"
+    )
+    regularisation: float = Field(1e-3, ge=0, description="weight of the distance of means from the origin")
+    num_shifts: int = Field(3, ge=0, description="steps of mean shift before voxels are joined")
+
+    @model_validator(mode="after")
+    def _margins_leave_a_gap(self) -> Self:
+        if self.push_margin <= 2 * self.pull_margin:
+            raise ValueError(
+                f"push_margin {self.push_margin} must be above twice pull_margin {self.pull_margin}: "
+                "voxels of one fragment can be that far apart"
+            )
+        return self
+
+
+def _method(value: Any) -> str:
+    """Return the method that settings are of; settings without one are of the default."""
+    found = value.get("method", "dbscan") if isinstance(value, dict) else getattr(value, "method", "")
+    return str(found)
+
+
+Fragments = Annotated[
+    Annotated[Dbscan, Tag("dbscan")]
+    | Annotated[GraphSpice, Tag("graph_spice")]
+    | Annotated[Embedding, Tag("embedding")],
+    Discriminator(_method),
+]
+"""Voxels to fragments, by one of three methods; each has its own settings."""
+
+
+class GraphNet(Section):
+    """GrapPA-like graph network (arXiv:2007.01335)."""
+
+    num_hidden: int = Field(64, ge=1, description="width of nodes, edges and messages")
+    num_message_passing: int = Field(3, ge=1, description="message-passing steps")
+    leakiness: float = Field(0.1, ge=0, lt=1, description="slope of LeakyReLU below zero")
+    max_edges: int = Field(200_000, ge=1, description="nearest edges kept in one event")
+
+
+class EdgeInfer(Section):
+    """Settings of a grouping stage that need no new training."""
+
+    edge_threshold: float = Field(0.5, gt=0, lt=1, description="edges with a lower score never join")
+    max_voxels: int = Field(200_000, ge=1, description="voxels packed into one batch")
+
+
+class Cones(Section):
+    """Particles by rules: cones around showers, gaps between the rest. Nothing is learned."""
+
+    angle_rad: float = Field(0.25, gt=0, lt=1.6, description="half opening angle of the cones [rad]")
+    length: float = Field(300.0, gt=0, description="length of the cones [voxel]")
+    gap: float = Field(4.0, ge=0, description="fragments no farther apart almost touch [voxel]")
+    kink_rad: float = Field(
+        0.2, gt=0, lt=1.6, description="tracks that almost touch are one up to this angle [rad]"
+    )
+
+
+class ClusterInfer(EdgeInfer):
+    """Settings of `cluster` that need no new training."""
+
+    particles: Literal["graph", "cones", "fragments"] = Field(
+        "graph",
+        description="how fragments become particles: by the graph network, by rules, or each for itself",
+    )
+    cones: Cones = Cones()
+    attach_distance: float = Field(
+        2.0,
+        ge=0,
+        description="voxels left over by small fragments go to a fragment of any class this near [voxel]; 0: none do",
+    )
+
+
+class Cluster(Section):
+    """Fragments, and their grouping into particles by a graph network or by rules."""
+
+    fragments: Fragments = Field(Dbscan(), description="how voxels become fragments")
+    graph: GraphNet = GraphNet()
+    edge_length: tuple[float, float, float, float] = Field(
+        (500.0, 100.0, 25.0, 25.0),
+        description="longest edge between two showers, tracks, Michels, deltas [voxel]",
+    )
+    touch_length: float = Field(
+        3.0,
+        ge=0,
+        description="longest edge between any two classes, where wrong classes tear particles apart [voxel]; 0: none",
+    )
+    upstream: Literal["predicted", "truth", "mixed"] = Field(
+        "truth",
+        description="train on the output of the stages before, on their truth, or each event by chance on either",
+    )
+    infer: ClusterInfer = ClusterInfer()
+    train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+
+class PairLengths(Section):
+    """Longest edges between particles of two classes [voxel]; 0: none."""
+
+    shower_shower: float = Field(500.0, ge=0, description="between two showers [voxel]")
+    shower_track: float = Field(500.0, ge=0, description="between a shower and a track [voxel]")
+    shower_michel: float = Field(100.0, ge=0, description="between a shower and a Michel [voxel]")
+    shower_delta: float = Field(100.0, ge=0, description="between a shower and a delta [voxel]")
+    track_track: float = Field(200.0, ge=0, description="between two tracks [voxel]")
+    track_michel: float = Field(25.0, ge=0, description="between a track and a Michel [voxel]")
+    track_delta: float = Field(25.0, ge=0, description="between a track and a delta [voxel]")
+    michel_michel: float = Field(25.0, ge=0, description="between two Michels [voxel]")
+    michel_delta: float = Field(25.0, ge=0, description="between a Michel and a delta [voxel]")
+    delta_delta: float = Field(25.0, ge=0, description="between two deltas [voxel]")
+
+
+class Meetings(Section):
+    """Interactions by rules: what comes together, what points back to it. Nothing is learned."""
+
+    touch: float = Field(
+        4.0, ge=0, description="Michels and deltas no farther from a track than this are of it [voxel]"
+    )
+    angle_rad: float = Field(
+        0.4, gt=0, lt=1.6, description="largest angle at which a shower points back to a vertex [rad]"
+    )
+    length: float = Field(300.0, gt=0, description="farthest vertex that a shower points back to [voxel]")
+    photon_dedx_mev_cm: float = Field(
+        3.5, gt=0, description="a shower that loses more than this at its start is a photon [MeV/cm]"
+    )
+    muon_length_cm: float = Field(
+        15.0, ge=0, description="a track longer than this is rather a muon than a pion [cm]"
+    )
+
+
+class InteractInfer(EdgeInfer):
+    """Settings of `interact` that need no new training."""
+
+    interactions: Literal["graph", "meetings"] = Field(
+        "graph",
+        description="how particles become interactions: by the graph network, or by rules, which need no weights",
+    )
+    meetings: Meetings = Meetings()
+    start_trust: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="how sure the points are which end of a track is its start; 0.5: the network alone decides",
+    )
+    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
+
+
+class Interact(Section):
+    """Particles to interactions, with species, primaries, parents, a vertex and a flavour."""
+
+    graph: GraphNet = GraphNet()
+    edge_length: PairLengths = PairLengths()
+    kaons: bool = Field(False, description="tell kaons from other tracks; the training sample must have some")
+    upstream: Literal["predicted", "truth", "mixed"] = Field(
+        "truth",
+        description="train on the output of the stages before, on their truth, or each event by chance on either",
+    )
+    infer: InteractInfer = InteractInfer()
+    train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
+    weights: str | None = Field(None, description="released weights; null: train")
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the network is used."""
+        return self.infer.interactions == "graph"
