@@ -1,7 +1,6 @@
 """Failure drills: a job, a node, a controller or a disk dies in mid-run, and the tables are the same after all.
 
-Each starts from a production whose results are there up to `cluster`, and makes the rest through SLURM. Those that are
-not marked slow run with the other tests of SLURM.
+Each starts from a production whose results are there up to `cluster`, and makes the rest through SLURM.
 """
 
 import json
@@ -31,7 +30,7 @@ from slurm.production import (
     wait_for,
 )
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 SHARDS = 2
 STEPS = 300
@@ -58,7 +57,6 @@ def states(cluster: Cluster, said: str, rule: str = "interact") -> list[str]:
     return sorted(job["JobState"] for job in cluster.jobs_of(said)[rule])
 
 
-@pytest.mark.slow
 def test_killed_by_memory(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: sent again with twice the memory; status 0."""
     limit(folder, "interact", "420, 120")
@@ -71,7 +69,6 @@ def test_killed_by_memory(cluster: Cluster, folder: Path, production: Production
     assert_same_tables(folder, production)
 
 
-@pytest.mark.slow
 def test_killed_by_its_time_limit(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: a job that hangs is ended by SLURM, and sent again with twice the time; status 0."""
     limit(folder, "interact", "4300, 1")
@@ -99,7 +96,6 @@ MINUTES = 4
 """Time limit of a training; it is signalled one to two minutes before, and must have begun by then."""
 
 
-@pytest.mark.slow
 def test_a_training_reaches_its_time_limit(cluster: Cluster, folder: Path) -> None:
     """Outcome: a signal in time, a checkpoint, and the retry goes on from there with twice the time; status 0."""
     shutil.rmtree(folder / TRAINING)
@@ -188,7 +184,6 @@ def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Product
     assert_same_tables(folder, production)
 
 
-@pytest.mark.slow
 def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: running jobs are not forgotten, though there is no accounting to ask; status 0.
 
@@ -220,7 +215,6 @@ def small_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.slow
 def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, production: Production) -> None:
     """Outcome: status 1, each shard is named with the reason; with room, the same command goes on."""
     said = Run(folder, "--retries", "0").finish(status=1)
@@ -232,7 +226,6 @@ def test_a_full_disk(cluster: Cluster, folder: Path, small_disk: Path, productio
     assert_same_tables(folder, production)
 
 
-@pytest.mark.slow
 def test_a_stage_crashes_on_one_shard(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: status 1; the others go on; shard, log and command are named, and the command works then."""
     good = folder / "results/events/cluster/mini_test/0001.h5"
@@ -261,7 +254,6 @@ def test_a_stage_crashes_on_one_shard(cluster: Cluster, folder: Path, production
     assert_same_tables(folder, production)
 
 
-@pytest.mark.slow
 def test_short_stages_share_an_allocation(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: one job for what follows `cluster`, of both shards; the same tables."""
     profile = folder / PROFILE
