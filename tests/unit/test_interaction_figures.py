@@ -134,7 +134,7 @@ def test_energies_of_known_particles():
     assert by_range[0] == pytest.approx(energy_of_range(Species.MUON, 199 * 0.3), rel=0.01)
     assert by_range[3] == pytest.approx(energy_of_range(Species.PION, 29 * 0.3), rel=0.05)
     assert np.isnan(by_range[[1, 2, 4, 5]]).all()
-    photon = 1.22 * 30 * 0.6 + 7.0
+    photon = 1.22 * 30 * 0.6
     assert figures["energy_calorimetric_mev"][4] == pytest.approx(photon, rel=1e-5)
     assert figures["energy_best_mev"][[0, 4]].tolist() == pytest.approx([by_range[0], photon], rel=1e-5)
     found = pooled(figures)
