@@ -14,7 +14,7 @@ from lartpc.config import Summarize
 from lartpc.event import Columns
 from lartpc.geometry import Box, volume_of
 from lartpc.kinematics.argon import MASS_MEV, TRACKS, energy_of_range, loss_at_residual, momentum_mev_c
-from lartpc.kinematics.clusters import Clusters, Floats, directions, unit
+from lartpc.kinematics.clusters import Clusters, Floats, directions, length, products, symmetric
 from lartpc.kinematics.paths import Paths, paths, slice_up
 from lartpc.kinematics.scattering import scattering_energy_mev, segment_directions
 from lartpc.vocab import NONE, EnergyMethod, Semantic, Species
@@ -186,7 +186,7 @@ def _end_losses(particles: Particles, size: float, radius_cm: float) -> Columns:
     clusters = particles.clusters
     found: Columns = {}
     for name, at_F in (("start_dedx_mev_cm", particles.start), ("end_dedx_mev_cm", particles.end)):
-        distance_V = np.linalg.norm(clusters.point_V - at_F[clusters.label_V], axis=1) * size
+        distance_V = clusters.distance(at_F) * size
         near_V = distance_V <= radius_cm
         is_whole_F = ~np.isfinite(clusters.maximum(np.where(near_V, -np.inf, 1.0)))
         reach_F = np.maximum(clusters.maximum(np.where(near_V, distance_V, 0.0)) + 0.5 * size, size)
@@ -221,13 +221,12 @@ def _chi2(particles: Particles, line: Paths, size: float, step_cm: float) -> Flo
 
 def _straightness(clusters: Clusters, start_F: Floats, radius: float) -> Floats:
     """Return the share (F,) of the largest eigenvalue in the spread of the voxels near the start; nan: none."""
-    delta_V = clusters.point_V - start_F[clusters.label_V]
-    weight_V = (np.einsum("vi,vi->v", delta_V, delta_V) <= radius**2).astype(np.float64)
-    count_F = np.maximum(clusters.total(weight_V), 1.0)
-    mean_F = clusters.total(delta_V * weight_V[:, None]) / count_F[:, None]
-    outer_V = (delta_V[:, :, None] * delta_V[:, None, :]).reshape(-1, 9) * weight_V[:, None]
-    spread_F = (clusters.total(outer_V) / count_F[:, None]).reshape(-1, 3, 3)
-    value_F = np.linalg.eigvalsh(spread_F - mean_F[:, :, None] * mean_F[:, None, :])
+    delta_3V = clusters.seen_from(start_F)
+    weight_V = (length(delta_3V) <= radius).astype(np.float64)
+    count_F = np.maximum(clusters.total(weight_V), 1.0)[:, None]
+    mean_F = clusters.total(delta_3V * weight_V) / count_F
+    spread_F = clusters.total(products(delta_3V) * weight_V) / count_F
+    value_F = np.linalg.eigvalsh(symmetric(spread_F - products(mean_F.T).T))
     total_F = value_F.sum(axis=1)
     out = np.full(len(total_F), np.nan)
     np.divide(value_F[:, 2], total_F, out=out, where=total_F > 1e-9)
@@ -240,15 +239,16 @@ def _spread(clusters: Clusters, start_F: Floats, direction_F: Floats, decay: flo
     The first is one minus the length of the mean direction to the voxels; the second the mean tangent of the
     angle to the start direction of those ahead. Weights fall as exp(-distance / decay). nan where undefined.
     """
-    delta_V = clusters.point_V - start_F[clusters.label_V]
-    distance_V = np.linalg.norm(delta_V, axis=1)
-    weight_V = np.exp(-distance_V / decay) * (distance_V > 0)
+    delta_3V = clusters.seen_from(start_F)
+    distance_V = length(delta_3V)
+    is_away_V = distance_V > 0
+    weight_V = np.exp(-distance_V / decay) * is_away_V
     total_F = clusters.total(weight_V)
-    mean_F = clusters.total(unit(delta_V) * weight_V[:, None])
+    mean_F = clusters.total(delta_3V * (weight_V / np.where(is_away_V, distance_V, 1.0)))
     known = total_F > 0
     nan = np.full(len(total_F), np.nan)
     spread_F = 1.0 - np.divide(np.linalg.norm(mean_F, axis=1), total_F, out=nan.copy(), where=known)
-    ahead_V = np.einsum("vi,vi->v", delta_V, direction_F[clusters.label_V])
+    ahead_V = (delta_3V * clusters.of_voxels(direction_F.T)).sum(axis=0)
     across_V = np.sqrt(np.maximum(distance_V**2 - ahead_V**2, 0.0))
     weight_V = weight_V * (ahead_V > 0)
     total_F = clusters.total(weight_V)

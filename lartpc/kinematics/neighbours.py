@@ -4,12 +4,13 @@ Positions and lengths are in voxel units, energies in MeV. Shape suffixes: V clu
 E pairs of clusters, P predicted points, M samples of a cluster.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.kinematics.clusters import Clusters, Floats, Ints
+from lartpc.kinematics.clusters import Clusters, Floats, Ints, length
 
 _NUM_SAMPLES = 16
 _NEAR = 10.0
@@ -64,20 +65,21 @@ def _length(clusters: Clusters, place_E2: Ints) -> Floats:
 
 
 def _nearest_in(clusters: Clusters, cluster_E: Ints, point_E3: Floats) -> Ints:
-    """Return the position (of V) of the voxel of a cluster (E,) that is nearest to a point (E, 3)."""
+    """Return the position (of V) of the voxel of a cluster (E,) that is nearest to a point (E, 3).
+
+    Each cluster is compared with all its points at once, in blocks.
+    """
     out = np.zeros(len(cluster_E), np.int64)
-    size_E = clusters.size_F[cluster_E]
-    block_E = np.cumsum(size_E) // _DISTANCE_BLOCK
-    for block in np.unique(block_E):
-        edge = np.flatnonzero(block_E == block)
-        size = size_E[edge]
-        begin = np.cumsum(size) - size
-        place = np.arange(size.sum()) + np.repeat(clusters.offset_F[cluster_E[edge]] - begin, size)
-        delta = clusters.point_V[place] - np.repeat(point_E3[edge], size, axis=0)
-        square = np.einsum("vi,vi->v", delta, delta)
-        is_least = np.flatnonzero(square == np.repeat(np.minimum.reduceat(square, begin), size))
-        owner = np.searchsorted(begin, is_least, side="right") - 1
-        out[edge[owner[::-1]]] = place[is_least[::-1]]
+    # |a - b|² without |a|², which does not tell one voxel from another, is a product of matrices
+    point_E4 = np.concatenate([-2.0 * point_E3, np.ones((len(point_E3), 1))], axis=1)
+    order_E = np.argsort(cluster_E, kind="stable")
+    found, first = np.unique(cluster_E[order_E], return_index=True)
+    for cluster, edges in zip(found.tolist(), pairwise([*first.tolist(), len(order_E)]), strict=True):
+        begin, size = int(clusters.offset_F[cluster]), int(clusters.size_F[cluster])
+        voxel_4V = clusters.lifted_4V[:, begin : begin + size]
+        for low in range(*edges, step := max(_DISTANCE_BLOCK // size, 1)):
+            block = order_E[low : min(low + step, edges[1])]
+            out[block] = begin + (point_E4[block] @ voxel_4V).argmin(axis=1)
     return out
 
 
@@ -107,8 +109,7 @@ def connect(
     centre_F = clusters.centre_F
     pair_E2 = _candidates(centre_F, max_edges)
     cap_E = max_length_KK[semantic_F[pair_E2[:, 0]], semantic_F[pair_E2[:, 1]]]
-    square_V = np.einsum("vi,vi->v", clusters.delta_V, clusters.delta_V)
-    radius_F = np.sqrt(np.maximum(clusters.maximum(square_V), 0.0))
+    radius_F = np.maximum(clusters.maximum(length(clusters.delta_3V)), 0.0)
     gap_E = np.linalg.norm(centre_F[pair_E2[:, 0]] - centre_F[pair_E2[:, 1]], axis=1)
     gap_E -= radius_F[pair_E2[:, 0]] + radius_F[pair_E2[:, 1]]
     keep = np.flatnonzero((cap_E > 0) & (gap_E <= cap_E))

@@ -47,9 +47,7 @@ def paths(
     """
     if not len(clusters.row_V):
         return Paths(np.zeros(0), np.linalg.norm(end_F - start_F, axis=1))
-    delta_V = clusters.point_V - start_F[clusters.label_V]
-    straight_V = np.linalg.norm(delta_V, axis=1)
-    far_V = _followed(clusters, is_track_F, straight_V)
+    far_V = _followed(clusters, is_track_F, clusters.distance(start_F))
     slices = slice_up(clusters, far_V, step)
     mean = np.bincount(slices.owner_S, minlength=clusters.num_clusters)
     num = clusters.num_clusters

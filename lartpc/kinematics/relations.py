@@ -65,8 +65,7 @@ def end_features(clusters: Clusters, columns: Columns) -> NDArray[np.float32]:
 
 def _shells(clusters: Clusters, at_F: Floats) -> Floats:
     """Return the energy per thickness (F, S) of the shells around a place of each particle [MeV/voxel]."""
-    distance_V = np.linalg.norm(clusters.point_V - at_F[clusters.label_V], axis=1)
-    shell_V = np.searchsorted(SHELLS, distance_V)
+    shell_V = np.searchsorted(SHELLS, clusters.distance(at_F))
     num = len(SHELLS) + 1
     energy_FS = np.bincount(
         clusters.label_V * num + shell_V, clusters.energy_V, clusters.num_clusters * num

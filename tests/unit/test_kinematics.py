@@ -18,6 +18,7 @@ from lartpc.kinematics import (
     pointing,
     unit,
 )
+from lartpc.kinematics.clusters import largest_eigenvalue, products, symmetric
 from lartpc.vocab import PointKind, Semantic
 
 
@@ -204,3 +205,22 @@ def test_pointing_of_one_cluster_at_the_side_of_another():
     assert by_name["two_points_to_end"] == by_name["cos_opening"] == 0
     (back,) = pointing(columns, pairs[:, ::-1], two, one)
     np.testing.assert_array_equal(back, found[list(OTHER_SIDE)])
+
+
+def test_nearest_voxels_do_not_depend_on_the_blocks(monkeypatch):
+    rng = np.random.default_rng(5)
+    rows = [np.unique(rng.integers(low, low + 30, (60, 3)), axis=0) for low in (0, 35, 60, 100)]
+    clusters, pairs = clusters_of(*rows), np.stack(np.triu_indices(4, 1), axis=1)
+    whole = closest_voxels(clusters, pairs)
+    monkeypatch.setattr("lartpc.kinematics.neighbours._DISTANCE_BLOCK", 100)
+    assert all(np.array_equal(*places) for places in zip(whole, closest_voxels(clusters, pairs), strict=True))
+
+
+def test_largest_eigenvalue_is_that_of_an_iteration():
+    vector = np.random.default_rng(3).normal(size=(3, 200))
+    vector[:, :50] *= np.array([[1e3], [1.0], [1e-3]])
+    matrix = products(vector) + products(vector[:, ::-1])
+    matrix[:, 0] = 0.0
+    matrix[:, 1] = [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
+    expected = np.linalg.eigvalsh(symmetric(matrix.T))[:, 2]
+    assert np.allclose(largest_eigenvalue(matrix), expected, rtol=1e-9, atol=1e-12)
