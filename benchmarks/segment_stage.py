@@ -72,7 +72,7 @@ def measure(source: Path, weights: Path, section: config.Segment, repeats: int) 
     net = load_weights(weights, ROW, section)
     device = next(net.parameters()).device
     held = batches(source, section.infer.max_voxels)
-    inputs = [segment._inputs(batch, device) for batch in held]
+    inputs = [segment._inputs(batch, device, section.dimension) for batch in held]
     num_voxels = sum(event.num_voxels for batch in held for event in batch)
     results = [segment.infer(net, batch, section) for batch in held]
 

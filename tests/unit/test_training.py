@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkout import REPOSITORY
 from conftest import typical
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional
@@ -18,7 +19,7 @@ from lartpc.config import Segment
 from lartpc.provenance import digest
 from lartpc.run.curve import MAX_SKIPPED, Curve
 from lartpc.run.optimize import Optimization
-from lartpc.run.weights import load_weights
+from lartpc.run.weights import load_weights, read_weights, warm_start
 from lartpc.sparse import bf16
 from lartpc.stages import segment, stage
 
@@ -210,6 +211,24 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
         optimization(freeze=["decoder"])
     with pytest.raises(ValueError, match="leaves no parameter"):
         optimization(freeze=["unet.", "classes.", "ppn."])
+
+
+@pytest.mark.parametrize(
+    ("heads", "fresh"),
+    [({"dropout": 0.2}, []), ({"evidential": True}, []), ({"ghost": True}, ["ghost.bias", "ghost.weight"])],
+)
+def test_heads_are_trained_on_from_the_released_weights(heads: dict[str, Any], fresh: list[str]) -> None:
+    torch.manual_seed(1)
+    net = segment.network(Segment.model_validate({"heads": heads}))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    file = REPOSITORY / "models" / "segment.pt"
+    said = warm_start(net, file)
+    num = len(list(net.parameters()))
+    assert f"{num - len(fresh)} of {num} parameters taken" in said
+    released = read_weights(file)["state"]
+    for name, value in net.state_dict().items():
+        start = before[name] if name in fresh else released[name].to(value.dtype)
+        assert torch.equal(value, start), name
 
 
 @pytest.mark.parametrize("loss", ["ce", "inverse", "border", "weighted", "focal", "lovasz", "ce_lovasz"])
