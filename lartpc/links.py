@@ -65,7 +65,7 @@ def links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
 
 def pieces(num_voxels: int, link_E2: Ints) -> Ints:
     """Return the connected piece (V,) of each voxel, numbered in order of their first voxels."""
-    _, piece_V = connected_components(_graph(num_voxels, link_E2), directed=False)
+    _, piece_V = connected_components(graph_of(num_voxels, link_E2), directed=False)
     return np.asarray(piece_V, np.int64)
 
 
@@ -81,7 +81,7 @@ def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints
     source = np.flatnonzero(~bare_V[used])
     if not len(source):
         return label_V
-    graph = _graph(len(used), row.reshape(-1, 2), length_E[link])
+    graph = graph_of(len(used), row.reshape(-1, 2), length_E[link])
     _, _, nearest = dijkstra(graph, directed=False, indices=source, min_only=True, return_predecessors=True)
     reached = np.flatnonzero(bare_V[used] & (nearest >= 0))
     out_V = label_V.copy()
@@ -105,15 +105,25 @@ def renumber(label_V: Ints, min_voxels: int) -> Ints:
 
 def lengths(coord_V3: NDArray[np.integer], link_E2: Ints) -> NDArray[np.float64]:
     """Return the lengths (E,) of links [voxel]."""
-    delta = coord_V3[link_E2[:, 0]] - coord_V3[link_E2[:, 1]]
-    length: NDArray[np.float64] = np.linalg.norm(delta, axis=1)
+    delta_3E = np.diff(coord_V3.T.take(link_E2.T, axis=1), axis=1)[:, 0]
+    length: NDArray[np.float64] = np.sqrt((delta_3E**2).sum(axis=0, dtype=np.float64))
     return length
 
 
-def _graph(num: int, link_E2: Ints, value_E: Any = None) -> csr_array:
+def set_apart(coord_V3: NDArray[np.integer], group_V: NDArray[np.integer], reach: float) -> NDArray[np.int64]:
+    """Return voxel indices (V, 3) with groups (0, 1, ...) so far apart along x that no link up to `reach` joins two."""
+    apart = coord_V3.astype(np.int64)
+    if len(apart):
+        x_V = apart[:, 0]
+        apart[:, 0] += group_V.astype(np.int64) * (int(x_V.max() - x_V.min()) + int(reach) + 1)
+    return apart
+
+
+def graph_of(num_voxels: int, link_E2: Ints, value_E: Any = None) -> csr_array:
+    """Return the links, with their values or ones, as a sparse matrix (V, V)."""
     value = np.ones(len(link_E2)) if value_E is None else value_E
     # Each link comes once: there are no duplicates to look for.
     row, column = link_E2.astype(np.int32).T
-    graph = coo_array((value, (row, column)), shape=(num, num))
+    graph = coo_array((value, (row, column)), shape=(num_voxels, num_voxels))
     graph.has_canonical_format = True
     return graph.tocsr()

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from lartpc import config
 from lartpc.event import Event
 from lartpc.fragments.images import CLASSES
-from lartpc.links import Ints, lengths, links, pieces, spread
+from lartpc.links import Ints, lengths, links, pieces, set_apart, spread
 from lartpc.vocab import NONE, Semantic
 
 
@@ -23,31 +23,43 @@ def find(event: Event, cfg: config.Dbscan) -> Ints:
     coord, semantic = event["voxel"]["coord"], event["semantic"]["label"]
     label_V = np.full(len(coord), NONE, np.int64)
     num = 0
-    for which, eps in zip(CLASSES, cfg.eps, strict=True):
-        row = np.flatnonzero(semantic == which)
-        cut = np.zeros((0, 3))
-        if which == Semantic.TRACK and cfg.break_radius:
-            cut = event["point"]["position"][event["point"]["semantic"] == Semantic.TRACK]
-        label_V[row] = num + connected(coord[row], eps, cut, cfg.break_radius)
+    for eps in sorted(set(cfg.eps)):
+        row = np.flatnonzero(
+            np.isin(semantic, [c for c, own in zip(CLASSES, cfg.eps, strict=True) if own == eps])
+        )
+        # one class after another, and so far apart that one search links the voxels of all
+        row = row[np.argsort(semantic[row], kind="stable")]
+        apart = set_apart(coord[row], semantic[row], eps)
+        label_V[row] = num + connected(apart, eps, _is_cut(event, row, cfg.break_radius))
         num = int(label_V.max(initial=NONE)) + 1
     return label_V
 
 
-def connected(coord_V3: NDArray[np.integer], eps: float, cut_P3: NDArray[np.floating], radius: float) -> Ints:
-    """Return the connected piece (V,) of each voxel, cut inside `radius` of the points.
+def _is_cut(event: Event, row: Ints, radius: float) -> NDArray[np.bool_]:
+    """Return which voxels of some rows (V,) are of tracks and inside `radius` of a track point."""
+    is_cut_V = np.zeros(len(row), bool)
+    point = event["point"]["position"][event["point"]["semantic"] == Semantic.TRACK]
+    track = np.flatnonzero(event["semantic"]["label"][row] == Semantic.TRACK)
+    if radius and len(point) and len(track):
+        centre = event["voxel"]["coord"][row[track]] + 0.5
+        is_cut_V[track] = np.isfinite(cKDTree(point).query(centre, distance_upper_bound=radius)[0])
+    return is_cut_V
+
+
+def connected(coord_V3: NDArray[np.integer], eps: float, is_cut_V: NDArray[np.bool_]) -> Ints:
+    """Return the connected piece (V,) of each voxel, without those that are cut away.
 
     Voxels inside a cut go to the piece that they reach first along links; those that reach none form
     pieces of their own. Pieces have numbers from 0 on.
     """
     num, link_E2 = len(coord_V3), links(coord_V3, eps)
-    inside_V = np.zeros(num, bool)
-    if num and len(cut_P3):
-        inside_V = np.isfinite(cKDTree(cut_P3).query(coord_V3 + 0.5, distance_upper_bound=radius)[0])
-    if not inside_V.any():
+    if not is_cut_V.any():
         return pieces(num, link_E2)
-    free_E = ~inside_V[link_E2].any(axis=1)
-    label_V = np.where(inside_V, NONE, pieces(num, link_E2[free_E]))
+    free_E = ~is_cut_V[link_E2].any(axis=1)
+    label_V = np.where(is_cut_V, NONE, pieces(num, link_E2[free_E]))
     at_cut_E2 = link_E2[~free_E]
     label_V = spread(label_V, at_cut_E2, lengths(coord_V3, at_cut_E2))
+    if (label_V >= 0).all():
+        return label_V
     own_V = pieces(num, at_cut_E2)
     return np.where(label_V >= 0, label_V, label_V.max() + 1 + own_V)

@@ -5,6 +5,7 @@ E pairs of clusters, P predicted points, M samples of a cluster, N voxels near a
 voxels has them last, as (3, V), which is several times faster than (V, 3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,6 +48,19 @@ class Clusters:
         label_V = labels[row_V].astype(np.int64)
         size_F = np.bincount(label_V, minlength=num_clusters)
         return cls(row_V, label_V, size_F, coord[row_V] + 0.5, energy[row_V].astype(np.float64))
+
+    @classmethod
+    def side_by_side(
+        cls, coord: NDArray[Any], energy: NDArray[Any], labels: Sequence[NDArray[Any]], sizes: Sequence[int]
+    ) -> "Clusters":
+        """Sort voxels by several labels (N,), each with its number of clusters; those of the first come first."""
+        first = np.cumsum([0, *sizes])
+        shifted = [
+            np.where(label >= 0, label + start, label)
+            for label, start in zip(labels, first[:-1], strict=True)
+        ]
+        num = len(labels)
+        return cls.group(np.tile(coord, (num, 1)), np.tile(energy, num), np.concatenate(shifted), first[-1])
 
     @property
     def num_clusters(self) -> int:

@@ -146,12 +146,10 @@ def _walls(
     low, high = volumes_cm[:, 0], volumes_cm[:, 1]
     if cfg.containment == "detector":
         low, high = low.min(axis=0, keepdims=True), high.max(axis=0, keepdims=True)
-    point_V = box.to_cm(clusters.point_V)
-    volume_V = volume_of(point_V, np.stack([low, high], axis=1))
-    inside = volume_V != NONE
-    distance_V = np.where(
-        inside, np.minimum(point_V - low[volume_V], high[volume_V] - point_V).min(axis=1), 0.0
-    )
+    point_3V = box.to_cm(clusters.point_3V.T).T
+    volume_V = volume_of(point_3V.T, np.stack([low, high], axis=1))
+    to_wall_3V = np.minimum(point_3V - low.T.take(volume_V, axis=1), high.T.take(volume_V, axis=1) - point_3V)
+    distance_V = np.where(volume_V != NONE, to_wall_3V.min(axis=0), 0.0)
     wall_F = -clusters.maximum(-distance_V)
     first, last = (
         -clusters.maximum(-volume_V.astype(np.float64)),
@@ -168,9 +166,11 @@ def _scattering(
     clusters, step = particles.clusters, cfg.scattering_step_cm
     out = np.full((clusters.num_clusters, len(TRACKS)), np.nan)
     leaving = (particles.semantic == Semantic.TRACK) & ~contained_F & (line.length_F * size >= 4 * step)
+    if not leaving.any():
+        return out
+    owner_S, direction_S = segment_directions(clusters, line.along_V, leaving, step / size)
     for row in np.flatnonzero(leaving):
-        own = slice(clusters.offset_F[row], clusters.offset_F[row] + clusters.size_F[row])
-        direction = segment_directions(clusters.point_V[own] * size, line.along_V[own] * size, step)
+        direction = direction_S[owner_S == row]
         out[row] = [
             scattering_energy_mev(direction, species, step, cfg.scattering_resolution_rad)
             for species in TRACKS

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import cKDTree
 
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
+from lartpc.links import graph_of, lengths, links, set_apart
 
 _TOUCH = 1.75
 """Voxels nearer than this touch, corners included [voxel]."""
@@ -90,14 +89,12 @@ def slice_up(clusters: Clusters, along_V: Floats, step: float) -> Slices:
 
 def _followed(clusters: Clusters, is_track_F: NDArray[np.bool_], straight_V: Floats) -> Floats:
     """Return the distance (V,) from the start along touching voxels for tracks, else the straight one."""
-    row = np.flatnonzero(is_track_F[clusters.label_V])
+    row = np.flatnonzero(clusters.of_voxels(is_track_F))
     if not len(row):
         return straight_V
-    label = clusters.label_V[row]
-    link = cKDTree(clusters.point_V[row]).query_pairs(_TOUCH, output_type="ndarray")
-    link = link[label[link[:, 0]] == label[link[:, 1]]]
-    length = np.linalg.norm(clusters.point_V[row[link[:, 0]]] - clusters.point_V[row[link[:, 1]]], axis=1)
-    graph = coo_array((length, (link[:, 0], link[:, 1])), shape=(len(row), len(row))).tocsr()
+    label, coord = clusters.label_V[row], np.floor(clusters.point_V[row]).astype(np.int64)
+    link = links(set_apart(coord, label, _TOUCH), _TOUCH)
+    graph = graph_of(len(row), link, lengths(coord, link))
     order = np.lexsort((straight_V[row], label))
     first = order[np.unique(label[order], return_index=True)[1]]
     distance = dijkstra(graph, directed=False, indices=first, min_only=True)

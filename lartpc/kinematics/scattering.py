@@ -1,39 +1,46 @@
-"""The momentum of a track from its multiple scattering, for tracks that leave the detector."""
+"""The momentum of a track from its multiple scattering, for tracks that leave the detector.
+
+Shape suffixes: V clustered voxels, F particles, S segments of all particles, one after another.
+"""
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.kinematics.argon import MASS_MEV, energy_of_range, highland_rad, momentum_mev_c, range_cm
-from lartpc.vocab import Species
+from lartpc.kinematics.clusters import Clusters, Floats, Ints
+from lartpc.vocab import NONE, Species
 
 Array = NDArray[np.float64]
 
 MIN_ANGLES = 3
 """Fewest angles between segments that say anything of a momentum."""
+MIN_VOXELS = 4
+"""Fewest voxels of a segment that has a direction."""
 FIT_SHARE = 26 / 35
 """Variance of the angle between lines fitted to two segments, over that of one segment's thickness: the integral
 of the weights that a fitted slope gives to what scatters on the way (2 ∫ (3u² - 2u³)² du)."""
 _ENERGY = np.geomspace(10.0, 20_000.0, 240)
 
 
-def segment_directions(point: Array, along: Array, step: float) -> Array:
-    """Return the directions (n, 3) of consecutive segments of a track.
+def segment_directions(
+    clusters: Clusters, along_V: Floats, wanted_F: NDArray[np.bool_], step: float
+) -> tuple[Ints, Floats]:
+    """Return the directions (S, 3) of consecutive segments of some tracks, and whose they are (S,).
 
-    A segment is the principal axis of the voxel centres (V, 3) whose place along the track (V,) falls into it;
-    segments of fewer than 4 voxels and what is left at the end are dropped.
+    A segment is the principal axis of the voxel centres whose place along the track (V,) falls into it, in
+    voxel units as the length `step`; segments of fewer than 4 voxels and what is left at the end are dropped.
     """
-    segment = np.floor(along / step).astype(np.int64)
-    whole = int(along.max(initial=0.0) // step)
-    found = []
-    for number in range(whole):
-        inside = segment == number
-        if np.count_nonzero(inside) < 4:
-            continue
-        centred = point[inside] - point[inside].mean(axis=0)
-        axis = np.linalg.eigh(centred.T @ centred)[1][:, 2]
-        at = along[inside]
-        found.append(axis * (1.0 if (centred @ axis) @ (at - at.mean()) >= 0 else -1.0))
-    return np.reshape(found, (-1, 3))
+    whole_F = np.where(wanted_F, clusters.maximum(along_V) // step, 0).astype(np.int64)
+    first_F = np.cumsum(whole_F) - whole_F
+    segment_V = (along_V // step).astype(np.int64)
+    label_V = np.where(segment_V < clusters.of_voxels(whole_F), segment_V + clusters.of_voxels(first_F), NONE)
+    segments = Clusters.group(clusters.point_V, clusters.energy_V, label_V, int(whole_F.sum()))
+    is_forward_S = segments.total(segments.along_V * along_V[segments.row_V]) >= 0
+    direction_S = segments.axis_F * np.where(is_forward_S, 1.0, -1.0)[:, None]
+    kept = segments.size_F >= MIN_VOXELS
+    return np.repeat(np.arange(clusters.num_clusters), whole_F)[kept], direction_S[kept]
 
 
 def scattering_energy_mev(direction: Array, species: Species, step_cm: float, resolution_rad: float) -> float:
@@ -61,14 +68,8 @@ def scattering_energy_mev(direction: Array, species: Species, step_cm: float, re
     cosine = np.clip(np.einsum("ni,ni->n", direction[1:], direction[:-1]), -1.0, 1.0)
     # the angle in space is that of two planes together
     square = np.arccos(cosine) ** 2
-    mass = MASS_MEV[species]
-    travelled = (np.arange(len(square)) + 1.0) * step_cm
-    left = energy_of_range(species, np.maximum(range_cm(species, _ENERGY)[:, None] - travelled, 0.01))
-    width = highland_rad(momentum_mev_c(left, mass), mass, step_cm)
-    variance = FIT_SHARE * width**2 + resolution_rad**2
-    likelihood = -(np.log(variance) + square / (2 * variance)).sum(axis=1)
-    reaches = range_cm(species, _ENERGY) > travelled[-1]
-    likelihood[~reaches] = -np.inf
+    inverse, log, reaches = _widths(species, len(square), step_cm, resolution_rad)
+    likelihood = np.where(reaches, -log - 0.5 * inverse @ square, -np.inf)
     best = int(likelihood.argmax())
     if 0 < best < len(_ENERGY) - 1 and np.isfinite(likelihood[best - 1]):
         # the top of the parabola through three points
@@ -76,3 +77,20 @@ def scattering_energy_mev(direction: Array, species: Species, step_cm: float, re
         shift = 0.5 * (below - above) / (below - 2 * top + above)
         return float(_ENERGY[best] * (_ENERGY[1] / _ENERGY[0]) ** shift)
     return float(_ENERGY[best])
+
+
+@lru_cache(maxsize=256)
+def _widths(
+    species: Species, num: int, step_cm: float, resolution_rad: float
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return for energies (e,) the inverse variances of angles (e, num), the sums of their logarithms, and who reaches.
+
+    They are the same for all tracks of so many angles.
+    """
+    mass = MASS_MEV[species]
+    length = range_cm(species, _ENERGY)
+    travelled = (np.arange(num) + 1.0) * step_cm
+    left = energy_of_range(species, np.maximum(length[:, None] - travelled, 0.01))
+    width = highland_rad(momentum_mev_c(left, mass), mass, step_cm)
+    variance = FIT_SHARE * width**2 + resolution_rad**2
+    return 1.0 / variance, np.log(variance).sum(axis=1), length > travelled[-1]

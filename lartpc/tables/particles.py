@@ -3,7 +3,9 @@
 Shape suffixes: V voxels, F particles or fragments.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,55 +47,47 @@ class Measured:
     columns: Columns
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What is known of particles before they are measured: their voxels (V,), and (F,) class, species and ends."""
+
+    label: NDArray[np.integer]
+    semantic: NDArray[np.integer]
+    species: NDArray[np.integer]
+    start: Floats
+    end: Floats
+
+
 def measured(event: Event, volumes_cm: Floats, cfg: Summarize) -> tuple[Measured, Measured]:
     """Measure the reconstructed and the true particles of an event."""
-    return measured_reco(event, volumes_cm, cfg), _measured_true(event, volumes_cm, cfg)
+    true = event["truth_particle"]
+    ends = (true[name].astype(np.float64) for name in ("start_point", "end_point"))
+    stated = _Given(event["truth_voxel"]["particle"], true["semantic"], true["species"], *ends)
+    found, known = _measure(event, [_found(event), stated], volumes_cm, cfg)
+    return found, known
 
 
 def measured_reco(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
     """Measure the reconstructed particles of an event; tracks are turned as `identity` says."""
+    return _measure(event, [_found(event)], volumes_cm, cfg)[0]
+
+
+def _found(event: Event) -> _Given:
     turn = event["identity"]["is_turned"][:, None] > 0
     found = event["particle"]
     start = np.where(turn, found["end_point"], found["start_point"]).astype(np.float64)
     end = np.where(turn, found["start_point"], found["end_point"]).astype(np.float64)
-    return _measure(
-        event,
-        event["group"]["particle"],
-        found["semantic"],
-        event["identity"]["species"],
-        start,
-        end,
-        volumes_cm,
-        cfg,
+    return _Given(event["group"]["particle"], found["semantic"], event["identity"]["species"], start, end)
+
+
+def _measure(event: Event, given: Sequence[_Given], volumes_cm: Floats, cfg: Summarize) -> list[Measured]:
+    """Measure several sets of particles as one: that takes about the time of one."""
+    voxel, sizes = event["voxel"], [len(one.semantic) for one in given]
+    clusters = Clusters.side_by_side(voxel["coord"], voxel["energy"], [one.label for one in given], sizes)
+    semantic_F, species_F, start_F, end_F = (
+        np.concatenate([getattr(one, name) for one in given])
+        for name in ("semantic", "species", "start", "end")
     )
-
-
-def _measured_true(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
-    true = event["truth_particle"]
-    return _measure(
-        event,
-        event["truth_voxel"]["particle"],
-        true["semantic"],
-        true["species"],
-        true["start_point"].astype(np.float64),
-        true["end_point"].astype(np.float64),
-        volumes_cm,
-        cfg,
-    )
-
-
-def _measure(
-    event: Event,
-    label_V: NDArray[np.integer],
-    semantic_F: NDArray[np.integer],
-    species_F: NDArray[np.integer],
-    start_F: Floats,
-    end_F: Floats,
-    volumes_cm: Floats,
-    cfg: Summarize,
-) -> Measured:
-    voxel = event["voxel"]
-    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(semantic_F))
     # where the source states no ends, the particle's own place stands in for what is measured from there
     known: NDArray[np.bool_] = np.isfinite(np.concatenate([start_F, end_F], axis=1)).all(axis=1)
     begin, stop = (np.where(known[:, None], place, clusters.centre_F) for place in (start_F, end_F))
@@ -106,7 +100,11 @@ def _measure(
         for name in _LENGTHS:
             columns[name] = np.full_like(columns[name], np.nan)
         columns["energy_method"] = np.full(len(semantic_F), NONE)
-    return Measured(start_F, end_F, columns)
+    bounds = pairwise(np.cumsum([0, *sizes]).tolist())
+    return [
+        Measured(one.start, one.end, {name: values[slice(*rows)] for name, values in columns.items()})
+        for one, rows in zip(given, bounds, strict=True)
+    ]
 
 
 _LENGTHS = (
@@ -287,10 +285,12 @@ def _measured_rows(
     }
 
 
-def fragment_rows(event: Event, pairs: Overlaps, has_truth: bool) -> Rows:
-    """Return the rows of `fragments`."""
-    found = event["fragment"]
+def fragment_rows(event: Event, pairs: Overlaps, has_truth: bool) -> tuple[Rows, Rows]:
+    """Return the rows of `fragments` and of `truth_fragments`."""
+    found, true = event["fragment"], event["truth_fragment"]
+    shape, true_shape = _fragment_shapes(event)
     best, iou = pairs.best_true()
+    best_reco, reco_iou = pairs.best_reco()
     order = np.lexsort((-found["primary_score"], found["particle"]))
     first = order[np.unique(found["particle"][order], return_index=True)[1]]
     is_primary = np.zeros(num_rows(found), bool)
@@ -301,41 +301,46 @@ def fragment_rows(event: Event, pairs: Overlaps, has_truth: bool) -> Rows:
         "interaction_id": np.append(event["identity"]["interaction"], NONE)[found["particle"]],
         "is_primary": is_primary,
         "primary_score": found["primary_score"],
-        **_fragment_shape(event, found, event["group"]["fragment"]),
+        **shape,
         "truth_fragment_id": best,
         "truth_iou": iou if has_truth else np.full(num_rows(found), np.nan),
-    }
-
-
-def truth_fragment_rows(event: Event, pairs: Overlaps) -> Rows:
-    """Return the rows of `truth_fragments`."""
-    true = event["truth_fragment"]
-    best, iou = pairs.best_reco()
-    return {
+    }, {
         "truth_fragment_id": np.arange(num_rows(true)),
         "truth_particle_id": true["particle"],
         "truth_interaction_id": true["interaction"],
         "is_primary": true["is_primary"],
-        **_fragment_shape(event, true, event["truth_voxel"]["fragment"]),
-        "fragment_id": best,
-        "iou": iou,
+        **true_shape,
+        "fragment_id": best_reco,
+        "iou": reco_iou,
     }
 
 
-def _fragment_shape(event: Event, columns: Columns, label_V: NDArray[np.integer]) -> Rows:
-    voxel, box = event["voxel"], event.box
-    clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, num_rows(columns))
-    start, end = (columns[name].astype(np.float64) for name in ("start_point", "end_point"))
-    return {
-        "semantic": columns["semantic"],
-        "num_voxels": columns["num_voxels"],
-        "energy_mev": columns["energy"],
-        "length_cm": np.linalg.norm(box.to_cm(end) - box.to_cm(start), axis=1),
-        **xyz_rows("start", box.to_cm(start)),
-        **xyz_rows("end", box.to_cm(end)),
+def _fragment_shapes(event: Event) -> tuple[Rows, Rows]:
+    """Return what is measured of the reconstructed and of the true fragments, both in one go."""
+    voxel, box, both = event["voxel"], event.box, (event["fragment"], event["truth_fragment"])
+    labels = event["group"]["fragment"], event["truth_voxel"]["fragment"]
+    num, num_true = (num_rows(columns) for columns in both)
+    clusters = Clusters.side_by_side(voxel["coord"], voxel["energy"], labels, (num, num_true))
+    start, end = (
+        np.concatenate([columns[name] for columns in both]).astype(np.float64)
+        for name in ("start_point", "end_point")
+    )
+    start_cm, end_cm = box.to_cm(start), box.to_cm(end)
+    rows = {
+        **{
+            name: np.concatenate([columns[of] for columns in both])
+            for name, of in (("semantic", "semantic"), ("num_voxels", "num_voxels"), ("energy_mev", "energy"))
+        },
+        "length_cm": np.linalg.norm(end_cm - start_cm, axis=1),
+        **xyz_rows("start", start_cm),
+        **xyz_rows("end", end_cm),
         **xyz_rows("direction", directions(clusters, np.nan_to_num(start)), ""),
         **xyz_rows("end_direction", -directions(clusters, np.nan_to_num(end)), ""),
     }
+    found, true = (
+        {name: values[part] for name, values in rows.items()} for part in (slice(num), slice(num, None))
+    )
+    return found, true
 
 
 def voxel_rows(event: Event, wanted: bool) -> Rows:

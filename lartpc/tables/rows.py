@@ -15,7 +15,6 @@ from lartpc.tables.particles import (
     fragment_rows,
     measured,
     particle_rows,
-    truth_fragment_rows,
     truth_particle_rows,
     voxel_rows,
     xyz_rows,
@@ -64,6 +63,7 @@ def event_rows(
     found, true = measured(event, volumes_cm, cfg)
     particle_pairs, interaction_pairs = match_objects(event)
     fragment_pairs = _pairs(event, "fragment", event["group"]["fragment"])
+    fragments, truth_fragments = fragment_rows(event, fragment_pairs, has_fragments)
     point_cm, true_cm = (event.box.to_cm(event[name]["position"]) for name in ("point", "truth_point"))
     point_distance_cm, truth_point = nearest(point_cm, true_cm)
     truth_point_distance_cm, point = nearest(true_cm, point_cm)
@@ -72,11 +72,11 @@ def event_rows(
         | _events(event, has_truth, quarantined),
         "interactions": interaction_rows(event, found, interaction_pairs, has_interactions, volumes_cm, cfg),
         "particles": particle_rows(event, found, particle_pairs, has_particles),
-        "fragments": fragment_rows(event, fragment_pairs, has_fragments),
+        "fragments": fragments,
         "points": _points(event, truth_point, point_distance_cm if has_points else None),
         "truth_interactions": truth_interaction_rows(event, true, interaction_pairs, volumes_cm, cfg),
         "truth_particles": truth_particle_rows(event, true, particle_pairs),
-        "truth_fragments": truth_fragment_rows(event, fragment_pairs),
+        "truth_fragments": truth_fragments,
         "truth_points": _truth_points(event, point, truth_point_distance_cm),
         "matches": _matches(event, particle_pairs, interaction_pairs, fragment_pairs),
         "voxels": voxel_rows(event, cfg.voxels),

@@ -10,7 +10,7 @@ from lartpc import config, fragments
 from lartpc.config import SECTIONS, load_section, slice_of
 from lartpc.fragments import embedding, graph_spice
 from lartpc.fragments.targets import instances
-from lartpc.links import links, pieces, renumber, spread
+from lartpc.links import links, pieces, renumber, set_apart, spread
 from lartpc.metrics import clustering
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Semantic
@@ -343,3 +343,15 @@ def test_the_grid_must_have_the_levels_of_the_network():
                 "ingest": {"num_voxels": 128},
             }
         )
+
+
+def test_groups_set_apart_have_the_links_that_each_has_alone():
+    rng = np.random.default_rng(8)
+    coord = np.unique(rng.integers(0, 9, (300, 3)), axis=0)
+    group = rng.integers(0, 3, len(coord)).astype(np.int8)
+    together = links(set_apart(coord, group, 2.3), 2.3)
+    alone = [rows[links(coord[rows], 2.3)] for rows in (np.flatnonzero(group == one) for one in range(3))]
+    assert {tuple(pair) for pair in together.tolist()} == {
+        tuple(pair) for pair in np.concatenate(alone).tolist()
+    }
+    assert len(together) == sum(map(len, alone))
