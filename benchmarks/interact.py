@@ -86,11 +86,13 @@ def main() -> None:
                 seconds[row.name] += time.process_time() - start
                 event = event.with_products(found)
             start = time.process_time()
-            for name, rows in event_rows(event, origin, None, cfg=config.summarize).items():
+            tables = event_rows(event, origin, None, cfg=config.summarize)
+            for name, rows in tables.items():
                 writers[name].append(rows)
             seconds["tables"] += time.process_time() - start
-        with TableWriter(Path(folder) / "first.parquet", "points"):
-            pass
+        # with the first rows ever written libraries start their work: those are not counted
+        with TableWriter(Path(folder) / "first.parquet", "events") as first:
+            first.append(tables["events"])
         start = time.process_time()
         for writer in writers.values():
             writer.__exit__(None, None, None)

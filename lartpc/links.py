@@ -76,7 +76,7 @@ def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints
     """
     bare_V = label_V < 0
     # Only links with a bare end matter, and only the voxels on them.
-    link = np.flatnonzero(bare_V[link_E2].any(axis=1))
+    link = np.flatnonzero(bare_V[link_E2[:, 0]] | bare_V[link_E2[:, 1]])
     used, row = np.unique(link_E2[link], return_inverse=True)
     source = np.flatnonzero(~bare_V[used])
     if not len(source):

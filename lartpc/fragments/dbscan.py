@@ -29,7 +29,7 @@ def find(event: Event, cfg: config.Dbscan) -> Ints:
         )
         # one class after another, and so far apart that one search links the voxels of all
         row = row[np.argsort(semantic[row], kind="stable")]
-        apart = set_apart(coord[row], semantic[row], eps)
+        apart = set_apart(coord.take(row, axis=0), semantic[row], eps)
         label_V[row] = num + connected(apart, eps, _is_cut(event, row, cfg.break_radius))
         num = int(label_V.max(initial=NONE)) + 1
     return label_V
@@ -41,7 +41,7 @@ def _is_cut(event: Event, row: Ints, radius: float) -> NDArray[np.bool_]:
     point = event["point"]["position"][event["point"]["semantic"] == Semantic.TRACK]
     track = np.flatnonzero(event["semantic"]["label"][row] == Semantic.TRACK)
     if radius and len(point) and len(track):
-        centre = event["voxel"]["coord"][row[track]] + 0.5
+        centre = event["voxel"]["coord"].take(row[track], axis=0) + 0.5
         is_cut_V[track] = np.isfinite(cKDTree(point).query(centre, distance_upper_bound=radius)[0])
     return is_cut_V
 
@@ -55,7 +55,7 @@ def connected(coord_V3: NDArray[np.integer], eps: float, is_cut_V: NDArray[np.bo
     num, link_E2 = len(coord_V3), links(coord_V3, eps)
     if not is_cut_V.any():
         return pieces(num, link_E2)
-    free_E = ~is_cut_V[link_E2].any(axis=1)
+    free_E = ~(is_cut_V[link_E2[:, 0]] | is_cut_V[link_E2[:, 1]])
     label_V = np.where(is_cut_V, NONE, pieces(num, link_E2[free_E]))
     at_cut_E2 = link_E2[~free_E]
     label_V = spread(label_V, at_cut_E2, lengths(coord_V3, at_cut_E2))

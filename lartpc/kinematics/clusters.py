@@ -44,10 +44,10 @@ class Clusters:
     ) -> "Clusters":
         """Sort voxels by their labels: indices (N, 3), energies (N,), labels (N,); negative ones are left out."""
         row_V = np.argsort(labels, kind="stable")
-        row_V = row_V[np.searchsorted(labels[row_V], 0) :]
+        row_V = row_V[np.count_nonzero(labels < 0) :]
         label_V = labels[row_V].astype(np.int64)
         size_F = np.bincount(label_V, minlength=num_clusters)
-        return cls(row_V, label_V, size_F, coord[row_V] + 0.5, energy[row_V].astype(np.float64))
+        return cls(row_V, label_V, size_F, coord.take(row_V, axis=0) + 0.5, energy[row_V].astype(np.float64))
 
     @classmethod
     def side_by_side(

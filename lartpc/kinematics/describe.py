@@ -70,9 +70,10 @@ def describe(
     is_track = np.asarray(semantic_F) == Semantic.TRACK
     one_F, two_F = end_points(clusters)
     one_F, two_F = _track_ends(clusters, is_track, one_F, two_F, points)
-    first_F = np.where(is_track[:, None], one_F, _shower_starts(clusters, semantic_F, one_F, points))
-    if start_F is not None:
-        first_F = np.where(is_track[:, None] | np.isnan(start_F), first_F, start_F)
+    given_F = np.full(one_F.shape, np.nan) if start_F is None else start_F
+    known_F = is_track[:, None] | np.isfinite(given_F)
+    found_F = one_F if known_F.all() else _shower_starts(clusters, semantic_F, one_F, points)
+    first_F = np.where(is_track[:, None], one_F, np.where(known_F, given_F, found_F))
     last_F = two_F
     if len(clusters.row_V):
         filled = (clusters.size_F > 0)[:, None]
@@ -122,7 +123,9 @@ def _shower_starts(
     position_P, score_P = points["position"][is_start], points["score"][is_start]
     if not len(position_P) or not len(clusters.row_V):
         return start_F
-    near_P = cKDTree(clusters.point_V).query_ball_point(position_P, POINT_RADIUS)
+    # built in a third of the time of a balanced one, and asked for few places only
+    tree = cKDTree(clusters.point_V, compact_nodes=False, balanced_tree=False)
+    near_P = tree.query_ball_point(position_P, POINT_RADIUS)
     point = np.repeat(np.arange(len(near_P)), [len(near) for near in near_P])
     voxel = np.concatenate([np.asarray(near, np.int64) for near in near_P])
     label = clusters.label_V[voxel]

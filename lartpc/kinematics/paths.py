@@ -92,11 +92,12 @@ def _followed(clusters: Clusters, is_track_F: NDArray[np.bool_], straight_V: Flo
     row = np.flatnonzero(clusters.of_voxels(is_track_F))
     if not len(row):
         return straight_V
-    label, coord = clusters.label_V[row], np.floor(clusters.point_V[row]).astype(np.int64)
+    label, coord = clusters.label_V[row], np.floor(clusters.point_V.take(row, axis=0)).astype(np.int64)
     link = links(set_apart(coord, label, _TOUCH), _TOUCH)
     graph = graph_of(len(row), link, lengths(coord, link))
-    order = np.lexsort((straight_V[row], label))
-    first = order[np.unique(label[order], return_index=True)[1]]
+    # of each track the voxel nearest to its start
+    nearest = clusters.argmax(-straight_V)[is_track_F & (clusters.size_F > 0)]
+    first = np.searchsorted(row, nearest)
     distance = dijkstra(graph, directed=False, indices=first, min_only=True)
     start = np.zeros(clusters.num_clusters)
     start[label[first]] = straight_V[row[first]]

@@ -180,7 +180,7 @@ def _attach(event: Event, label_V: Ints, distance: float) -> Ints:
     if not (distance and len(bare) and len(known)):
         return label_V
     coord = event["voxel"]["coord"]
-    away, nearest = cKDTree(coord[known]).query(coord[bare])
+    away, nearest = cKDTree(coord.take(known, axis=0)).query(coord.take(bare, axis=0))
     near = np.flatnonzero(away <= distance)
     out_V = label_V.copy()
     out_V[bare[near]] = label_V[known[nearest[near]]]
