@@ -47,8 +47,9 @@ class Embedding(LearnedFragments):
         0.5, ge=0, description="voxels this near to the mean of their fragment are not pulled"
     )
     push_margin: float = Field(
-        1.5, gt=0, description="means twice this far apart are not pushed; linked voxels this near are joined"
+        1.5, gt=0, description="means of touching fragments are pushed twice this far apart"
     )
+    link_margin: float = Field(2.5, gt=0, description="linked voxels this near in the space are joined")
     regularisation: float = Field(1e-3, ge=0, description="weight of the distance of means from the origin")
     num_shifts: int = Field(3, ge=0, description="steps of mean shift before voxels are joined")
 
@@ -58,6 +59,11 @@ class Embedding(LearnedFragments):
             raise ValueError(
                 f"push_margin {self.push_margin} must be above twice pull_margin {self.pull_margin}: "
                 "voxels of one fragment can be that far apart"
+            )
+        if self.link_margin > 2 * self.push_margin:
+            raise ValueError(
+                f"link_margin {self.link_margin} must not be above twice push_margin {self.push_margin}: "
+                "fragments are pushed no farther apart"
             )
         return self
 

@@ -75,7 +75,7 @@ def linked(place_VC: Tensor, images: Images, cfg: config.Embedding) -> Bools:
     """Tell which links (E,) hold: those whose voxels are near each other in the space.
 
     Before, each voxel moves `num_shifts` times to the mean of itself and of its linked neighbours within
-    the margin: mean shift with a flat kernel (arXiv:1708.02551), in time and memory that grow with links.
+    `push_margin`: mean shift with a flat kernel (arXiv:1708.02551), in time and memory that grow with links.
     """
     place = place_VC.cpu().numpy()
     link_E2 = images.link_E2.cpu().numpy()
@@ -85,7 +85,7 @@ def linked(place_VC: Tensor, images: Images, cfg: config.Embedding) -> Bools:
         degree_V = 1 + np.bincount(near.ravel(), minlength=num)
         graph = csr_array((np.ones(len(near), place.dtype), (near[:, 0], near[:, 1])), shape=(num, num))
         place = (place + graph @ place + graph.T @ place) / degree_V[:, None].astype(place.dtype)
-    return _distance(place, link_E2) < cfg.push_margin
+    return _distance(place, link_E2) < cfg.link_margin
 
 
 def _touching(link_E2: Tensor, target_V: Tensor, known: Tensor, instance_V: Tensor, num: int) -> Tensor:

@@ -65,7 +65,7 @@ def write_card(folder: Path, dataset: Path | None) -> Path:
     lines = [
         "# Released weights",
         "",
-        "Written by `lartpc release`, from what the files carry. `config/config.yaml` takes them; with",
+        "Written by `lartpc release`, from what the files carry. A configuration takes them by name; with",
         "`<stage>: {weights: null}` the stage is trained instead.",
         "",
     ]

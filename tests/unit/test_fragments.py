@@ -213,7 +213,7 @@ def test_mean_shift_brings_voxels_of_a_fragment_together():
     link = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
     cfg = SETTINGS["embedding"]
     assert embedding.linked(place, images_of(link, 6), cfg).tolist() == [True, True, True, False, True]
-    loose = torch.tensor([[0.0], [1.0], [2.6], [3.0], [3.2], [3.0]])
+    loose = torch.tensor([[0.0], [1.0], [3.6], [4.0], [4.2], [4.0]])
     assert not embedding.linked(loose, images_of(link, 6), cfg.model_copy(update={"num_shifts": 0}))[1]
 
 
@@ -326,6 +326,7 @@ def test_the_method_is_one_switch():
         ({"method": "kmeans"}, "fragments: Input tag 'kmeans'"),
         ({"method": "dbscan", "num_shifts": 2}, "num_shifts: Extra inputs are not permitted"),
         ({"method": "embedding", "push_margin": 0.9}, "must be above twice pull_margin"),
+        ({"method": "embedding", "link_margin": 3.1}, "must not be above twice push_margin"),
     ],
 )
 def test_wrong_settings_are_named(given, message, tmp_path):
