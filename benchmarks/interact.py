@@ -1,10 +1,10 @@
 """Time of `cluster`, `interact` and the tables together, against `segment`, on the same events.
 
-    python benchmarks/interact.py INGESTED.h5 [--num-events 50] [--config config/config.yaml]
+    python benchmarks/interact.py INGESTED.h5 [--num-events 50] [--batch 1] [--config config/config.yaml]
 
 INGESTED.h5 is a file of `lartpc ingest`; weights are those that the configuration names. One thread; processor time of
-each step, event by event in turn, reading left out, tables written. Also: the largest event that rules and network
-were given, in bounded memory: 5,000 particles.
+each step, event by event or in batches in turn, reading left out, tables written. Also: the largest event that rules
+and network were given, in bounded memory: 5,000 particles.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import resource
 import tempfile
 import time
 from collections import defaultdict
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", type=Path)
     parser.add_argument("--num-events", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=1, help="events at a time")
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,29 +69,30 @@ def main() -> None:
         net = load_weights(Path(section.weights), row, section) if needs_weights(row, section) else None
         steps.append((row, section, net))
     seconds: dict[str, float] = defaultdict(float)
-    num, num_voxels = -1, 0  # the first event is not counted: with it libraries start their work
     with tempfile.TemporaryDirectory() as folder, open_events(arguments.events) as events:
         writers = {
             name: TableWriter(Path(folder) / f"{name}.parquet", name) for name in TABLES if name != "metrics"
         }
-        stream = events.stream([name for name in events.products])
-        for event, origin in zip(stream, events.origins(), strict=True):
-            if num == arguments.num_events:
-                break
-            if not num:
-                seconds.clear()
-                num_voxels = 0
-            num, num_voxels = num + 1, num_voxels + event.num_voxels
+        last = min(arguments.num_events + 1, len(events))
+        origins = list(islice(events.origins(), last))
+        # the first event is not counted: with it libraries start their work
+        bounds = pairwise([0, *range(1, last, arguments.batch), last])
+        for low, high in bounds:
+            batch = events.block(low, high)
             for row, section, net in steps:
                 start = time.process_time()
-                (found,) = row.module().infer(net, [event], section)
+                found = row.module().infer(net, batch, section)
                 seconds[row.name] += time.process_time() - start
-                event = event.with_products(found)
+                batch = [event.with_products(more) for event, more in zip(batch, found, strict=True)]
             start = time.process_time()
-            tables = event_rows(event, origin, None, cfg=config.summarize)
-            for name, rows in tables.items():
-                writers[name].append(rows)
+            for event, origin in zip(batch, origins[low:high], strict=True):
+                tables = event_rows(event, origin, None, cfg=config.summarize)
+                for name, rows in tables.items():
+                    writers[name].append(rows)
             seconds["tables"] += time.process_time() - start
+            if not low:
+                seconds.clear()
+        num, num_voxels = last - 1, int(events.num_voxels()[1:last].sum())
         # with the first rows ever written libraries start their work: those are not counted
         with TableWriter(Path(folder) / "first.parquet", "events") as first:
             first.append(tables["events"])
@@ -97,7 +100,7 @@ def main() -> None:
         for writer in writers.values():
             writer.__exit__(None, None, None)
         seconds["tables"] += time.process_time() - start
-    print(f"{num} events of {num_voxels / max(num, 1):.0f} voxels, one at a time:")
+    print(f"{num} events of {num_voxels / max(num, 1):.0f} voxels, {arguments.batch} at a time:")
     for name, value in seconds.items():
         print(f"  {name:10s} {1e3 * value / num:8.1f} ms an event")
     together = sum(seconds[name] for name in GOAL)

@@ -62,6 +62,18 @@ class Clusters:
         num = len(labels)
         return cls.group(np.tile(coord, (num, 1)), np.tile(energy, num), np.concatenate(shifted), first[-1])
 
+    def only(self, wanted_F: NDArray[np.bool_]) -> "Clusters":
+        """Return some of the clusters, numbered anew."""
+        kept = np.flatnonzero(self.of_voxels(wanted_F))
+        label_V = np.repeat(np.arange(np.count_nonzero(wanted_F)), self.size_F[wanted_F])
+        return Clusters(
+            self.row_V[kept],
+            label_V,
+            self.size_F[wanted_F],
+            self.point_V.take(kept, axis=0),
+            self.energy_V[kept],
+        )
+
     @property
     def num_clusters(self) -> int:
         """Number of clusters."""

@@ -45,8 +45,8 @@ def canonical(columns: Columns, clusters: Clusters) -> tuple[Columns, NDArray[np
     row = np.arange(len(start))
     turned_F = (columns["semantic"] == Semantic.TRACK) & (start[row, axis] > end[row, axis])
     turn = turned_F[:, None]
-    first = np.where(turn, end, start)
-    direction = np.where(turn, directions(clusters, first.astype(np.float64)), columns["start_direction"])
+    first, direction = np.where(turn, end, start), columns["start_direction"].astype(np.float64)
+    direction[turned_F] = directions(clusters.only(turned_F), first[turned_F])
     return columns | {
         "start_point": first,
         "end_point": np.where(turn, start, end),

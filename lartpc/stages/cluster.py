@@ -253,9 +253,16 @@ def _products(
     order = np.lexsort((-columns["energy"], -primary_score, particle_F))
     first = order[np.unique(particle_F[order], return_index=True)[1]]
     semantic = columns["semantic"][first]
-    clusters = Clusters.group(voxel["coord"], voxel["energy"], particle_V, len(semantic))
-    start_F = columns["start_point"][first].astype(np.float64)
-    described = describe(clusters, semantic, event["point"], start_F=start_F)
+    described = {name: columns[name][first] for name in columns if name != "semantic"}
+    # a particle of one fragment is described as that
+    several = num_fragments > 1
+    number = np.where(several, np.cumsum(several) - 1, NONE)
+    clusters = Clusters.group(
+        voxel["coord"], voxel["energy"], np.append(number, NONE)[particle_V], int(several.sum())
+    )
+    start_F = described["start_point"][several].astype(np.float64)
+    for name, values in describe(clusters, semantic[several], event["point"], start_F=start_F).items():
+        described[name][several] = values
     pieces = {
         name: columns[name] for name in ("semantic", "num_voxels", "energy", "start_point", "end_point")
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 import pyarrow as pa
 
@@ -85,6 +86,7 @@ def values(item: pa.DataType, description: str, unit: str = "", size: int = -1) 
     return Field(pa.list_(pa.field("element", item), size), description, unit)
 
 
+@cache
 def names_of(enum: type[IntEnum]) -> tuple[str, ...]:
     """Return the names of an enumeration in small letters, in the order of its codes from 0 on."""
     assert [int(code) for code in enum] == list(range(len(enum)))
