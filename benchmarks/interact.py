@@ -22,6 +22,7 @@ import yaml
 from lartpc.config import Config, Interact
 from lartpc.event import Event, empty
 from lartpc.geometry import Box
+from lartpc.run.memory import settled
 from lartpc.run.weights import load_weights
 from lartpc.stages import chain_in, interact, needs_weights
 from lartpc.store import open_events
@@ -69,7 +70,7 @@ def main() -> None:
         net = load_weights(Path(section.weights), row, section) if needs_weights(row, section) else None
         steps.append((row, section, net))
     seconds: dict[str, float] = defaultdict(float)
-    with tempfile.TemporaryDirectory() as folder, open_events(arguments.events) as events:
+    with tempfile.TemporaryDirectory() as folder, open_events(arguments.events) as events, settled():
         writers = {
             name: TableWriter(Path(folder) / f"{name}.parquet", name) for name in TABLES if name != "metrics"
         }

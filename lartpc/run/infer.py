@@ -12,7 +12,7 @@ import numpy as np
 from lartpc import config
 from lartpc.event import TRUTH, Columns, Event, blank
 from lartpc.provenance import provenance
-from lartpc.run.memory import available_bytes
+from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
 from lartpc.stages import Stage, needs_weights, require_dimension
 from lartpc.store import Events, EventWriter, open_events
@@ -103,6 +103,7 @@ def infer(
         with (
             Meter(f"{stage.name} {events.file_uid}", len(events), "events") as meter,
             ThreadPoolExecutor(1) as behind,
+            settled(),
         ):
             written: Future[None] | None = None
             for batch in _ahead(read, events.packs(limit, MAX_BATCH_EVENTS)):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import blank
+from lartpc.run.memory import settled
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
@@ -48,6 +49,7 @@ def summarize(
         }
         set_aside = events.quarantined()
         volumes_cm = active_volumes_cm(events, section)
+        stack.enter_context(settled())
         stream = events.stream([name for name in events.products if name != "proposal"])
         for event, origin in zip(stream, events.origins(), strict=True):
             event = blank(event, not_made)
