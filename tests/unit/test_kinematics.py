@@ -224,3 +224,15 @@ def test_largest_eigenvalue_is_that_of_an_iteration():
     matrix[:, 1] = [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
     expected = np.linalg.eigvalsh(symmetric(matrix.T))[:, 2]
     assert np.allclose(largest_eigenvalue(matrix), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_some_of_the_clusters_and_several_labels_at_once():
+    voxel = {"coord": line((0, 0, 0), (1, 0, 0), 6), "energy": np.arange(6.0)}
+    one, two = np.array([1, 0, -1, 1, 2, 0]), np.array([0, 0, 1, 1, -1, -1])
+    clusters = Clusters.side_by_side(voxel["coord"], voxel["energy"], (one, two), (4, 2))
+    assert clusters.size_F.tolist() == [2, 2, 1, 0, 2, 2]
+    assert clusters.total(clusters.energy_V).tolist() == [6, 3, 4, 0, 1, 5]
+    some = clusters.only(np.array([False, True, False, True, True, False]))
+    assert some.size_F.tolist() == [2, 0, 2] and some.label_V.tolist() == [0, 0, 2, 2]
+    assert some.total(some.energy_V).tolist() == [3, 0, 1]
+    assert some.centre_F[0].tolist() == clusters.centre_F[1].tolist()

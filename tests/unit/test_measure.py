@@ -17,7 +17,7 @@ from lartpc.kinematics.argon import (
 )
 from lartpc.kinematics.measure import Particles, measure
 from lartpc.kinematics.paths import paths
-from lartpc.kinematics.scattering import scattering_energy_mev
+from lartpc.kinematics.scattering import scattering_energy_mev, segment_directions
 from lartpc.simulate.validation.references import MUON_TABLE, PROTON_RANGE_G_CM2
 from lartpc.tables.particles import pi_zero_mass
 from lartpc.vocab import EnergyMethod, Semantic, Species
@@ -166,3 +166,19 @@ def test_nothing_and_one_voxel():
     assert all(len(values) == 0 for values in found.values())
     found = measure(particle(np.array([[5, 6, 7]]), np.ones(1)), BOX, WHOLE, Summarize())
     assert found["length_cm"][0] == 0 and found["energy_method"][0] == EnergyMethod.CALORIMETRY
+
+
+def test_segments_point_along_their_own_track():
+    bent = np.concatenate([line((0, 0, 0), (1, 0, 0), 40), line((39, 1, 0), (0, 1, 0), 50)])
+    back = line((200, 0, 0), (-1, 0, 0), 30)
+    coord = np.concatenate([bent, back])
+    clusters = Clusters.group(coord, np.ones(len(coord)), np.repeat([0, 1], [90, 30]), 2)
+    along = np.concatenate([np.arange(90.0), np.arange(30.0)])
+    owner, direction = segment_directions(clusters, along, np.array([True, True]), 10.0)
+    assert owner.tolist() == [0] * 8 + [1] * 2
+    np.testing.assert_allclose(
+        direction[[0, 2, 5, 7]], [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]], atol=1e-9
+    )
+    np.testing.assert_allclose(direction[8:], [[-1, 0, 0]] * 2, atol=1e-9)
+    owner, _ = segment_directions(clusters, along, np.array([False, True]), 10.0)
+    assert owner.tolist() == [1, 1]
