@@ -51,7 +51,7 @@ class Embedding(LearnedFragments):
     )
     link_margin: float = Field(2.5, gt=0, description="linked voxels this near in the space are joined")
     regularisation: float = Field(1e-3, ge=0, description="weight of the distance of means from the origin")
-    num_shifts: int = Field(3, ge=0, description="steps of mean shift before voxels are joined")
+    num_shifts: int = Field(6, ge=0, description="steps of mean shift before voxels are joined")
 
     @model_validator(mode="after")
     def _margins_leave_a_gap(self) -> Self:
