@@ -13,7 +13,7 @@ from rich.console import Console
 from lartpc import config
 from lartpc.run.collect import collect, read_summary
 from lartpc.run.evaluate import evaluate
-from lartpc.run.report import figures_table, report, show
+from lartpc.run.report import figures_table, report, sections, show
 from lartpc.run.report.charts import training_charts
 from lartpc.run.report.displays import displays
 from lartpc.run.summarize import summarize
@@ -133,6 +133,21 @@ def test_figures_in_the_terminal(results, capsys):
     printed = capsys.readouterr().out
     assert str(results / "dataset") in printed.replace("\n", "")
     assert "report.html" in printed
+
+
+def test_energies_in_bins_are_on_the_page_only(results):
+    summary = read_summary(results / "dataset")
+    spread = {"bias": 0.01, "resolution": 0.02}
+    summary["figures"]["truth"] = {
+        **{f"muon_range_{key}": value for key, value in spread.items()},
+        "energies": [{"what": "muon_range", "low_mev": 50, "high_mev": 100, **spread}],
+    }
+    (lines,) = (lines for title, lines in sections(summary).items() if title.startswith("Energy"))
+    assert [line.label for line in lines] == ["contained muons, by range", "— 50 to 100 MeV"]
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(figures_table(summary))
+    assert "by range" in capture.get() and "50 to 100" not in capture.get()
 
 
 def test_nothing_to_report_makes_a_page(tmp_path):
