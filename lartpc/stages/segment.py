@@ -94,10 +94,10 @@ def network(cfg: config.Segment) -> nn.Module:
 def bytes_per_voxel(cfg: config.Segment) -> float:
     """Return the memory [B] that inference takes for each voxel of a batch on a CPU.
 
-    Measured with 16 filters: 1,300 to 1,830 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
+    Measured with 16 filters: 1,400 to 2,320 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
     and the rest are features.
     """
-    return 300 + 95 * cfg.unet.filters
+    return 300 + 130 * cfg.unet.filters
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, tuple[Tensor, Tensor]]:
