@@ -149,7 +149,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_is_flushed_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lartpc.store.FLUSH_ROWS", 50)
+    monkeypatch.setattr("lartpc.store.write.FLUSH_ROWS", 50)
     given = [typical(i) for i in range(3)]
     with open_events(write(tmp_path / "a.h5", given)) as events:
         np.testing.assert_array_equal(events[2]["voxel"]["coord"], given[2]["voxel"]["coord"])
@@ -179,7 +179,7 @@ def test_events_are_packed_by_their_voxels(tmp_path: Path) -> None:
         assert events.packs(100, 3) == [(0, 3), (3, 6), (6, 7)]
         assert events.packs(1, 1) == [(i, i + 1) for i in range(7)]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lartpc.store.STREAM_VOXELS", 5)
+            patch.setattr("lartpc.store.read.STREAM_VOXELS", 5)
             assert [event.num_voxels for event in events.stream()] == [3, 2, 5, 0, 6, 0, 1]
 
 

@@ -1,0 +1,12 @@
+"""The event store: HDF5 files that each hold what one step adds to the events of one shard.
+
+A product is a group of flat columns with `offsets` (events + 1): event `i` owns the rows
+`offsets[i]:offsets[i + 1]`. Files of the same shard are overlaid by `open_events`. A file is written
+beside its final name and renamed when whole, so what exists is complete.
+"""
+
+from lartpc.store.layout import NUM_PLANES, SOURCES
+from lartpc.store.read import Events, content_of, open_events
+from lartpc.store.write import EventWriter
+
+__all__ = ["NUM_PLANES", "SOURCES", "EventWriter", "Events", "content_of", "open_events"]
