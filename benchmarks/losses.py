@@ -39,18 +39,32 @@ BATCH = 16
 """Held-out events given to the network at a time."""
 
 
-def trained(loss: str, args: argparse.Namespace, ranks: dist.Ranks) -> tuple[ClassScores, float]:
-    """Return the scores on held-out events after the training, and its CPU time [s]."""
-    settings = {
+def options(description: str | None, num_steps: int, num_events: int) -> argparse.ArgumentParser:
+    """Return the options of a training from one warm start, judged on held-out events."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("train", type=Path, nargs="+")
+    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=num_steps)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--events", type=int, default=num_events, help="held-out events")
+    return parser
+
+
+def settings(args: argparse.Namespace, **more: object) -> dict[str, object]:
+    """Return the settings of the training."""
+    return {
         **Segment().train.model_dump(),
         "num_steps": args.steps,
         "batch_size": args.batch_size,
         "learning_rate": args.rate,
-        "init_from": str(args.weights),
-        "loss": loss.split(",")[0],
-        **CASES[loss],
+        **more,
     }
-    cfg = Segment.model_validate({"train": settings})
+
+
+def trained(cfg: Segment, args: argparse.Namespace, ranks: dist.Ranks) -> tuple[torch.nn.Module, float]:
+    """Return the network after the training, and its CPU time [s]."""
     torch.manual_seed(1)
     net = segment.network(cfg).to(ranks.device)
     warm_start(net, args.weights)
@@ -59,8 +73,7 @@ def trained(loss: str, args: argparse.Namespace, ranks: dist.Ranks) -> tuple[Cla
     start = time.process_time()
     for step in range(args.steps):
         run.update([sample.batch(step, cfg.train, ranks)], step, [])
-    seconds = time.process_time() - start
-    return scores(net.eval(), cfg, args, ranks), seconds
+    return net.eval(), time.process_time() - start
 
 
 def scores(net: torch.nn.Module, cfg: Segment, args: argparse.Namespace, ranks: dist.Ranks) -> ClassScores:
@@ -80,14 +93,7 @@ def figures(found: ClassScores) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("train", type=Path, nargs="+")
-    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--events", type=int, default=100, help="held-out events")
+    parser = options(__doc__, num_steps=150, num_events=100)
     parser.add_argument("--losses", nargs="+", choices=list(CASES), default=list(CASES))
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -106,8 +112,10 @@ def main() -> None:
     print("| start | | " + " | ".join(f"{100 * value:.2f}" for value in start) + " |", flush=True)
     base: tuple[list[float], float] | None = None
     for loss in args.losses:
-        found, seconds = trained(loss, args, ranks)
-        values = figures(found)
+        train = settings(args, loss=loss.split(",")[0], **CASES[loss])
+        cfg = Segment.model_validate({"train": train})
+        net, seconds = trained(cfg, args, ranks)
+        values = figures(scores(net, cfg, args, ranks))
         if base is None:
             base = values, seconds
             cells = [f"{100 * value:.2f}" for value in values]

@@ -9,24 +9,20 @@ uncertainty, and by 1 minus the score of the chosen class, which every network h
 import argparse
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
+from losses import BATCH, options, settings, trained
 
 from lartpc import calibration, dist
 from lartpc.config import Segment
 from lartpc.event import Event
-from lartpc.run.optimize import Optimization
 from lartpc.run.sample import Sample
 from lartpc.run.weights import warm_start
 from lartpc.stages import segment, stage
 
 SHARE = 0.9
 """Share of the voxels that are kept as the surest."""
-
-BATCH = 16
-"""Held-out events given to the network at a time."""
 
 
 @dataclass
@@ -62,27 +58,10 @@ class Sums:
         )
 
 
-def settings(heads: dict[str, object], args: argparse.Namespace, num_passes: int = 0) -> Segment:
-    train = {
-        **Segment().train.model_dump(),
-        "num_steps": args.steps,
-        "batch_size": args.batch_size,
-        "learning_rate": args.rate,
-        # The evidential output has a loss of its own, which Lovász-softmax is not combined with.
-        "loss": "ce" if heads.get("evidential") else "ce_lovasz",
-    }
+def section(heads: dict[str, object], args: argparse.Namespace, num_passes: int = 0) -> Segment:
+    # The evidential output has a loss of its own, which Lovász-softmax is not combined with.
+    train = settings(args, loss="ce" if heads.get("evidential") else "ce_lovasz")
     return Segment.model_validate({"heads": heads, "train": train, "infer": {"num_passes": num_passes}})
-
-
-def trained(cfg: Segment, args: argparse.Namespace, ranks: dist.Ranks) -> torch.nn.Module:
-    torch.manual_seed(1)
-    net = segment.network(cfg).to(ranks.device)
-    warm_start(net, args.weights)
-    run = Optimization(net, segment.loss, cfg, ranks)
-    sample = Sample(stage("segment"), args.train, cfg)
-    for step in range(cfg.train.num_steps):
-        run.update([sample.batch(step, cfg.train, ranks)], step, [])
-    return net.eval()
 
 
 def measure(net: torch.nn.Module, cfg: Segment, held_out: list[Event]) -> Sums:
@@ -98,14 +77,7 @@ def measure(net: torch.nn.Module, cfg: Segment, held_out: list[Event]) -> Sums:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("train", type=Path, nargs="+")
-    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--events", type=int, default=200, help="held-out events")
+    parser = options(__doc__, num_steps=250, num_events=200)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--passes", type=int, default=20)
     args = parser.parse_args()
@@ -120,7 +92,7 @@ def main() -> None:
         "| | right | mean score | calibration error | wrong of the surest 90 %, by uncertainty | by score | time |"
     )
     print("|---|---|---|---|---|---|---|")
-    plain = settings({}, args)
+    plain = section({}, args)
     net = segment.network(plain).to(device)
     warm_start(net, args.weights)
     segment.infer(net.eval(), held_out[:1], plain)  # a first pass compiles
@@ -132,9 +104,9 @@ def main() -> None:
         (f"dropout {args.dropout}", dropout, (0, args.passes)),
         ("evidential", {"evidential": True}, (0,)),
     ):
-        net = trained(settings(heads, args), args, ranks)
+        net, _ = trained(section(heads, args), args, ranks)
         for num_passes in passes:
-            found = measure(net, settings(heads, args, num_passes), held_out)
+            found = measure(net, section(heads, args, num_passes), held_out)
             label = f"{name}, {num_passes} passes" if num_passes else name
             print(found.row(label, start.seconds), flush=True)
 

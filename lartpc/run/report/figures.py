@@ -1,7 +1,7 @@
 """The figures that a reader looks at first, beside the published ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
 
@@ -140,6 +140,8 @@ class Row:
     on_truth: str = ""
     published: str = ""
     source: str = ""
+    is_bin: bool = field(default=False, kw_only=True)
+    """One of several bins of the line above."""
 
 
 def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -171,8 +173,6 @@ def quality(pooled: Mapping[str, Any]) -> dict[str, list[Row]]:
 
 
 ENERGIES = "Energy of matched particles: bias ± resolution"
-PART = "— "
-"""Before what is a part of a line above."""
 _ENERGIES = {
     "muon_range": "contained muons, by range",
     "proton_range": "contained protons, by range",
@@ -205,7 +205,7 @@ def _energies(pooled: Mapping[str, Any]) -> list[Row]:
         for low in sorted(set().union(*bins)):
             high = next(of[low]["high_mev"] for of in bins if low in of)
             words = f"{low:.0f} to {high:.0f} MeV" if high is not None else f"from {low:.0f} MeV"
-            lines.append(Row(f"{PART}{words}", *(spread(of.get(low, {})) for of in bins)))
+            lines.append(Row(f"— {words}", *(spread(of.get(low, {})) for of in bins), is_bin=True))
     return [line for line in lines if line.chain or line.on_truth]
 
 
@@ -214,14 +214,14 @@ def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
 
 
 def figures_table(summary: Mapping[str, Any]) -> Table:
-    """Return the figures as a table for the terminal; energies in bins are on the page only."""
+    """Return the figures as a table for the terminal, without bins, which are on the page."""
     table = Table(title="Figures", title_justify="left", show_edge=False)
     for name, style in (("", ""), ("chain", "bold"), ("on true input", ""), ("published", "dim")):
         table.add_column(name, style=style, justify="left" if not name else "right")
     for title, lines in sections(summary).items():
         table.add_row(f"[bold]{title}[/bold]")
         for line in lines:
-            if title != ENERGIES or not line.label.startswith(PART):
+            if not line.is_bin:
                 table.add_row(f"  {line.label}", line.chain, line.on_truth, line.published)
         table.add_section()
     return table
