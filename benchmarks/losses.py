@@ -45,9 +45,9 @@ def options(description: str | None, num_steps: int, num_events: int) -> argpars
     parser.add_argument("weights", type=Path)
     parser.add_argument("train", type=Path, nargs="+")
     parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=num_steps)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--steps", type=int, default=num_steps, help="optimizer steps")
+    parser.add_argument("--batch-size", type=int, default=4, help="events a step")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--events", type=int, default=num_events, help="held-out events")
     return parser
 
