@@ -8,7 +8,9 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from types import TracebackType
 from typing import Any, Self
 
@@ -192,6 +194,7 @@ def mpi_version() -> str:
 
 def _world() -> tuple[Any, int, int]:
     """Return the communicator, this rank's number on its node, and how many ranks the node has."""
+    _shorten_addresses()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -201,6 +204,20 @@ def _world() -> tuple[Any, int, int]:
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     return comm, local.rank, local.size
+
+
+def _shorten_addresses() -> None:
+    """Have the MPICH that pip installs tell SLURM addresses of some bytes (libfabric's), not of 4 KiB (UCX's).
+
+    SLURM's pmi2 plugin cuts what a rank asks after 1024 bytes. Requests with UCX's addresses also hold what lies
+    behind these in memory, and are longer or not as that may be (docs/slurm.md).
+    """
+    by_slurm = "PMI_FD" in os.environ and "SLURM_STEP_ID" in os.environ
+    with suppress(PackageNotFoundError):  # an MPI of the site may not have libfabric
+        if by_slurm and distribution("mpich"):
+            os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
+            # What a rank sent arrives, also if it calls MPI no more, but waits for torch.distributed.
+            os.environ.setdefault("MPIR_CVAR_CH4_OFI_ENABLE_INJECT", "0")
 
 
 def _meeting_point() -> tuple[str, int]:

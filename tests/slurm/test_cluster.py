@@ -33,6 +33,18 @@ with dist.join(2) as ranks:
     print(f"{node} rank {ranks.rank} of {ranks.size}: sum {total:g}, GPU {gpu}")
 """
 
+FILL = """
+import random
+
+random.seed({seed})
+blocks = {{}}
+for i in range(60_000):  # of which most are freed again, for what comes
+    blocks[i] = os.urandom(513 + int(random.expovariate(1 / 700)))
+    if random.random() < 0.6:
+        blocks.pop(random.randrange(i + 1), None)
+blocks = list(blocks.values())[::3]
+"""
+
 SHOW = "echo node=$SLURMD_NODENAME gpu=${{CUDA_VISIBLE_DEVICES:-none}} > {output}"
 
 TOY = f"""
@@ -86,6 +98,25 @@ def test_ranks_join_over_two_nodes(cluster: Cluster) -> None:
     ranks = dict(re.findall(r"(\w+) rank (\d) of 2: sum 1", joined.stdout))
     assert len(ranks) == 2 and set(ranks) <= set(NODES)
     assert set(ranks.values()) == {"0", "1"}
+
+
+def test_ranks_join_whatever_their_memory_holds(cluster: Cluster) -> None:
+    """With UCX, MPICH told SLURM 4 KiB of it, and the pmi2 plugin cut them: hardly any pair of such ranks joined."""
+    imports, body = JOIN.split("\nwith ")
+    for seed in range(3):
+        joined = subprocess.run(
+            (
+                *("srun", "--mpi=pmi2", "--wait=3", "-N2", "-n2", sys.executable, "-c"),
+                f"{imports}{FILL.format(seed=seed)}\nwith {body}",
+            ),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert joined.returncode == 0, joined.stderr
+        assert joined.stdout.count("of 2: sum 1") == 2
+        assert "pmi2" not in joined.stderr
 
 
 def test_wrong_pmi_is_an_error_and_not_two_worlds(cluster: Cluster) -> None:
@@ -166,21 +197,13 @@ def test_a_rank_that_dies_before_it_joins_ends_the_others(cluster: Cluster) -> N
 
 @contextmanager
 def training(folder: Path, events: Path, step: int) -> Iterator[subprocess.Popen[str]]:
-    """Give a training over two nodes that has come to a step, started up to three times, as snakemake would.
-
-    Once in hundreds of starts MPICH gets no address of the other rank (docs/slurm.md).
-    """
+    """Give a training over two nodes that has come to a step."""
     launcher = ("srun", "--mpi=pmi2", "--wait=20", "-N2", "--job-name=trains")
     settings = {"num_steps": 100_000, "validate_every": 100_000, "checkpoint_minutes": 0}
     try:
-        for _ in range(3):
-            with launch(folder, events, 2, launcher=launcher, **settings) as process:
-                if reaches_step(process, folder, step):
-                    yield process
-                    return
-                errors = process.communicate()[1]
-                assert "MPI_Init" in errors, errors
-        raise AssertionError(errors)
+        with launch(folder, events, 2, launcher=launcher, **settings) as process:
+            assert reaches_step(process, folder, step), process.communicate()[1]
+            yield process
     finally:
         subprocess.run(["scancel", "--name=trains"], check=True)  # ranks outlive an srun that is killed
 
