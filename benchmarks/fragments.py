@@ -22,8 +22,8 @@ from lartpc import config, dist, fragments
 from lartpc.links import links, pieces
 from lartpc.metrics import Clustering, clustering, mean
 from lartpc.nets.augment import augment
-from lartpc.run.optimize import Optimization
-from lartpc.run.sample import Sample
+from lartpc.run.training.optimize import Optimization
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 from lartpc.vocab import NONE, Semantic
 

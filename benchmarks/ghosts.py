@@ -11,7 +11,7 @@ import numpy as np
 
 from lartpc.config import Tomography
 from lartpc.event import Event
-from lartpc.ingest.tomography import reconstruct
+from lartpc.ingest.detector.tomography import reconstruct
 from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.store import open_events
 

@@ -33,7 +33,7 @@ def measure(source: Path, repeats: int) -> dict[str, Any]:
     from lartpc.config import Ingest
     from lartpc.geometry import Box
     from lartpc.ingest import open_source
-    from lartpc.ingest.labels import label
+    from lartpc.ingest.labels.labels import label
     from lartpc.ingest.voxelize import voxelize
     from lartpc.run.ingest import ingest
 

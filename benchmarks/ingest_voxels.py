@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from lartpc import config
-from lartpc.ingest.pilarnet import SIDE
+from lartpc.ingest.formats.pilarnet import SIDE
 from lartpc.run.export import export
 from lartpc.run.ingest import ingest
 

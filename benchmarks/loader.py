@@ -24,8 +24,8 @@ import numpy as np
 
 from lartpc import config
 from lartpc.event import Event
-from lartpc.run.order import Order, unit_length
-from lartpc.run.sample import Sample
+from lartpc.run.training.order import Order, unit_length
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 
 

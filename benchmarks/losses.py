@@ -16,8 +16,8 @@ import torch
 from lartpc import dist
 from lartpc.config import Segment
 from lartpc.metrics import ClassScores, class_scores, confusion_matrix
-from lartpc.run.optimize import Optimization
-from lartpc.run.sample import Sample
+from lartpc.run.training.optimize import Optimization
+from lartpc.run.training.sample import Sample
 from lartpc.run.weights import warm_start
 from lartpc.stages import segment, stage
 from lartpc.vocab import Semantic

@@ -12,8 +12,8 @@ import torch
 
 from lartpc import dist
 from lartpc.config import Segment
-from lartpc.run.optimize import Optimization
-from lartpc.run.sample import Sample
+from lartpc.run.training.optimize import Optimization
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 
 NUM_STEPS = 8

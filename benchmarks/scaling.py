@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from lartpc import config
-from lartpc.run.order import Order
-from lartpc.run.sample import Sample
+from lartpc.run.training.order import Order
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 
 PARTS = ("read", "forward", "backward", "wait", "transfer", "optimizer")

@@ -17,7 +17,7 @@ from losses import BATCH, options, settings, trained
 from lartpc import calibration, dist
 from lartpc.config import Segment
 from lartpc.event import Event
-from lartpc.run.sample import Sample
+from lartpc.run.training.sample import Sample
 from lartpc.run.weights import warm_start
 from lartpc.stages import segment, stage
 

@@ -50,7 +50,7 @@ def section(stage: str, **train: Any) -> Any:
 
 def train_here(folder: Path, events: Path, stage: str = "interact", **settings: Any) -> dict[str, Any]:
     """Train in this process, on one rank, and return the last line of the curve."""
-    from lartpc.run.train import train
+    from lartpc.run.training.train import train
 
     folder.mkdir(parents=True, exist_ok=True)
     out, log = folder / "weights.pt", folder / "training.jsonl"

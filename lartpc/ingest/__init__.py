@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lartpc.ingest import edepsim, edepsim_root, geant4, hits, larcv2, larcv3, pilarnet, spine
-from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
-from lartpc.ingest.joined import join
-from lartpc.ingest.root import contents, is_root, open_root
+from lartpc.ingest.formats import edepsim, edepsim_root, geant4, hits, larcv2, larcv3, pilarnet, spine
+from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.formats.joined import join
+from lartpc.ingest.formats.root import contents, is_root, open_root
 from lartpc.ingest.source import StepSource, VoxelSource
 
 

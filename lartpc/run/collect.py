@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 
 from lartpc import __version__
 from lartpc.atomic import replacing
-from lartpc.run.evaluate import pool
+from lartpc.run.quality.evaluate import pool
 from lartpc.run.summarize import EVENT_TABLES
 from lartpc.store import open_events
 from lartpc.tables import SCHEMA_VERSION, TABLES, schema
-from lartpc.tables.schema import INPUT
+from lartpc.tables.metric_fields import INPUT
 from lartpc.tables.write import ROW_GROUP
 
 ROWS_PER_FILE = 1_000_000

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lartpc import __version__
 from lartpc.atomic import complete, part_of
 from lartpc.event import IMAGE, TRUTH, Event
-from lartpc.ingest.hits import W_ION_MEV
-from lartpc.ingest.pilarnet import SIDE
+from lartpc.ingest.formats.hits import W_ION_MEV
+from lartpc.ingest.formats.pilarnet import SIDE
 from lartpc.run.progress import Meter
 from lartpc.store import Events, open_events
 from lartpc.truth import completed

@@ -13,13 +13,13 @@ from lartpc import config
 from lartpc.event import IMAGE, Columns, empty
 from lartpc.geometry import Box
 from lartpc.ingest import open_sources
-from lartpc.ingest.given import carry
-from lartpc.ingest.labels import label
-from lartpc.ingest.project import Plane, View, flat_box, project
-from lartpc.ingest.response import detect
+from lartpc.ingest.detector.project import Plane, View, flat_box, project
+from lartpc.ingest.detector.response import detect
+from lartpc.ingest.detector.tomography import reconstruct
+from lartpc.ingest.labels.given import carry
+from lartpc.ingest.labels.labels import label
 from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
-from lartpc.ingest.tomography import reconstruct
 from lartpc.ingest.voxelize import Image, place
 from lartpc.provenance import provenance
 from lartpc.run.progress import follow

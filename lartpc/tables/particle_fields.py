@@ -6,6 +6,8 @@ from lartpc.kinematics.argon import TRACKS
 from lartpc.tables.fields import Field, count, flag, identifier, number, per, refer, word, xyz
 from lartpc.vocab import CreationProcess, EnergyMethod, Semantic, Species
 
+COUNTS = {"proton": "protons", "pion": "charged pions", "pi_zero": "π⁰"}
+"""What is counted of an interaction's primaries: the stem of the columns, and the words for it."""
 IOU = "number of shared voxels over the number of voxels in either"
 LENGTH = number("distance from start to end", "cm")
 

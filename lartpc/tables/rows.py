@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lartpc.config import Summarize
 from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
+from lartpc.tables.fields import names_of
 from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
 from lartpc.tables.particles import (
     fragment_rows,
@@ -19,7 +20,7 @@ from lartpc.tables.particles import (
     voxel_rows,
     xyz_rows,
 )
-from lartpc.tables.schema import KIND, STATUS, Rows, names_of
+from lartpc.tables.schema import KIND, STATUS, Rows
 from lartpc.truth import completed
 from lartpc.vocab import GHOST, NONE, Semantic
 

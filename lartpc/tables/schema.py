@@ -11,13 +11,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from lartpc.calibration import NUM_BINS, NUM_UNCERTAINTIES
 from lartpc.event import MAX_COUNT
-from lartpc.tables import particle_fields
-from lartpc.tables.fields import Field as Field
-from lartpc.tables.fields import Table as Table
-from lartpc.tables.fields import count, flag, identifier, number, per, refer, text, values, word, xyz
-from lartpc.tables.fields import names_of as names_of
+from lartpc.tables import metric_fields, particle_fields
+from lartpc.tables.fields import (
+    Field,
+    Table,
+    count,
+    flag,
+    identifier,
+    number,
+    per,
+    refer,
+    text,
+    values,
+    word,
+    xyz,
+)
+from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
 SCHEMA_VERSION = "1.5"
@@ -31,13 +41,8 @@ Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
 
 
-_COUNTS = {"proton": "protons", "pion": "charged pions", "pi_zero": "π⁰"}
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")
-INPUT = ("predicted", "truth")
-LEVELS = ("fragment", "particle", "interaction")
-PARENT_KINDS = ("none", "michel", "delta", "other")
-"""Particles by what their parents are judged as: without one, Michels, deltas, other particles with one."""
 
 _KEYS = {
     "file_uid": text("unique name of the event file: sample/shard"),
@@ -119,13 +124,13 @@ TABLES: dict[str, Table] = {
             **per(Flavour, "flavour_score_{}", number, "score of {}"),
             **{
                 f"{name}_count": count(f"likeliest number of primary {what}; {MAX_COUNT}: or more")
-                for name, what in _COUNTS.items()
+                for name, what in COUNTS.items()
             },
             **{
                 f"{name}_count_score": values(
                     pa.float32(), f"score of each number of primary {what} from 0", size=MAX_COUNT + 1
                 )
-                for name, what in _COUNTS.items()
+                for name, what in COUNTS.items()
             },
             "truth_interaction_id": refer("truth_interactions", "true interaction with the largest IoU"),
             "truth_iou": number(f"{_IOU}; null without truth"),
@@ -177,7 +182,7 @@ TABLES: dict[str, Table] = {
             "flavour": word(Flavour, "flavour-like class: its leading lepton; null: not known"),
             **{
                 f"{name}_count": count(f"visible primary {what}; {MAX_COUNT}: or more; -1: not known")
-                for name, what in _COUNTS.items()
+                for name, what in COUNTS.items()
             },
             "interaction_id": refer("interactions", "reconstructed interaction with the largest IoU"),
             "iou": number(_IOU),
@@ -257,109 +262,7 @@ TABLES: dict[str, Table] = {
     "metrics": Table(
         "an event with truth, on one kind of input; definitions in docs/metrics.md",
         (*_EVENT, "input", "stages"),
-        {
-            **_KEYS,
-            "input": word(
-                INPUT, "what each stage was given: the predictions of the stages before, or their truth"
-            ),
-            "stages": text("stages that the figures are of, separated by commas; others are empty"),
-            "plane": count("plane of wires that the image is seen by; -1: a 3D image"),
-            "num_voxels": count("voxels with energy"),
-            "voxel_size_cm": number("voxel pitch", "cm"),
-            "semantic_confusion": Field(
-                pa.list_(pa.int64(), len(Semantic) ** 2),
-                "voxels by true class (slow) and predicted class (fast)",
-            ),
-            "reliability": Field(
-                pa.list_(pa.float64(), 3 * NUM_BINS),
-                "real voxels, right ones and summed confidence (fast) by bins of the confidence (slow)",
-            ),
-            "uncertainty_errors": Field(
-                pa.list_(pa.float64(), 2 * NUM_UNCERTAINTIES),
-                "real voxels and wrong ones (fast) by bins of the uncertainty (slow); 0 without one",
-            ),
-            "ghost_counts": Field(
-                pa.list_(pa.int64(), 2 * (len(Semantic) + 1)),
-                "voxels kept and called ghosts (fast) by true class, ghosts last (slow)",
-            ),
-            "truth_point_distance": values(
-                pa.float32(), "of each true point but deltas, to the nearest predicted one", "voxel"
-            ),
-            "truth_point_semantic": values(pa.int8(), "code of the class of these true points"),
-            "point_distance": values(
-                pa.float32(), "of each predicted point but deltas, to the nearest true one", "voxel"
-            ),
-            "point_semantic": values(pa.int8(), "code of the class of these predicted points"),
-            **{
-                f"{level}_{name}": number(f"{what} of {level}s; null: undefined")
-                for level in LEVELS
-                for name, what in {
-                    "purity": "purity",
-                    "efficiency": "efficiency",
-                    "ari": "adjusted Rand index",
-                    "best_dice": "symmetric best Dice",
-                    "assigned": "share of voxels in any",
-                }.items()
-            },
-            "num_matchable_particles": count(
-                "true particles with a species that count; -1: interact was not run"
-            ),
-            "species_confusion": Field(
-                pa.list_(pa.int64(), len(Species) ** 2),
-                "matched particles by true species (slow) and predicted species (fast)",
-            ),
-            "primary_confusion": Field(
-                pa.list_(pa.int64(), 4), "matched particles by truly primary (slow) and predicted (fast)"
-            ),
-            "vertex_distance_cm": values(
-                pa.float32(),
-                "of true vertices in the box with two or more primaries, to the matched interaction's",
-                "cm",
-            ),
-            "parent_counts": Field(
-                pa.list_(pa.int64(), 2 * len(PARENT_KINDS)),
-                "matched particles and those with the right parent (fast) by kind: none, Michel, delta, other",
-            ),
-            "pi_zero_counts": Field(
-                pa.list_(pa.int64(), 3), "true π⁰ with two photons, those found, and reconstructed ones"
-            ),
-            "orientation_counts": Field(
-                pa.list_(pa.int64(), 2),
-                "matched tracks of which start and end differ, and those the right way round",
-            ),
-            "start_distance": values(
-                pa.float32(), "from the true start of each matched particle to the reconstructed one", "voxel"
-            ),
-            "start_semantic": values(pa.int8(), "code of the true class of these particles"),
-            "num_matchable_interactions": count(
-                "true interactions whose primaries are known; -1: interact was not run"
-            ),
-            "flavour_confusion": Field(
-                pa.list_(pa.int64(), len(Flavour) ** 2),
-                "matched interactions by true flavour (slow) and predicted flavour (fast)",
-            ),
-            **{
-                f"{name}_count_confusion": Field(
-                    pa.list_(pa.int64(), (MAX_COUNT + 1) ** 2),
-                    f"matched interactions by true (slow) and predicted (fast) number of {what}, up to {MAX_COUNT}",
-                )
-                for name, what in _COUNTS.items()
-            },
-            "topology_counts": Field(
-                pa.list_(pa.int64(), 2),
-                "true interactions whose primaries are known, and those with all species right",
-            ),
-            "energy_species": values(
-                pa.int8(), "code of the true species of matched particles of known energy"
-            ),
-            "energy_semantic": values(pa.int8(), "code of their true class"),
-            "energy_init_mev": values(pa.float32(), "their true kinetic energy", "MeV"),
-            "energy_range_mev": values(
-                pa.float32(), "by range, as a track of the true species; null: none, or not contained", "MeV"
-            ),
-            "energy_calorimetric_mev": values(pa.float32(), "by calorimetry; null: not contained", "MeV"),
-            "energy_best_mev": values(pa.float32(), "the best kinetic energy, as the chain gives it", "MeV"),
-        },
+        {**_KEYS, **metric_fields.METRICS},
     ),
 }
 
@@ -384,41 +287,3 @@ def schema(table: str) -> pa.Schema:
             "schema_version": SCHEMA_VERSION,
         },
     )
-
-
-def render() -> str:
-    """Return docs/tables.md: every table and column."""
-    lines = [
-        "# Tables",
-        "",
-        f"Schema version {SCHEMA_VERSION}. Written by `lartpc.tables.render()`; a test keeps this page in sync.",
-        "",
-        "A row in a table is found by the columns of its key. An event is (`file_uid`, `entry`): run,",
-        "subrun and event numbers repeat in simulation. Columns of the same name in two tables mean the same",
-        'thing, so `particles.merge(interactions, on=["file_uid", "entry", "interaction_id"])` joins them.',
-        "Object numbers of -1 mean none; other unknown numbers are null, which is nan in pandas. Units and",
-        "meanings are in each file, too:",
-        '`pyarrow.dataset.dataset("particles").schema.field("energy_mev").metadata`.',
-        "",
-        "Muons with pandas, polars and duckdb (there with the topology of their interactions):",
-        "",
-        "```",
-        'pandas.read_parquet("results/dataset/particles").query("species == \'muon\'")',
-        'polars.scan_parquet("results/dataset/particles").filter(polars.col("species") == "muon").collect()',
-        'duckdb.sql("""SELECT topology, kinetic_energy_mev FROM \'results/dataset/particles/*.parquet\'',
-        "    JOIN 'results/dataset/interactions/*.parquet' USING (file_uid, entry, interaction_id)",
-        '    WHERE species = \'muon\'""")',
-        "```",
-    ]
-    for name, table in TABLES.items():
-        lines += ["", f"## {name}", "", f"One row: {table.row}. Key: {', '.join(table.key)}.", ""]
-        lines += ["| column | type | unit | meaning |", "|---|---|---|---|"]
-        for column, field in table.fields.items():
-            meaning = field.description
-            if field.words:
-                meaning += f" ({', '.join(field.words)})"
-            if field.refers_to:
-                meaning += f" (in {field.refers_to})"
-            kind = "word" if field.words else str(field.type)
-            lines.append(f"| {column} | {kind} | {field.unit} | {meaning} |")
-    return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lartpc.run.doctor import _mpi
+from lartpc.run.doctor.doctor import _mpi
 
 pytestmark = [pytest.mark.mpi, pytest.mark.skipif(not shutil.which("mpiexec"), reason="no mpiexec in PATH")]
 

@@ -27,7 +27,7 @@ from conftest import typical
 from training import section
 from lartpc import dist
 from lartpc.nets.norm import SyncBatchNorm
-from lartpc.run.optimize import Optimization
+from lartpc.run.training.optimize import Optimization
 from lartpc.stages import stage
 
 # Each rank has other rows of one batch; the last has one row.

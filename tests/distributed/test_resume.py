@@ -11,8 +11,8 @@ from training import assert_same_bits, launch, section, train_here, wait_for_ste
 
 from lartpc import dist
 from lartpc.config import slice_of
-from lartpc.run.checkpoint import Checkpoints
-from lartpc.run.interrupt import GO_ON
+from lartpc.run.training.checkpoint import Checkpoints
+from lartpc.run.training.interrupt import GO_ON
 
 LONG = {"num_steps": 40, "validate_every": 7}
 """Epochs of two steps: a signal finds the training in the middle of one, or of a line of the curve."""
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_configuration_is_set_aside(
 
 
 def test_settings_without_effect_on_the_weights_keep_a_checkpoint(tmp_path: Path) -> None:
-    from lartpc.run.train import key_of
+    from lartpc.run.training.train import key_of
 
     def key(**train: object) -> dict[str, object]:
         return key_of("interact", slice_of(section("interact", **train), "train"))

@@ -12,8 +12,8 @@ import torch
 from training import launch, section, train_here, weights, write_events
 
 from lartpc.config import Interact
-from lartpc.run.optimize import learning_rate
-from lartpc.run.sample import Sample
+from lartpc.run.training.optimize import learning_rate
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 
 

@@ -13,8 +13,8 @@ import pytest
 from checkout import PROFILE, edit, environment, run
 from training import launch, reaches_step, write_events
 
-from lartpc.run import site
-from lartpc.run.interrupt import GO_ON
+from lartpc.run.doctor import site
+from lartpc.run.training.interrupt import GO_ON
 from slurm.cluster import GPU_NODES, NODES, Cluster
 from slurm.production import hurry
 

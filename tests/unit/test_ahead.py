@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lartpc.run.ahead import ahead
+from lartpc.run.training.ahead import ahead
 
 
 def square(worker: int, step: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def test_what_runs_ahead_is_bounded_and_ends_with_its_master(tmp_path: Path) -> 
         "import sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from multiprocessing import active_children\n"
-        "from lartpc.run.ahead import ahead\n"
+        "from lartpc.run.training.ahead import ahead\n"
         "from test_ahead import touch\n"
         "if __name__ == '__main__':\n"
         f"    with ahead(touch, list, range(1000), 1) as values:\n"

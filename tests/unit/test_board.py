@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lartpc.run.board import Board
+from lartpc.run.training.board import Board
 
 
 def read(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -7,7 +7,7 @@ from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, line
 
 from lartpc import config
 from lartpc.provenance import provenance
-from lartpc.run.clustering import measure, table
+from lartpc.run.quality.clustering import measure, table
 from lartpc.run.weights import save_weights
 from lartpc.stages import cluster, stage
 from lartpc.store import EventWriter

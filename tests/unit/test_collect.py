@@ -12,7 +12,7 @@ from handmade import good_event, write_shard
 
 from lartpc.event import TRUTH
 from lartpc.run.collect import collect, read_summary
-from lartpc.run.evaluate import evaluate, pool
+from lartpc.run.quality.evaluate import evaluate, pool
 from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES
 

@@ -12,8 +12,8 @@ import uproot
 from lartpc.config import Ingest
 from lartpc.event import IMAGE, TRUTH
 from lartpc.ingest import open_source
-from lartpc.ingest.edepsim_root import EdepSimRootReader
-from lartpc.ingest.root import Branch, first_numbers
+from lartpc.ingest.formats.edepsim_root import EdepSimRootReader
+from lartpc.ingest.formats.root import Branch, first_numbers
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import QUARANTINED, good_event, quiet_event, write_shard
 
-from lartpc.run.evaluate import evaluate, pool
+from lartpc.run.quality.evaluate import evaluate, pool
 
 
 @pytest.fixture(scope="module")

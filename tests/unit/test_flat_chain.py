@@ -15,13 +15,13 @@ from training import TRAIN
 
 from lartpc import config
 from lartpc.run.collect import collect
-from lartpc.run.evaluate import evaluate
 from lartpc.run.export import export
 from lartpc.run.infer import infer
 from lartpc.run.ingest import ingest
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import report
 from lartpc.run.summarize import summarize
-from lartpc.run.train import train
+from lartpc.run.training.train import train
 from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import chain_in, segment, stage
 from lartpc.store import open_events

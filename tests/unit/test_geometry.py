@@ -5,7 +5,7 @@ from lartpc.config import Config, Ingest, Volume
 from lartpc.detectors import PRESETS
 from lartpc.event import TRUTH
 from lartpc.geometry import Box, volume_of
-from lartpc.ingest.labels import label
+from lartpc.ingest.labels.labels import label
 from lartpc.ingest.steps import Steps, Trajectories
 from lartpc.ingest.voxelize import voxelize
 from lartpc.vocab import CreationProcess, Semantic

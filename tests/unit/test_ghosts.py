@@ -14,12 +14,12 @@ from lartpc.config import Dbscan, Ingest, Points, Segment, Tomography
 from lartpc.event import PRODUCTS, Event, conform, empty
 from lartpc.fragments import dbscan
 from lartpc.geometry import Box
-from lartpc.ingest.tomography import reconstruct
+from lartpc.ingest.detector.tomography import reconstruct
 from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.nets.losses import ghost_term
 from lartpc.provenance import provenance
-from lartpc.run.evaluate import evaluate, pool
 from lartpc.run.ingest import ingest
+from lartpc.run.quality.evaluate import evaluate, pool
 from lartpc.stages import points, segment
 from lartpc.store import EventWriter, open_events
 from lartpc.truth import upstream_from_truth
@@ -101,7 +101,7 @@ def test_points_are_where_all_planes_agree(angles: tuple[float, ...], monkeypatc
     # No energy is lost or made, and all of it is positive.
     assert made.energy.sum() == pytest.approx(image.energy.sum()) and (made.energy > 0).all()
     # Cut in small pieces, the same.
-    monkeypatch.setattr("lartpc.ingest.tomography.MAX_PAIRS", 50)
+    monkeypatch.setattr("lartpc.ingest.detector.tomography.MAX_PAIRS", 50)
     again, _ = reconstruct(image, {}, BOX, Tomography(angles_deg=angles))
     np.testing.assert_array_equal(again.coord, made.coord)
 

@@ -6,7 +6,7 @@ import pytest
 
 from lartpc import config
 from lartpc.ingest import open_source
-from lartpc.ingest.hits import MIP_RECOMBINATION, FlowReader, JaxReader
+from lartpc.ingest.formats.hits import MIP_RECOMBINATION, FlowReader, JaxReader
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 

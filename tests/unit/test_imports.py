@@ -29,7 +29,7 @@ HEAVY = (
         (("lartpc.run.ingest",), {"h5py", "rich"}),
         (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py", "rich", "torch"}),
         (("lartpc.run.infer", "lartpc.stages.points"), {"h5py", "rich", "scipy"}),
-        (("lartpc.run.summarize", "lartpc.run.evaluate"), {"h5py", "pyarrow", "scipy"}),
+        (("lartpc.run.summarize", "lartpc.run.quality.evaluate"), {"h5py", "pyarrow", "scipy"}),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

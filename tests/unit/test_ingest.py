@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from lartpc.config import Ingest, Volume
 from lartpc.event import IMAGE, TRUTH
 from lartpc.ingest import open_source
-from lartpc.ingest.edepsim import EdepSimReader
-from lartpc.ingest.edepsim import creation_process as edepsim_process
-from lartpc.ingest.geant4 import FORMAT, Geant4Reader
-from lartpc.ingest.geant4 import creation_process as geant4_process
+from lartpc.ingest.formats.edepsim import EdepSimReader
+from lartpc.ingest.formats.geant4 import FORMAT, Geant4Reader
+from lartpc.ingest.processes import process_of_codes, process_of_name
 from lartpc.provenance import digest
 from lartpc.run.ingest import ingest
 from lartpc.simulate.steps import EVENT, SEGMENTS, TRAJECTORIES
@@ -417,7 +416,7 @@ def test_edepsim_codes_are_geant4_process_types():
     process = [0, 2, 2, 2, 2, 4, 4, 6, 2, 9]
     subprocess = [0, 2, 12, 13, 14, 121, 151, 201, 13, 1]
     parent = [-1, 1, 1, 1, 1, 1, 1, 1, -1, 1]
-    assert edepsim_process(process, subprocess, parent).tolist() == [
+    assert process_of_codes(process, subprocess, parent).tolist() == [
         CreationProcess.PRIMARY,
         CreationProcess.IONISATION,
         CreationProcess.PHOTO_ELECTRIC,
@@ -443,7 +442,7 @@ def test_edepsim_codes_are_geant4_process_types():
     ],
 )
 def test_geant4_process_names(name, expected):
-    assert geant4_process(name) == expected
+    assert process_of_name(name) == expected
 
 
 def test_missing_field_names_file_dataset_and_field(tmp_path):

@@ -8,9 +8,9 @@ from handmade import write_shard
 from lartpc.config import Summarize
 from lartpc.event import empty
 from lartpc.kinematics.argon import energy_of_range
-from lartpc.run.evaluate import evaluate
-from lartpc.run.interactions import interact_figures, pool_interactions
-from lartpc.run.quality import interactions_table
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.interactions import interact_figures, pool_interactions
+from lartpc.run.report.interactions import interactions_table
 from lartpc.tables import TABLES, to_arrow
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import CreationProcess, Flavour, Semantic, Species

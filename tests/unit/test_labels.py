@@ -9,10 +9,10 @@ from scipy.sparse.csgraph import connected_components
 from lartpc.config import Ingest
 from lartpc.event import TRUTH, conform
 from lartpc.geometry import Box
-from lartpc.ingest.connect import Lattice
 from lartpc.ingest.keys import number, order_of, order_of_values, rows_of
-from lartpc.ingest.labels import label
-from lartpc.ingest.roles import Role, ancestry
+from lartpc.ingest.labels.connect import Lattice
+from lartpc.ingest.labels.labels import label
+from lartpc.ingest.labels.roles import Role, ancestry
 from lartpc.ingest.steps import Steps, Trajectories
 from lartpc.ingest.voxelize import voxelize
 from lartpc.vocab import CreationProcess as P

@@ -9,7 +9,7 @@ import uproot
 from lartpc.config import Ingest
 from lartpc.event import TRUTH
 from lartpc.ingest import open_source
-from lartpc.ingest.larcv2 import Larcv2Reader
+from lartpc.ingest.formats.larcv2 import Larcv2Reader
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic

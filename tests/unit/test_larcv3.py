@@ -10,8 +10,8 @@ import pytest
 from lartpc.config import Ingest
 from lartpc.event import TRUTH
 from lartpc.ingest import open_source
-from lartpc.ingest.larcv import choose
-from lartpc.ingest.larcv3 import Larcv3Reader
+from lartpc.ingest.formats.larcv import choose
+from lartpc.ingest.formats.larcv3 import Larcv3Reader
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import GHOST, CreationProcess, Semantic

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lartpc.run.order import BLOCK, WINDOW, Order, deal, unit_length
+from lartpc.run.training.order import BLOCK, WINDOW, Order, deal, unit_length
 
 
 def sizes_like_events(shards: list[int], seed: int = 0) -> list[np.ndarray]:

@@ -8,10 +8,10 @@ from conftest import labelled
 from handmade import good_event, write_shard
 
 from lartpc import config
-from lartpc.run.evaluate import evaluate
 from lartpc.run.infer import infer
-from lartpc.run.sample import Sample
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
+from lartpc.run.training.sample import Sample
 from lartpc.run.weights import save_weights
 from lartpc.stages import stage
 from lartpc.store import open_events

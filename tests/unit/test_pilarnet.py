@@ -11,7 +11,7 @@ from lartpc import config
 from lartpc.event import IMAGE, TRUTH, empty
 from lartpc.geometry import Box
 from lartpc.ingest import open_source
-from lartpc.ingest.pilarnet import PilarnetReader
+from lartpc.ingest.formats.pilarnet import PilarnetReader
 from lartpc.provenance import provenance
 from lartpc.run.export import export
 from lartpc.run.ingest import ingest

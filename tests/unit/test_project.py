@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lartpc import config
 from lartpc.event import TRUTH, Columns, conform
 from lartpc.geometry import Box
-from lartpc.ingest.project import Plane, View, flat_box, project
+from lartpc.ingest.detector.project import Plane, View, flat_box, project
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import Steps
 from lartpc.ingest.voxelize import Image, place, voxelize

@@ -10,7 +10,7 @@ import pytest
 from handmade import write_shard
 
 from lartpc.run.collect import collect
-from lartpc.run.evaluate import evaluate
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES
 

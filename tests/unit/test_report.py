@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lartpc import config
 from lartpc.run.collect import collect, read_summary
-from lartpc.run.evaluate import evaluate
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import figures_table, report, sections, show
 from lartpc.run.report.charts import training_charts
 from lartpc.run.report.displays import displays

@@ -7,7 +7,7 @@ import pytest
 
 from lartpc.config import Ingest, Response
 from lartpc.geometry import Box
-from lartpc.ingest.response import detect, drift_velocity_cm_us, electrons_per_mev, recombination
+from lartpc.ingest.detector.response import detect, drift_velocity_cm_us, electrons_per_mev, recombination
 from lartpc.ingest.steps import Steps, Trajectories
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events

@@ -11,8 +11,8 @@ from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, typical
 from lartpc.config import Cluster, Interact, Segment
 from lartpc.event import Event
 from lartpc.provenance import provenance
-from lartpc.run import sample as sample_module
-from lartpc.run.sample import Sample
+from lartpc.run.training import sample as sample_module
+from lartpc.run.training.sample import Sample
 from lartpc.stages import stage
 from lartpc.store import EventWriter
 from lartpc.truth import upstream_from_truth

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lartpc.run import doctor, site
+from lartpc.run.doctor import doctor, site
 
 PROFILE = """\
 __variables__:

@@ -11,8 +11,8 @@ import pytest
 from lartpc import config
 from lartpc.event import TRUTH
 from lartpc.ingest import open_source
-from lartpc.ingest.spine import SpineReader
-from lartpc.ingest.spine_products import open_products
+from lartpc.ingest.formats.spine import SpineReader
+from lartpc.ingest.formats.spine_products import open_products
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess

@@ -17,8 +17,8 @@ from training import assert_same_bits, section, train_here, weights, write_event
 from lartpc import dist, sparse
 from lartpc.config import Segment
 from lartpc.provenance import digest
-from lartpc.run.curve import MAX_SKIPPED, Curve
-from lartpc.run.optimize import Optimization
+from lartpc.run.training.curve import MAX_SKIPPED, Curve
+from lartpc.run.training.optimize import Optimization
 from lartpc.run.weights import load_weights, read_weights, warm_start
 from lartpc.sparse import bf16
 from lartpc.stages import segment, stage

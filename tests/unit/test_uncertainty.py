@@ -14,7 +14,7 @@ from lartpc import calibration
 from lartpc.config import Segment, completed, shared_slice
 from lartpc.dist import Ranks
 from lartpc.nets import uncertainty
-from lartpc.run.checkpoint import Checkpoints
+from lartpc.run.training.checkpoint import Checkpoints
 from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import segment, stage
 

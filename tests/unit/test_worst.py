@@ -12,7 +12,7 @@ from handmade import good_event, quiet_event, write_shard
 from lartpc import config
 from lartpc.event import empty
 from lartpc.run.collect import collect
-from lartpc.run.evaluate import evaluate
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import report
 from lartpc.run.report.displays import display
 from lartpc.run.report.worst import worst_displays, worst_events

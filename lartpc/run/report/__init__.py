@@ -16,7 +16,7 @@ from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
 from lartpc.run.report.figures import confusions, figures_table, sections, worst_row
 from lartpc.run.report.page import write_page
 from lartpc.run.report.worst import worst_displays, worst_events
-from lartpc.tables.schema import names_of
+from lartpc.tables.fields import names_of
 from lartpc.vocab import PointKind, Semantic
 
 __all__ = ["figures_table", "report", "sections", "show"]

@@ -11,7 +11,8 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc.calibration import UNCERTAINTY_EDGES
-from lartpc.tables.schema import INPUT, names_of
+from lartpc.tables.fields import names_of
+from lartpc.tables.metric_fields import INPUT
 from lartpc.vocab import Species
 
 Chart = dict[str, Any]

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from lartpc import config, metrics
 from lartpc.event import Columns, Event, blank, num_rows
-from lartpc.run.evaluate import POINT_LIMITS, is_counted
+from lartpc.run.quality.evaluate import POINT_LIMITS, is_counted
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
+from lartpc.tables.fields import names_of
 from lartpc.tables.rows import interaction_of_voxels, match_objects
-from lartpc.tables.schema import names_of
 from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 

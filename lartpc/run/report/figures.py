@@ -9,7 +9,7 @@ from rich.table import Table
 
 from lartpc.run.report.worst import Worst
 from lartpc.stages import CHAIN
-from lartpc.tables.schema import names_of
+from lartpc.tables.fields import names_of
 from lartpc.vocab import Flavour, Semantic, Species
 
 

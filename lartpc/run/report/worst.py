@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.run.evaluate import POINT_LIMITS
+from lartpc.run.quality.evaluate import POINT_LIMITS
 from lartpc.run.report.displays import display
 from lartpc.stages import chain_in
 from lartpc.store import open_events
-from lartpc.tables.schema import INPUT
+from lartpc.tables.metric_fields import INPUT
 from lartpc.vocab import Semantic
 
 LIMIT = POINT_LIMITS[0]

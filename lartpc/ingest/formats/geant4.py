@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import TRUTH
-from lartpc.ingest.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.processes import process_of_name
 from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, build_steps, build_trajectories
-from lartpc.vocab import CreationProcess
 
 FORMAT = "lartpc-geant4-steps"
 """Value of the root attribute `format`. The first files lack it and are known by their fields."""
@@ -41,45 +41,6 @@ TRAJECTORIES: Aliases = {
     "interaction": ("interaction_id",),
 }
 EVENT: Aliases = {"event_id": ("event_id",)}
-
-PROCESSES = {
-    "primary": CreationProcess.PRIMARY,
-    "eIoni": CreationProcess.IONISATION,
-    "muIoni": CreationProcess.IONISATION,
-    "hIoni": CreationProcess.IONISATION,
-    "ionIoni": CreationProcess.IONISATION,
-    "phot": CreationProcess.PHOTO_ELECTRIC,
-    "compt": CreationProcess.COMPTON,
-    "conv": CreationProcess.CONVERSION,
-    "muPairProd": CreationProcess.CONVERSION,
-    "hPairProd": CreationProcess.CONVERSION,
-    "eBrem": CreationProcess.BREMSSTRAHLUNG,
-    "muBrems": CreationProcess.BREMSSTRAHLUNG,
-    "hBrems": CreationProcess.BREMSSTRAHLUNG,
-    "annihil": CreationProcess.ANNIHILATION,
-    "Decay": CreationProcess.DECAY,
-    "DecayWithSpin": CreationProcess.DECAY,
-    "RadioactiveDecay": CreationProcess.DECAY,
-    "hadElastic": CreationProcess.HADRONIC,
-    "nCapture": CreationProcess.HADRONIC,
-}
-"""Names of Geant4 11 processes; further ones are known by their ending."""
-
-ENDINGS = {
-    "CaptureAtRest": CreationProcess.CAPTURE,
-    "AbsorptionAtRest": CreationProcess.CAPTURE,
-    "Inelastic": CreationProcess.HADRONIC,
-    "Nuclear": CreationProcess.HADRONIC,
-}
-
-
-def creation_process(name: str) -> CreationProcess:
-    """Return the class of a Geant4 process name."""
-    if name in PROCESSES:
-        return PROCESSES[name]
-    return next(
-        (process for ending, process in ENDINGS.items() if name.endswith(ending)), CreationProcess.OTHER
-    )
 
 
 class Geant4Reader(StepSource):
@@ -137,7 +98,5 @@ def recognises(path: Path) -> bool:
 
 def _processes(names: Any) -> IntArray:
     name_T = names.tolist()  # bytes, or str from variable-length strings
-    code = {
-        name: creation_process(name.decode() if isinstance(name, bytes) else name) for name in set(name_T)
-    }
+    code = {name: process_of_name(name.decode() if isinstance(name, bytes) else name) for name in set(name_T)}
     return np.array([code[name] for name in name_T], np.int64)

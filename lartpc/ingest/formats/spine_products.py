@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
 
 Rows = dict[str, NDArray[Any]]
 """Fields of objects, one row each; those of varying length are arrays of arrays."""

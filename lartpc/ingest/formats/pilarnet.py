@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
-from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
 from lartpc.ingest.source import Voxels, VoxelSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE, Semantic, Species

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
-from lartpc.ingest import spine_products
-from lartpc.ingest.edepsim import creation_process as process_of_codes
-from lartpc.ingest.geant4 import creation_process as process_of_name
-from lartpc.ingest.hdf5 import open_hdf5
+from lartpc.ingest.formats import spine_products
+from lartpc.ingest.formats.hdf5 import open_hdf5
+from lartpc.ingest.formats.spine_products import Rows, open_products
 from lartpc.ingest.keys import rows_of
+from lartpc.ingest.processes import process_of_codes, process_of_name
 from lartpc.ingest.source import Voxels, VoxelSource, numbered
-from lartpc.ingest.spine_products import Rows, open_products
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
 from lartpc.vocab import NONE, Semantic, Species
 

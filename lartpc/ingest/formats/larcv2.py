@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import Columns
-from lartpc.ingest.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
-from lartpc.ingest.root import Branch, Vectors, is_root, members, open_root, tree, trees
+from lartpc.ingest.formats.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.formats.root import Branch, Vectors, is_root, members, open_root, tree, trees
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lartpc.event import TRUTH
-from lartpc.ingest.hdf5 import (
+from lartpc.ingest.formats.hdf5 import (
     WINDOW_ROWS,
     Aliases,
     Table,
@@ -21,9 +21,10 @@ from lartpc.ingest.hdf5 import (
     open_hdf5,
 )
 from lartpc.ingest.physics import check_loss, kinetic_energy_mev, kinetic_from_momentum_mev
+from lartpc.ingest.processes import process_of_codes
 from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
-from lartpc.vocab import NONE, CreationProcess
+from lartpc.vocab import NONE
 
 LOOKS_FOR = "HDF5 with 'segments' that have 'event_id' or 'eventID', 'x_start' and 'dE'"
 NS_PER_US = 1000.0
@@ -53,21 +54,6 @@ TRAJECTORIES: Aliases = {
 EVENTS: Aliases = {"event_id": ("event_id", "eventID")}
 EVENT_TABLES = ("vertices", "mc_hdr", "genie_hdr")
 """Datasets that list events, whether these left steps or not; the last two are those of the 2x2 simulation."""
-
-# G4ProcessType.hh
-NOT_DEFINED, ELECTROMAGNETIC, HADRONIC, DECAY = 0, 2, 4, 6
-# G4EmProcessSubType.hh; 3 and 4: bremsstrahlung and direct pair production by a charged particle
-EM_SUBTYPES = {
-    2: CreationProcess.IONISATION,
-    3: CreationProcess.BREMSSTRAHLUNG,
-    4: CreationProcess.CONVERSION,
-    5: CreationProcess.ANNIHILATION,
-    12: CreationProcess.PHOTO_ELECTRIC,
-    13: CreationProcess.COMPTON,
-    14: CreationProcess.CONVERSION,
-}
-# G4HadronicProcessType.hh: muon atomic capture, hadron and lepton at rest
-CAPTURE_SUBTYPES = (132, 151, 152)
 
 
 class EdepSimReader(StepSource):
@@ -128,7 +114,7 @@ class EdepSimReader(StepSource):
             rows,
             event=event,
             kinetic_energy=kinetic_T,
-            process=creation_process(rows["process"], rows["subprocess"], rows["parent_id"]),
+            process=process_of_codes(rows["process"], rows["subprocess"], rows["parent_id"]),
             length_in_cm=1.0,
             time_in_ns=NS_PER_US,
         )
@@ -150,16 +136,3 @@ def vertices_by_position(parent_id: ArrayLike, position: ArrayLike) -> IntArray:
     _, number = np.unique(np.asarray(position)[generated_T], axis=0, return_inverse=True)
     vertex_T[generated_T] = number.reshape(-1)
     return vertex_T
-
-
-def creation_process(process: ArrayLike, subprocess: ArrayLike, parent_id: ArrayLike) -> IntArray:
-    """Turn Geant4's process and subprocess codes (T,) into `vocab.CreationProcess`."""
-    process_T, subprocess_T = np.asarray(process), np.asarray(subprocess)
-    found_T = np.full(process_T.shape, int(CreationProcess.OTHER), np.int64)
-    for subtype, meaning in EM_SUBTYPES.items():
-        found_T[(process_T == ELECTROMAGNETIC) & (subprocess_T == subtype)] = meaning
-    found_T[process_T == HADRONIC] = CreationProcess.HADRONIC
-    found_T[(process_T == HADRONIC) & np.isin(subprocess_T, CAPTURE_SUBTYPES)] = CreationProcess.CAPTURE
-    found_T[process_T == DECAY] = CreationProcess.DECAY
-    found_T[(process_T == NOT_DEFINED) | (np.asarray(parent_id) < 0)] = CreationProcess.PRIMARY
-    return found_T

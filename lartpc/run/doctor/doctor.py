@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lartpc import dist, sparse
-from lartpc.run import site
-from lartpc.run.site import Finding
+from lartpc.run.doctor import site
+from lartpc.run.doctor.site import Finding
 from lartpc.simulate import argon
 
 PACKAGES = (

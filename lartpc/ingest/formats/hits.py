@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.ingest.hdf5 import Aliases, Table, fields, is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import Aliases, Table, fields, is_hdf5, open_hdf5
 from lartpc.ingest.source import StepSource, numbered
 from lartpc.ingest.steps import FloatArray, IntArray, Steps
 

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lartpc.ingest.hdf5 import is_hdf5, open_hdf5
-from lartpc.ingest.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
+from lartpc.ingest.formats.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from lartpc import calibration, config, metrics
 from lartpc.event import TRUTH, Columns, Event
-from lartpc.run.interactions import interact_figures, pool_interactions
+from lartpc.run.quality.interactions import interact_figures, pool_interactions
 from lartpc.run.summarize import active_volumes_cm
 from lartpc.stages import CHAIN, Stage
 from lartpc.store import open_events
 from lartpc.tables import TABLES, TableWriter
+from lartpc.tables.fields import names_of
+from lartpc.tables.metric_fields import INPUT, LEVELS
 from lartpc.tables.rows import interaction_of_voxels, sample_of
-from lartpc.tables.schema import INPUT, LEVELS, names_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Flavour, Semantic, Species
 

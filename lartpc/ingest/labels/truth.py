@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lartpc.config import Ingest
 from lartpc.event import Columns
 from lartpc.geometry import Box
-from lartpc.ingest.connect import pieces
 from lartpc.ingest.keys import number_rows, order_of_values, rows_of
-from lartpc.ingest.roles import Ancestry, Role
+from lartpc.ingest.labels.connect import pieces
+from lartpc.ingest.labels.roles import Ancestry, Role
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray, Steps, Trajectories
 from lartpc.ingest.voxelize import Image
 from lartpc.vocab import NONE, PDG_TO_SPECIES, PointKind, Semantic

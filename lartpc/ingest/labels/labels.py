@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from lartpc.config import Ingest
 from lartpc.event import Columns
 from lartpc.geometry import Box
-from lartpc.ingest.connect import Lattice
 from lartpc.ingest.keys import number, number_rows, rows_of
-from lartpc.ingest.roles import Ancestry, Role, ancestry
+from lartpc.ingest.labels.connect import Lattice
+from lartpc.ingest.labels.roles import Ancestry, Role, ancestry
+from lartpc.ingest.labels.truth import Labelled, tables
 from lartpc.ingest.steps import IntArray, Steps
-from lartpc.ingest.truth import Labelled, tables
 from lartpc.ingest.voxelize import Image
 from lartpc.vocab import NONE, Semantic
 

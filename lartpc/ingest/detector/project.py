@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from lartpc.config import Ingest
 from lartpc.event import Columns
 from lartpc.geometry import Box
+from lartpc.ingest.detector.response import drift_velocity_cm_us
 from lartpc.ingest.keys import number
-from lartpc.ingest.response import drift_velocity_cm_us
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.ingest.voxelize import Image, split
 from lartpc.vocab import NONE

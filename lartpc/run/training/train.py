@@ -18,13 +18,13 @@ from lartpc import config, dist
 from lartpc.atomic import replacing
 from lartpc.event import Event
 from lartpc.provenance import digest, provenance
-from lartpc.run.board import FOLDER, Board
-from lartpc.run.checkpoint import Checkpoints
-from lartpc.run.curve import Curve
-from lartpc.run.interrupt import GO_ON, Interrupt
-from lartpc.run.optimize import Optimization, learning_rate
 from lartpc.run.progress import Meter
-from lartpc.run.sample import Sample
+from lartpc.run.training.board import FOLDER, Board
+from lartpc.run.training.checkpoint import Checkpoints
+from lartpc.run.training.curve import Curve
+from lartpc.run.training.interrupt import GO_ON, Interrupt
+from lartpc.run.training.optimize import Optimization, learning_rate
+from lartpc.run.training.sample import Sample
 from lartpc.run.weights import save_weights, warm_start
 from lartpc.stages import Stage, needs_weights
 

@@ -189,7 +189,7 @@ PROBE = """
 import json, os, sys
 import torch
 from lartpc import dist
-from lartpc.run.site import temporary_space
+from lartpc.run.doctor.site import temporary_space
 with dist.join(2) as ranks:
     total = ranks.sum(torch.ones(1, device=ranks.device)).item()
     here = os.environ.get("SLURMD_NODENAME") or os.uname().nodename

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
-from lartpc.ingest.edepsim import creation_process as process_of_codes
-from lartpc.ingest.geant4 import creation_process as process_of_name
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_from_momentum_mev
+from lartpc.ingest.processes import process_of_codes, process_of_name
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
 from lartpc.vocab import GHOST, NONE, CreationProcess, Semantic

@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from lartpc.event import TRUTH
-from lartpc.ingest.edepsim import creation_process
+from lartpc.ingest.formats.root import (
+    LORENTZ_VECTOR,
+    Branch,
+    Vectors,
+    first_numbers,
+    is_root,
+    open_root,
+    tree,
+    trees,
+)
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_energy_mev
-from lartpc.ingest.root import LORENTZ_VECTOR, Branch, Vectors, first_numbers, is_root, open_root, tree, trees
+from lartpc.ingest.processes import process_of_codes
 from lartpc.ingest.source import StepSource
 from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
 from lartpc.vocab import NONE
@@ -110,7 +119,7 @@ class EdepSimRootReader(StepSource):
             },
             event=event,
             kinetic_energy=kinetic_energy_mev(momentum_T["t"], momentum_T3),
-            process=creation_process(first["Process"], first["Subprocess"], parent_id_T),
+            process=process_of_codes(first["Process"], first["Subprocess"], parent_id_T),
             length_in_cm=CM_PER_MM,
             time_in_ns=1.0,
         )

@@ -19,8 +19,8 @@ from lartpc import config
 from lartpc.event import TRUTH, Event
 from lartpc.nets.augment import augment
 from lartpc.provenance import fingerprint
-from lartpc.run.ahead import ahead
-from lartpc.run.order import BLOCK, WINDOW, Order, unit_length
+from lartpc.run.training.ahead import ahead
+from lartpc.run.training.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage, require_dimension
 from lartpc.store import Events, open_events
 from lartpc.truth import truth_for, upstream_from_truth

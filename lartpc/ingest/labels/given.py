@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from lartpc.config import Ingest
 from lartpc.event import PRODUCTS, Columns
 from lartpc.geometry import Box
-from lartpc.ingest.connect import pieces
-from lartpc.ingest.roles import FIRST_NUCLEUS
+from lartpc.ingest.labels.connect import pieces
+from lartpc.ingest.labels.roles import FIRST_NUCLEUS
+from lartpc.ingest.labels.truth import ends
 from lartpc.ingest.source import Voxels
 from lartpc.ingest.steps import FloatArray, IntArray
-from lartpc.ingest.truth import ends
 from lartpc.ingest.voxelize import Image, shift
 from lartpc.truth import majority
 from lartpc.vocab import GHOST, NONE, PDG_TO_SPECIES, Semantic

@@ -1,0 +1,119 @@
+"""Verbs that make event files: simulation, ingestion, and export to other formats."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lartpc import config
+from lartpc.cli.app import app
+from lartpc.cli.options import ConfigFile, Out, expand, is_given, plainly
+
+simulate_app = typer.Typer()
+app.add_typer(simulate_app, name="simulate")
+
+
+@simulate_app.callback(invoke_without_command=True)
+@plainly
+def simulate(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File of steps to write, required; it appears when it is complete."),
+    ] = None,
+    num_events: Annotated[int, typer.Option(min=1, help="Events to simulate.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same events.")] = 1,
+    config_file: ConfigFile = None,
+    log: Annotated[Path | None, typer.Option(help="Where Geant4's own output goes.")] = None,
+) -> None:
+    """Simulate events with Geant4: energy-depositing steps and trajectories (mm, MeV, ns)."""
+    if subcommand := context.invoked_subcommand:
+        if given := [name for name in context.params if is_given(context, name)]:
+            raise ValueError(f"--{given[0].replace('_', '-')} goes behind {subcommand}")
+        return
+    if out is None:
+        raise ValueError("needs --out, the file of steps to write")
+    from lartpc.run.simulate import simulate as run
+
+    section = config.load_section("simulate", config_file)
+    run(section, num_events=num_events, seed=seed, out=out, log=log)
+
+
+@simulate_app.command(name="validate")
+@plainly
+def simulate_validate(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for validation.json and validation.html.")
+    ] = Path("validation"),
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=20,
+            help="Statistical error aimed at for the shower figures [%]; the number of events goes with "
+            "its inverse square. 1 takes some 7 minutes of one core, 3 takes 1.",
+        ),
+    ] = 1.0,
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, help="Geant4 processes at a time; default: the processors.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same figures.")] = 1,
+    config_file: ConfigFile = None,
+) -> None:
+    """Measure the simulation against published values.
+
+    Ranges of muons and protons (cm), dE/dx (MeV/cm), Michel spectrum (MeV), electron showers (cm) and the
+    material, with the production cut and the step of the configuration. Writes a table and a page of plots.
+    """
+    from lartpc.run.validate import default_processes
+    from lartpc.run.validate import validate as run
+
+    section = config.load_section("simulate", config_file)
+    num_processes = num_processes or default_processes()
+    run(section, out, precision_percent=precision, seed=seed, num_processes=num_processes)
+
+
+@app.command()
+@plainly
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files of steps or voxels, of one format, which is found by their content; their events "
+            "are joined. @FILE names a list."
+        ),
+    ],
+    out: Out,
+    config_file: ConfigFile = None,
+    uid: Annotated[
+        str | None, typer.Option(help="Unique name of the file; default: digest of the content.")
+    ] = None,
+) -> None:
+    """Turn steps into voxels, with truth labels where the source has truth."""
+    from lartpc.run.ingest import ingest as run
+
+    section = config.load_section("ingest", config_file)
+    summary = run(expand(sources), section, out=out, file_uid=uid)
+    typer.echo(f"{out}: {summary}", err=True)
+
+
+@app.command()
+@plainly
+def export(
+    events: Annotated[
+        list[str], typer.Argument(help="Files of 'lartpc ingest', of any shards; @FILE names a list.")
+    ],
+    out: Out,
+    to: Annotated[
+        Literal["pilarnet-m-v1", "pilarnet-m-v2"],
+        typer.Option(help="Format: PILArNet-M, revision 1, or 2 with species, momenta [MeV/c] and vertices."),
+    ] = "pilarnet-m-v2",
+) -> None:
+    """Write events with truth as PILArNet-M (HDF5), for others to train on and compare.
+
+    Coordinates are voxels of 768 per side, energies MeV. The number of voxels of each event goes to a file
+    *_points.npy beside it, as the public loaders expect.
+    """
+    from lartpc.run.export import export as run
+
+    typer.echo(f"{out}: {run(expand(events), out, to=to)}", err=True)

@@ -1,0 +1,77 @@
+"""Verbs about the machine and the configuration: doctor, plan, config."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lartpc import config
+from lartpc.cli.app import app
+from lartpc.cli.options import Out, plainly
+
+config_app = typer.Typer(
+    help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine: what would be used, and whether it works."""
+    from lartpc.run.doctor.doctor import doctor as run
+
+    if not run():
+        raise typer.Exit(1)
+
+
+@app.command()
+@plainly
+def plan(
+    sheets: Annotated[list[Path], typer.Argument(help="Sample sheets (.tsv).")],
+    path: Annotated[list[str], typer.Option(help="Path to print for each shard; {shard} is sample/name.")],
+    split: Annotated[list[str], typer.Option(help="Splits to list.")],
+    out: Out,
+    max_shards: Annotated[int, typer.Option(min=1, help="Most shards of a sample.")] = (
+        config.Config().max_shards
+    ),
+) -> None:
+    """List the files of a sample sheet's shards, for the verbs that take @FILE."""
+    from lartpc.plan import plan as run
+
+    shards = [shard for shard in run(sheets, 0, max_shards) if shard.split in split]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    typer.echo(config.json_schema(), nl=False)
+
+
+@config_app.command()
+def table() -> None:
+    """Print the page of all settings."""
+    typer.echo(config.markdown_table(), nl=False)
+
+
+@config_app.command(name="slice")
+@plainly
+def config_slice(
+    step: Annotated[str, typer.Argument(help="Section of the configuration, such as points.")],
+    file: Annotated[Path | None, typer.Option(help="Configuration (YAML); default: the defaults.")] = None,
+    part: Annotated[str, typer.Option(help="train or infer.")] = "infer",
+) -> None:
+    """Print one step's slice of the configuration, as --config of its verb takes it."""
+    import json
+
+    import yaml
+    from pydantic import ValidationError
+
+    if step not in config.SECTIONS or part not in ("train", "infer"):
+        raise ValueError(f"step must be one of {', '.join(config.SECTIONS)}, part train or infer")
+    try:
+        values = config.Config.model_validate(yaml.safe_load(file.read_text()) or {} if file else {})
+    except ValidationError as error:
+        raise ValueError(f"{file}: {config.explain(error)}") from error
+    typer.echo(json.dumps(values.slice_for(step, "train" if part == "train" else "infer"), indent=2))

@@ -1,0 +1,74 @@
+"""What the verbs share: arguments and options of one meaning, lists of files, errors in one line."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from lartpc.stages import CHAIN, upstream_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def plainly(verb: Callable[P, R]) -> Callable[P, R]:
+    """Turn a user's error into one line and exit status 2."""
+
+    @wraps(verb)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except ValueError as error:
+            typer.echo(f"lartpc {verb.__name__.replace('_', ' ')}: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Tell whether the user gave an option, rather than its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def expand(paths: Sequence[str]) -> list[Path]:
+    """Replace each `@file` by the paths that the file lists, one a line."""
+    found: list[Path] = []
+    for path in paths:
+        if path.startswith("@"):
+            listing = Path(path[1:])
+            if not listing.is_file():
+                raise ValueError(f"list of files {listing} does not exist")
+            found += [Path(line) for line in listing.read_text().split("\n") if line]
+        else:
+            found.append(Path(path))
+    return found
+
+
+def what_stages_read() -> str:
+    """Return, for the help, the files that each stage takes."""
+    lines = [
+        f"{row.name}: {', '.join(['ingest', *(other.name for other in upstream_of(row))])}"
+        f"{' and its weights' if row.learned else ''}; writes {', '.join(row.writes)}"
+        for row in CHAIN
+    ]
+    return "Files that each stage takes:\n\n" + "\n\n".join(lines)
+
+
+EventFiles = Annotated[
+    list[str],
+    typer.Argument(
+        help="Event files (.h5), those of one shard are overlaid; @FILE names a list, one path a line."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; it appears when it is complete.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The step's slice of the configuration (JSON); default: its defaults."),
+]
+StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
+OnTruth = Annotated[
+    bool, typer.Option("--on-truth", help="Replace the output of earlier stages by the truth.")
+]

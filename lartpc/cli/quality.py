@@ -1,0 +1,91 @@
+"""Verbs that measure the networks: released weights with their card, and ways side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lartpc import config
+from lartpc.cli.app import app
+from lartpc.cli.options import ConfigFile, EventFiles, OnTruth, Out, expand, plainly
+
+clustering_app = typer.Typer(
+    help="Measure how well fragments become particles, by the network and by simpler ways.",
+    no_args_is_help=True,
+)
+app.add_typer(clustering_app, name="clustering")
+
+
+@app.command()
+@plainly
+def release(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the released weights and their card.")],
+    weights: Annotated[
+        list[Path] | None, typer.Argument(help="Weights that 'lartpc train' wrote, one file a stage.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that 'lartpc collect' wrote: figures of the released weights, for the card."
+        ),
+    ] = None,
+) -> None:
+    """Write weights in half precision, and the card that says what they are and how good.
+
+    First with the weights; then, when a production with them gave its figures, again with --dataset alone.
+    """
+    from lartpc.run.release import release as run
+    from lartpc.run.release import write_card
+
+    for path in run(weights or [], out):
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=True)
+    typer.echo(f"{write_card(out, dataset)}: written", err=True)
+
+
+@clustering_app.command(name="measure")
+@plainly
+def clustering_measure(
+    events: EventFiles,
+    out: Out,
+    weights: Annotated[Path, typer.Option(help="Weights of cluster.")],
+    config_file: ConfigFile = None,
+    on_truth: OnTruth = False,
+) -> None:
+    """Measure one shard: a row (parquet) per event, class, and way from fragments to particles."""
+    from lartpc.run.quality.clustering import measure as run
+
+    section = config.load_section("cluster", config_file)
+    num = run(expand(events), section, weights=weights, out=out, on_truth=on_truth)
+    typer.echo(f"{out}: {num} events", err=True)
+
+
+@clustering_app.command(name="table")
+@plainly
+def clustering_table(
+    measured: Annotated[
+        list[str], typer.Argument(help="Files of 'lartpc clustering measure'; @FILE names a list.")
+    ],
+    out: Out,
+) -> None:
+    """Pool the figures of all shards (Markdown) and print them."""
+    from lartpc.run.quality.clustering import table as run
+
+    typer.echo(run(expand(measured), out))
+
+
+@app.command()
+@plainly
+def interactions(
+    graph: Annotated[
+        list[str],
+        typer.Option(help="Files of 'lartpc evaluate', interactions by the network; repeatable, or @FILE."),
+    ],
+    meetings: Annotated[
+        list[str], typer.Option(help="The same, interactions by rules; repeatable, or @FILE.")
+    ],
+    out: Out,
+) -> None:
+    """Pool the figures of interactions by the network and by rules side by side (Markdown), and print them."""
+    from lartpc.run.report.interactions import interactions_table
+
+    typer.echo(interactions_table({"graph": expand(graph), "meetings": expand(meetings)}, out))

@@ -1,0 +1,61 @@
+"""Verbs of the stages: training, and a stage over the events of a shard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lartpc import config
+from lartpc.cli.app import app
+from lartpc.cli.options import (
+    ConfigFile,
+    EventFiles,
+    OnTruth,
+    Out,
+    StageName,
+    expand,
+    plainly,
+    what_stages_read,
+)
+
+
+@app.command()
+@plainly
+def train(
+    stage: StageName,
+    events: EventFiles,
+    out: Out,
+    validation: Annotated[
+        list[str], typer.Option(help="Event files of the validation split; repeatable, or @FILE.")
+    ],
+    log: Annotated[Path, typer.Option(help="Training curve to write (JSON lines).")],
+    config_file: ConfigFile = None,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="MPI ranks expected; fewer found is an error.")
+    ] = None,
+) -> None:
+    """Train a stage; under mpiexec or srun, on all ranks together."""
+    from lartpc.run.training.train import train as run
+    from lartpc.stages import stage as row_of
+
+    section = config.load_section(row_of(stage).name, config_file)
+    run(row_of(stage), expand(events), expand(validation), section, out=out, log=log, num_ranks=ranks)
+
+
+@app.command(epilog=what_stages_read())
+@plainly
+def infer(
+    stage: StageName,
+    events: EventFiles,
+    out: Out,
+    config_file: ConfigFile = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a learned stage.")] = None,
+    on_truth: OnTruth = False,
+) -> None:
+    """Run a stage over the events of one shard."""
+    from lartpc.run.infer import infer as run
+    from lartpc.stages import stage as row_of
+
+    section = config.load_section(row_of(stage).name, config_file)
+    summary = run(row_of(stage), expand(events), section, out=out, weights=weights, on_truth=on_truth)
+    typer.echo(f"{out}: {summary}", err=True)

@@ -1,0 +1,85 @@
+"""Verbs from events to tables, datasets and pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lartpc import config
+from lartpc.cli.app import app
+from lartpc.cli.options import ConfigFile, EventFiles, OnTruth, Out, expand, plainly
+
+
+@app.command()
+@plainly
+def summarize(
+    events: EventFiles,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shard's tables.")],
+    config_file: ConfigFile = None,
+) -> None:
+    """Write the tables of one shard (parquet)."""
+    from lartpc import config
+    from lartpc.run.summarize import summarize as run
+
+    section = config.load_section("summarize", config_file)
+    typer.echo(f"{out}: {run(expand(events), out, section)}", err=True)
+
+
+@app.command()
+@plainly
+def evaluate(events: EventFiles, out: Out, config_file: ConfigFile = None, on_truth: OnTruth = False) -> None:
+    """Compare one shard with its truth, event by event (parquet). --config is that of summarize: energies (MeV)."""
+    from lartpc.run.quality.evaluate import evaluate as run
+
+    section = config.load_section("summarize", config_file)
+    run(expand(events), out, section, input_label="truth" if on_truth else "predicted")
+
+
+@app.command()
+@plainly
+def collect(
+    tables: Annotated[list[str], typer.Argument(help="Folders of shards' tables; @FILE names a list.")],
+    metrics: Annotated[list[str], typer.Option(help="Files of 'lartpc evaluate'; repeatable, or @FILE.")],
+    ingested: Annotated[
+        list[str], typer.Option(help="Event files of 'lartpc ingest', to count by; repeatable, or @FILE.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset.")],
+    num_workers: Annotated[int, typer.Option(min=1, help="Threads (dask).")] = 1,
+) -> None:
+    """Join the tables of all shards into one dataset, and check that nothing is lost."""
+    from lartpc.run.collect import collect as run
+
+    run(expand(tables), expand(metrics), expand(ingested), out, num_workers=num_workers)
+
+
+@app.command()
+@plainly
+def report(
+    dataset: Annotated[Path, typer.Argument(help="Folder that 'lartpc collect' wrote.")],
+    out: Out,
+    events: Annotated[
+        list[str] | None, typer.Option(help="Event files to draw events from; repeatable, or @FILE.")
+    ] = None,
+    curve: Annotated[list[Path] | None, typer.Option(help="Training curve of a stage (JSON lines).")] = None,
+    event_path: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the event files of any shard are, with {step} and {shard} in it: draws the worst events."
+        ),
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Make the page of figures and pictures: one HTML file that needs no network."""
+    from lartpc.run.report import report as run
+
+    section = config.load_section("report", config_file)
+    run(dataset, expand(events or []), curve or [], out, section, event_path)
+
+
+@app.command()
+@plainly
+def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results")) -> None:
+    """Print the figures of a production and where its tables and its page are."""
+    from lartpc.run.report import show as run
+
+    run(results)

@@ -1,0 +1,1 @@
+"""Truth labels: from trajectories to particles, points and classes of voxels."""

@@ -1,0 +1,1 @@
+"""Quality: what a reconstruction is compared with the truth by, event by event and pooled."""

@@ -1,0 +1,1 @@
+"""Training: on one process or many ranks, with checkpoints that survive signals."""
