@@ -9,7 +9,7 @@ from lartpc import config
 from lartpc.event import TRUTH, conform
 from lartpc.geometry import Box
 from lartpc.ingest import source, voxelize
-from lartpc.ingest.labels.labels import given
+from lartpc.ingest.labels import given
 from lartpc.ingest.source import Voxels, VoxelSource, numbered
 from lartpc.run import ingest as verb
 from lartpc.store import open_events

@@ -156,7 +156,7 @@ def test_one_rank_speaks_for_all(tmp_path: Path) -> None:
     if not launcher.exists():
         pytest.skip("no mpiexec beside this Python")
     script = (
-        "from lartpc.run import doctor, site\n"
+        "from lartpc.run.doctor import doctor, site\n"
         "doctor.CHECKS = {'MPI': doctor._mpi, 'disk': lambda: site.Finding('none', 'buy one')}\n"
         "raise SystemExit(not doctor.doctor())\n"
     )
