@@ -73,7 +73,7 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
     )
     scattering_FK = _scattering(particles, line, contained_F, size, cfg)
     kinetic_F, method_F = best_energy(particles, calorimetric_F, range_FK, scattering_FK, contained_F)
-    mass_F = _mass(particles.species)
+    mass_F = mass_mev(particles.species)
     momentum_F = momentum_mev_c(kinetic_F, mass_F)
     axis_F = (
         clusters.axis_F
@@ -129,7 +129,7 @@ def best_energy(
     return np.choose(method, [calorimetric_F, by_range, by_scattering]), method
 
 
-def _mass(species_F: NDArray[Any]) -> Floats:
+def mass_mev(species_F: NDArray[Any]) -> Floats:
     """Return the mass (F,) [MeV]; nan without a species."""
     mass = np.array([*(MASS_MEV[species] for species in Species), np.nan])
     found: Floats = mass[species_F]

@@ -113,7 +113,7 @@ def truth_interaction_rows(
         **_composition(num, owner, particle["species"], particle["is_primary"]),
         "num_voxels": _total(num, owner, particle["num_voxels"]).astype(np.int64),
         "energy_mev": true["energy"],
-        "energy_init_mev": _total(num, owner, np.where(seen, particle["energy_init"], 0.0)),
+        "kinetic_energy_initial_mev": _total(num, owner, np.where(seen, particle["energy_init"], 0.0)),
         "leading_lepton_id": _leading_lepton(num, owner, particle["species"], seen, particle["energy_init"]),
         **_directions(num, owner, np.where(seen[:, None], particle["momentum"], 0.0)),
         **_place(num, owner, particles.columns, vertex, volumes_cm, cfg),

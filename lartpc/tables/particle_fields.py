@@ -1,5 +1,8 @@
 """Columns of particles, fragments and voxels, reconstructed and true."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pyarrow as pa
 
 from lartpc.kinematics.argon import TRACKS
@@ -9,6 +12,7 @@ from lartpc.vocab import CreationProcess, EnergyMethod, Semantic, Species
 COUNTS = {"proton": "protons", "pion": "charged pions", "pi_zero": "π⁰"}
 """What is counted of an interaction's primaries: the stem of the columns, and the words for it."""
 IOU = "number of shared voxels over the number of voxels in either"
+MEASURED_PREFIX = "reco_"
 LENGTH = number("distance from start to end", "cm")
 
 
@@ -17,9 +21,11 @@ def _mev(what: str) -> Field:
 
 
 _TRACKS_ONLY = "; null for other classes"
+_DIRECTION = xyz("direction", "unit vector at the start, 0 where undefined", "")
+_END_DIRECTION = xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", "")
+_MOMENTUM = number("momentum from the best energy and the mass", "MeV/c")
 
 MEASURED = {
-    "length_cm": LENGTH,
     "path_length_cm": number(
         f"length along a track, through the centroids of 3 cm slices{_TRACKS_ONLY}", "cm"
     ),
@@ -48,18 +54,33 @@ MEASURED = {
         TRACKS, "chi2_{}", number, f"chi² per slice of dE/dx against that of a stopping {{}}{_TRACKS_ONLY}"
     ),
     "chi2_species": word(Species, f"species of the lowest of these{_TRACKS_ONLY}"),
-    **xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", ""),
+    **_END_DIRECTION,
     **xyz("axis", "principal axis, along the start direction", ""),
-    "wall_distance_cm": number("least distance of its voxels to a wall of their active volume", "cm"),
-    "volume_id": identifier("", "active volume that all its voxels lie in; -1: several or none"),
-    "is_contained": flag("whether it lies in one active volume, off its walls"),
     "straightness": number(
         "share of the longest axis in the spread of the voxels near the start; null: none"
     ),
     "directional_spread": number("one minus the length of the mean direction from the start to its voxels"),
     "axial_spread": number("mean tangent of the angle between its voxels ahead and the start direction"),
 }
-"""What `kinematics.measure` says of reconstructed and of true particles."""
+"""What `kinematics.measure` estimates: of true particles from their true voxels, there with the prefix `reco_`."""
+
+PLACE = {
+    "wall_distance_cm": number("least distance of its voxels to a wall of their active volume", "cm"),
+    "volume_id": identifier("", "active volume that all its voxels lie in; -1: several or none"),
+    "is_contained": flag("whether it lies in one active volume, off its walls"),
+}
+"""Where the voxels of a particle lie."""
+
+
+def reco(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Return the columns of a table of true objects for what is measured of them, not known."""
+    return {
+        f"{MEASURED_PREFIX}{name}": replace(
+            field, description=f"measured on its true voxels: {field.description}"
+        )
+        for name, field in fields.items()
+    }
+
 
 PARTICLE = {
     "particle_id": identifier("particle"),
@@ -86,12 +107,14 @@ PARTICLE = {
     "num_fragments": count("fragments"),
     "energy_mev": _mev("deposited energy"),
     "mass_mev": _mev("mass of the species; null: none"),
-    "momentum_mev_c": number("momentum from the best energy and the mass", "MeV/c"),
+    "momentum_mev_c": _MOMENTUM,
     **xyz("momentum", "momentum along the start direction", "MeV/c"),
     **xyz("start", "start point"),
     **xyz("end", "end point; of a shower, the voxel farthest from its start"),
-    **xyz("direction", "unit vector at the start, 0 where undefined", ""),
+    "length_cm": LENGTH,
+    **_DIRECTION,
     **MEASURED,
+    **PLACE,
     "vertex_distance_cm": number("distance from the start to the interaction's vertex", "cm"),
     "conversion_distance_cm": number("of primary photons, distance from the vertex to their start", "cm"),
     "truth_particle_id": refer("truth_particles", "true particle with the largest IoU"),
@@ -117,14 +140,15 @@ TRUTH_PARTICLE = {
     "num_voxels": count("voxels"),
     "num_fragments": count("fragments"),
     "energy_mev": _mev("deposited energy"),
-    "energy_init_mev": _mev("kinetic energy at creation"),
+    "kinetic_energy_initial_mev": _mev("kinetic energy at creation"),
     "mass_mev": _mev("mass of the species; null: none"),
-    **xyz("momentum", "momentum at creation", "MeV/c"),
-    "momentum_mev_c": number("size of the momentum at creation", "MeV/c"),
+    **xyz("momentum_initial", "momentum at creation", "MeV/c"),
+    "momentum_initial_mev_c": number("size of the momentum at creation", "MeV/c"),
     **xyz("start", "start point"),
     **xyz("end", "end point; of a shower, the voxel farthest from its start"),
-    **xyz("direction", "unit vector of its voxels at the start, 0 where undefined", ""),
-    **MEASURED,
+    "length_cm": LENGTH,
+    **reco(_DIRECTION | {"momentum_mev_c": _MOMENTUM} | MEASURED),
+    **PLACE,
     "vertex_distance_cm": number("distance from the start to the interaction's vertex", "cm"),
     "time_ns": Field(pa.float64(), "time of creation", "ns"),
     "particle_id": refer("particles", "reconstructed particle with the largest IoU"),
@@ -137,8 +161,6 @@ _FRAGMENT = {
     "length_cm": LENGTH,
     **xyz("start", "start point"),
     **xyz("end", "end point; of a shower, the voxel farthest from its start"),
-    **xyz("direction", "unit vector at the start, 0 where undefined", ""),
-    **xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", ""),
 }
 
 FRAGMENT = {
@@ -149,6 +171,8 @@ FRAGMENT = {
     "is_primary": flag("whether it is the first piece of its particle"),
     "primary_score": number("score that it is"),
     **_FRAGMENT,
+    **_DIRECTION,
+    **_END_DIRECTION,
     "truth_fragment_id": refer("truth_fragments", "true fragment with the largest IoU"),
     "truth_iou": number(f"{IOU}; null without truth"),
 }
@@ -160,6 +184,7 @@ TRUTH_FRAGMENT = {
     "semantic": word(Semantic, "class"),
     "is_primary": flag("whether it is the piece that comes first in time; null: not known"),
     **_FRAGMENT,
+    **reco(_DIRECTION | _END_DIRECTION),
     "fragment_id": refer("fragments", "reconstructed fragment with the largest IoU"),
     "iou": number(IOU),
 }

@@ -16,10 +16,11 @@ from lartpc.geometry import Box
 from lartpc.kinematics import Clusters, directions
 from lartpc.kinematics.argon import MASS_MEV, TRACKS
 from lartpc.kinematics.hierarchy import generations
-from lartpc.kinematics.measure import Particles, measure
+from lartpc.kinematics.measure import Particles, mass_mev, measure
 from lartpc.kinematics.relations import pair_mass_mev
 from lartpc.metrics import Overlaps
 from lartpc.tables.fields import names_of
+from lartpc.tables.particle_fields import MEASURED_PREFIX
 from lartpc.tables.schema import Rows
 from lartpc.truth import parents, pi_zeros
 from lartpc.vocab import NONE, Semantic, Species
@@ -134,7 +135,6 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
     distance = np.linalg.norm(away, axis=1)
     photon = (identity["species"] == Species.PHOTON) & (identity["is_primary"] > 0)
     best, iou = pairs.best_true()
-    momentum = found.columns["momentum_mev_c"]
     return {
         "particle_id": np.arange(num),
         "interaction_id": identity["interaction"],
@@ -155,12 +155,12 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         "num_fragments": particle["num_fragments"],
         "energy_mev": particle["energy"],
         "mass_mev": found.columns["mass_mev"],
-        "momentum_mev_c": momentum,
         **xyz_rows("momentum", found.columns["momentum"], "_mev_c"),
         **xyz_rows("start", start),
         **xyz_rows("end", end),
-        **xyz_rows("direction", found.columns["start_direction"], ""),
-        **_measured_rows(found, particle["semantic"], identity["species"], box),
+        "length_cm": _length_cm(found, box),
+        **_measured_rows(found, particle["semantic"], identity["species"]),
+        **_place_rows(found.columns),
         "vertex_distance_cm": distance,
         "conversion_distance_cm": np.where(photon, distance, np.nan),
         "truth_particle_id": best,
@@ -191,14 +191,15 @@ def truth_particle_rows(event: Event, found: Measured, pairs: Overlaps) -> Rows:
         "num_voxels": true["num_voxels"],
         "num_fragments": np.bincount(owner[owner >= 0], minlength=num_rows(true)),
         "energy_mev": true["energy"],
-        "energy_init_mev": true["energy_init"],
-        "mass_mev": found.columns["mass_mev"],
-        **xyz_rows("momentum", true["momentum"], "_mev_c"),
-        "momentum_mev_c": np.linalg.norm(true["momentum"], axis=1),
+        "kinetic_energy_initial_mev": true["energy_init"],
+        "mass_mev": mass_mev(true["species"]),
+        **xyz_rows("momentum_initial", true["momentum"], "_mev_c"),
+        "momentum_initial_mev_c": np.linalg.norm(true["momentum"], axis=1),
         **xyz_rows("start", box.to_cm(true["start_point"])),
         **xyz_rows("end", box.to_cm(true["end_point"])),
-        **xyz_rows("direction", found.columns["start_direction"], ""),
-        **_measured_rows(found, true["semantic"], true["species"], box),
+        "length_cm": _length_cm(found, box),
+        **_reco(_measured_rows(found, true["semantic"], true["species"])),
+        **_place_rows(found.columns),
         "vertex_distance_cm": np.linalg.norm(
             box.to_cm(true["start_point"]) - box.to_cm(vertex[true["interaction"]]), axis=1
         ),
@@ -245,9 +246,26 @@ def _family(parent_F: Ints, semantic_F: NDArray[np.integer], found: Measured, bo
     }
 
 
-def _measured_rows(
-    found: Measured, semantic_F: NDArray[np.integer], species_F: NDArray[np.integer], box: Box
-) -> Rows:
+def _length_cm(found: Measured, box: Box) -> Floats:
+    length: Floats = np.linalg.norm(box.to_cm(found.end) - box.to_cm(found.start), axis=1)
+    return length
+
+
+def _reco(rows: Rows) -> Rows:
+    """Name what is measured of true objects as such."""
+    return {f"{MEASURED_PREFIX}{name}": values for name, values in rows.items()}
+
+
+def _place_rows(columns: Columns) -> Rows:
+    """Return where the voxels of particles lie."""
+    return {
+        **{name: columns[name] for name in ("wall_distance_cm", "is_contained")},
+        "volume_id": columns["volume"],
+    }
+
+
+def _measured_rows(found: Measured, semantic_F: NDArray[np.integer], species_F: NDArray[np.integer]) -> Rows:
+    """Return what is estimated from the voxels and ends of particles."""
     columns = found.columns
     words = [species.name.lower() for species in TRACKS]
     of_track = np.full(len(Species) + 1, NONE)
@@ -258,13 +276,14 @@ def _measured_rows(
     has_chi2 = np.asarray(np.isfinite(chi2).all(axis=1))
     lowest = np.asarray(TRACKS)[np.argmin(np.where(has_chi2[:, None], chi2, 0.0), axis=1)]
     return {
-        "length_cm": np.linalg.norm(box.to_cm(found.end) - box.to_cm(found.start), axis=1),
+        **xyz_rows("direction", columns["start_direction"], ""),
+        "momentum_mev_c": columns["momentum_mev_c"],
         "path_length_cm": np.where(is_track, columns["length_cm"], np.nan),
         **{
             name: columns[name]
             for name in (
                 *("calorimetric_energy_mev", "kinetic_energy_mev", "energy_method"),
-                *("start_dedx_mev_cm", "end_dedx_mev_cm", "wall_distance_cm", "is_contained"),
+                *("start_dedx_mev_cm", "end_dedx_mev_cm"),
                 *("straightness", "directional_spread", "axial_spread"),
             )
         },
@@ -281,7 +300,6 @@ def _measured_rows(
         "chi2_species": np.where(has_chi2, lowest, NONE),
         **xyz_rows("end_direction", columns["end_direction"], ""),
         **xyz_rows("axis", columns["axis"], ""),
-        "volume_id": columns["volume"],
     }
 
 
@@ -334,13 +352,16 @@ def _fragment_shapes(event: Event) -> tuple[Rows, Rows]:
         "length_cm": np.linalg.norm(end_cm - start_cm, axis=1),
         **xyz_rows("start", start_cm),
         **xyz_rows("end", end_cm),
+    }
+    measured = {
         **xyz_rows("direction", directions(clusters, np.nan_to_num(start)), ""),
         **xyz_rows("end_direction", -directions(clusters, np.nan_to_num(end)), ""),
     }
-    found, true = (
-        {name: values[part] for name, values in rows.items()} for part in (slice(num), slice(num, None))
+    (found, found_measured), (true, true_measured) = (
+        tuple({name: values[part] for name, values in columns.items()} for columns in (rows, measured))
+        for part in (slice(num), slice(num, None))
     )
-    return found, true
+    return found | found_measured, true | _reco(true_measured)
 
 
 def voxel_rows(event: Event, wanted: bool) -> Rows:

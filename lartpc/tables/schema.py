@@ -30,12 +30,13 @@ from lartpc.tables.fields import (
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "2.0"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
 parents, flavour; 1.5, 2026-11,
-parents, starts, flavours and energies in `metrics`."""
+parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of true objects what is measured has the
+prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -173,7 +174,9 @@ TABLES: dict[str, Table] = {
             "topology": text(_TOPOLOGY),
             "num_voxels": count("voxels"),
             "energy_mev": number("deposited energy", "MeV"),
-            "energy_init_mev": number("kinetic energy of its visible primaries at creation", "MeV"),
+            "kinetic_energy_initial_mev": number(
+                "kinetic energy of its visible primaries at creation", "MeV"
+            ),
             "leading_lepton_id": identifier("", "visible primary muon or electron of most energy; -1: none"),
             **xyz("direction", "unit vector along the sum of the visible primaries' momenta", ""),
             "is_contained": flag("whether all its particles are contained"),

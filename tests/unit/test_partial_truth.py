@@ -80,7 +80,7 @@ def test_what_the_source_does_not_say_is_null_in_the_tables(tmp_path):
     files = write_shard(tmp_path, "beam/0000", [event])
     summarize(files, tmp_path / "tables")
     table = pq.read_table(tmp_path / "tables" / "truth_particles.parquet")
-    assert table["is_primary"].null_count == table["energy_init_mev"].null_count == len(table) == 4
+    assert table["is_primary"].null_count == table["kinetic_energy_initial_mev"].null_count == len(table) == 4
     table = pq.read_table(tmp_path / "tables" / "truth_interactions.parquet")
     assert table["vertex_x_cm"].null_count == len(table) and not any(table["is_vertex_in_box"].to_pylist())
     assert evaluate(files, tmp_path / "metrics.parquet") == 1

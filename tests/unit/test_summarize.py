@@ -63,7 +63,7 @@ def test_particles(tables):
 def test_truth_particles(tables):
     true = tables["truth_particles"].query("entry == 0")
     assert true["particle_id"].tolist() == [0, 2, -1, 3]
-    assert true["momentum_mev_c"].tolist() == [500.0] * 4
+    assert true["momentum_initial_mev_c"].tolist() == [500.0] * 4
     assert true["process"].astype(str).tolist() == ["primary", "primary", "decay", "primary"]
     assert tables["truth_particles"]["entry"].value_counts().to_dict() == {0: 4, QUARANTINED: 4}
 
