@@ -16,6 +16,7 @@ from rich.table import Table
 
 from lartpc import dist, sparse
 from lartpc.run.doctor import site
+from lartpc.run.doctor.bytecode import bytecode
 from lartpc.run.doctor.site import Finding
 from lartpc.simulate import argon
 
@@ -138,6 +139,7 @@ def _geant4() -> Finding:
 CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": _python,
     "packages": _packages,
+    "bytecode": bytecode,
     "device": _device,
     "sparse convolution": _sparse,
     "MPI": _mpi,
