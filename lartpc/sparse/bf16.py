@@ -1,4 +1,4 @@
-"""Convolution with products in bf16 and sums in fp32, on CPUs whose matrix unit (AMX) does that.
+"""Convolution with products in bf16 and sums in fp32, on CPUs with AMX-BF16 or AVX512-BF16.
 
 Rows come and go in fp32. They are rounded once for each convolution, and kept so for the gradient of the
 weights, in half the memory. The maps are those of `fused`, and results are as repeatable as there.
@@ -7,25 +7,55 @@ Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lartpc.sparse import build, fused
 
-SIDE, CHUNK = 16, 32
-"""Output channels of a block of weights and its input channels; `kernels/bf16.cpp` has the same."""
+SIDE = 16
+"""Output channels of a block of weights in the library."""
 
 
-FEWEST_WEIGHTS = 10_000
-"""Convolutions with fewer weights are bound by memory: rounding their rows takes what bf16 saves."""
+class Unit(NamedTuple):
+    """What multiplies in bf16, and in which form it wants rows.
+
+    Attributes
+    ----------
+    name
+        Ending of the library's functions.
+    chunk
+        Rounded rows and packed weights have input channels in whole chunks of so many.
+    whole
+        Output rows and gradients of weights have output channels in whole multiples of this.
+    fewest_weights
+        Convolutions with fewer weights are bound by memory: rounding their rows takes what bf16 saves.
+    """
+
+    name: str
+    chunk: int
+    whole: int
+    fewest_weights: int
+
+
+AMX = Unit("amx", chunk=32, whole=1, fewest_weights=10_000)
+AVX512 = Unit("avx512", chunk=2, whole=SIDE, fewest_weights=5_000)
 
 
 @cache
-def is_available() -> bool:
-    """Tell whether this machine computes in bf16. The compiled kernel must be there."""
-    return bool(build.load().has_bf16())
+def unit() -> Unit | None:
+    """Return what multiplies in bf16 on this machine, if anything does. The compiled kernel must be there."""
+    library = build.load()
+    if library.has_amx():
+        return AMX
+    return AVX512 if library.has_avx512_bf16() else None
+
+
+def takes(weight_KCC: Tensor) -> bool:
+    """Tell whether a convolution is large enough to gain by bf16 on this machine."""
+    found = unit()
+    return found is not None and weight_KCC.numel() >= found.fewest_weights
 
 
 class Bf16Convolution(torch.autograd.Function):
@@ -55,35 +85,45 @@ class Bf16Convolution(torch.autograd.Function):
         return grad_feat, grad_weight, None
 
 
+def _unit() -> Unit:
+    found = unit()
+    assert found is not None, "bf16 is asked for on a machine without it"
+    return found
+
+
 def _round(feat_VC: Tensor) -> Tensor:
     """Return the rows in the library's order of channels, and a row of zeros after them."""
     num_rows, num_channels = feat_VC.shape
-    width = -(-num_channels // CHUNK) * CHUNK
-    rounded = torch.empty((num_rows + 1, width), dtype=torch.bfloat16)
-    fused.call("round_bf16", feat_VC, rounded, num_rows, num_channels, torch.get_num_threads())
+    rounded = torch.empty((num_rows + 1, _padded(num_channels, _unit().chunk)), dtype=torch.bfloat16)
+    fused.call(f"round_{_unit().name}", feat_VC, rounded, num_rows, num_channels, torch.get_num_threads())
     return rounded
 
 
 def _convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
-    num_blocks, num_chunks = -(-num_out // SIDE), -(-num_in // CHUNK)
-    packed = torch.empty((num_offsets, num_blocks, num_chunks, SIDE, CHUNK), dtype=torch.bfloat16)
-    threads = torch.get_num_threads()
-    fused.call("pack_bf16", weight_KCC, packed, num_offsets, num_in, num_out, threads)
-    out_VC = torch.empty((tiles.num_target, num_out))
+    threads, (name, chunk, whole, _) = torch.get_num_threads(), _unit()
+    packed_size = num_offsets * _padded(num_in, chunk) * _padded(num_out, SIDE)
+    packed = torch.empty(packed_size, dtype=torch.bfloat16)
+    fused.call(f"pack_{name}", weight_KCC, packed, num_offsets, num_in, num_out, threads)
+    out_VC = torch.empty((tiles.num_target, _padded(num_out, whole)))
     fused.call(
-        "convolve_bf16",
+        f"convolve_{name}",
         *(rounded, packed, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
         *(len(rounded) - 1, tiles.num_target, fused.ROWS_PER_TILE, num_offsets, num_in, num_out, threads),
     )
-    return out_VC
+    return fused.cut(out_VC, num_out)
 
 
 def _convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
-    grad_KCC = torch.empty_like(weight_KCC, memory_format=torch.contiguous_format)
+    num_offsets, num_in, num_out = weight_KCC.shape
+    grad_KCC = torch.zeros((num_offsets, num_in, _padded(num_out, _unit().whole)))
     fused.call(
-        "convolve_weight_bf16",
+        f"convolve_weight_{_unit().name}",
         *(rounded, grad, grad_KCC, tiles.pairs_P2, tiles.starts_TK1, len(rounded) - 1, len(grad) - 1),
-        *(len(tiles.starts_TK1), *weight_KCC.shape, torch.get_num_threads()),
+        *(len(tiles.starts_TK1), num_offsets, num_in, num_out, torch.get_num_threads()),
     )
-    return grad_KCC
+    return fused.cut(grad_KCC, num_out)
+
+
+def _padded(width: int, multiple: int) -> int:
+    return -(-width // multiple) * multiple

@@ -202,8 +202,8 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
     in_bf16 = (
         in_bf16
         and feat_VC.dtype == weight_KCC.dtype == torch.float32
-        and weight_KCC.numel() >= bf16.FEWEST_WEIGHTS
         and _use_bf16(resolved)
+        and bf16.takes(weight_KCC)
     )
     return _apply("bf16" if in_bf16 else resolved, feat_VC.contiguous(), weight_KCC, kernel_map)
 
@@ -236,8 +236,8 @@ def bf16_fault() -> str | None:
     It is tried on numbers that bf16 holds, so that only its sums, in fp32, may differ from plain loops.
     """
     try:
-        if not bf16.is_available():
-            return "it has no matrix unit for that (AMX-BF16 under Linux)"
+        if bf16.unit() is None:
+            return "it has no instructions for that (AMX-BF16 under Linux, or AVX512-BF16)"
     except RuntimeError as error:
         return str(error)
     return _fault("bf16", torch.device("cpu"), torch.float32, 1e-5, 4_000, 24, 40)

@@ -183,8 +183,7 @@ def _convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
         *(feat_VC, weight_KCC, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
         *(tiles.num_target, ROWS_PER_TILE, num_offsets, num_in, width, torch.get_num_threads()),
     )
-    # A copy even of a single row: autograd lets nobody write into a view that a function gave.
-    return out_VC if width == num_out else out_VC[:, :num_out].clone(memory_format=torch.contiguous_format)
+    return cut(out_VC, num_out)
 
 
 def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
@@ -197,7 +196,7 @@ def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles
         *(feat_VC, grad_VC, out_KCC, tiles.pairs_P2, tiles.starts_TK1),
         *(len(tiles.starts_TK1), num_offsets, num_in, width, torch.get_num_threads()),
     )
-    return out_KCC if width == num_out else out_KCC[:, :, :num_out].contiguous()
+    return cut(out_KCC, num_out)
 
 
 def turn(weight_KCC: Tensor, *, reverse: bool) -> Tensor:
@@ -214,6 +213,14 @@ def _pad(tensor: Tensor) -> Tensor:
     lanes = build.load().vector_bytes() // tensor.element_size()
     missing = -tensor.shape[-1] % lanes
     return functional.pad(tensor, (0, missing)) if missing else tensor
+
+
+def cut(tensor: Tensor, width: int) -> Tensor:
+    """Return the first `width` values of the last axis."""
+    if tensor.shape[-1] == width:
+        return tensor
+    # A copy even of a single row: autograd lets nobody write into a view that a function gave.
+    return tensor[..., :width].clone(memory_format=torch.contiguous_format)
 
 
 def call(name: str, *arguments: Tensor | float | None) -> None:

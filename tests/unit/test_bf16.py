@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,16 +10,21 @@ import torch
 from torch import Tensor
 
 from lartpc import sparse
-from lartpc.sparse import bf16, convolution, fused
+from lartpc.sparse import bf16, build, convolution, fused
 
 
-def need_bf16() -> None:
-    """Skip where there is no such kernel."""
+@pytest.fixture(params=[bf16.AMX, bf16.AVX512], ids=lambda unit: unit.name)
+def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bf16.Unit:
+    """Let one after another multiply, of those that this machine has."""
     try:
-        if not bf16.is_available():
-            pytest.skip("this processor has no AMX-BF16")
+        library = build.load()
     except RuntimeError as error:
         pytest.skip(f"the compiled kernel cannot be built: {error}")
+    has = {bf16.AMX: library.has_amx, bf16.AVX512: library.has_avx512_bf16}
+    if not has[request.param]():
+        pytest.skip(f"this processor has no {request.param.name} for bf16")
+    monkeypatch.setattr(bf16, "unit", lambda: request.param)
+    return cast(bf16.Unit, request.param)
 
 
 @pytest.fixture(params=[1, 2])
@@ -55,6 +60,7 @@ def outputs(
     return [out.detach(), *torch.autograd.grad(out, (feat, weight), grad)]
 
 
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("num_voxels", [0, 1, 1200])
 @pytest.mark.parametrize(
     "widths", [(1, 1), (16, 16), (5, 7), (17, 40), (33, 64), (64, 33), (100, 48), (130, 16)]
@@ -63,7 +69,6 @@ def test_sums_of_products_are_exact_to_fp32(
     num_voxels: int, widths: tuple[int, int], num_threads: int
 ) -> None:
     # Of numbers that bf16 holds, products are exact in fp32.
-    need_bf16()
     for kernel_map in maps(num_voxels):
         tensors = [tensor.bfloat16().float() for tensor in values(kernel_map, *widths)]
         found = outputs(bf16.Bf16Convolution, *tensors, kernel_map)
@@ -74,9 +79,9 @@ def test_sums_of_products_are_exact_to_fp32(
                 assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_rounding_is_that_of_bf16(kernel: int) -> None:
-    need_bf16()
     kernel_map = maps(3000, kernel)[0]
     feat, weight, grad = values(kernel_map, 32, 48)
     wanted = outputs(fused.FusedConvolution, feat, weight, grad, kernel_map)
@@ -86,8 +91,8 @@ def test_rounding_is_that_of_bf16(kernel: int) -> None:
         assert 1e-4 < error < 1e-2
 
 
+@pytest.mark.usefixtures("unit")
 def test_bits_are_the_same_again_and_on_any_number_of_threads() -> None:
-    need_bf16()
     kernel_map = maps(4000)[0]
     tensors = values(kernel_map, 48, 20)
     before, found = torch.get_num_threads(), []
@@ -98,8 +103,8 @@ def test_bits_are_the_same_again_and_on_any_number_of_threads() -> None:
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.usefixtures("unit")
 def test_the_matrix_unit_is_left_fit_for_torch() -> None:
-    need_bf16()
     kernel_map = maps(1000)[0]
     tensors = values(kernel_map, 32, 32)
     matrix = torch.randn(96, 96, generator=torch.Generator().manual_seed(1)).bfloat16()
@@ -109,8 +114,8 @@ def test_the_matrix_unit_is_left_fit_for_torch() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
 
+@pytest.mark.usefixtures("unit")
 def test_autocast_takes_and_gives_fp32_and_multiplies_in_bf16_where_that_is_faster() -> None:
-    need_bf16()
     kernel_map = maps(1000)[0]
     for num_channels, rounded in ((4, False), (32, True)):
         feat, weight, _ = values(kernel_map, num_channels, num_channels)
@@ -124,8 +129,8 @@ def test_autocast_takes_and_gives_fp32_and_multiplies_in_bf16_where_that_is_fast
         torch.testing.assert_close(found, wanted, rtol=0.0, atol=0.02 * float(wanted.abs().max()))
 
 
+@pytest.mark.usefixtures("unit")
 def test_only_convolutions_multiply_in_bf16_when_asked_to() -> None:
-    need_bf16()
     kernel_map = maps(1000)[0]
     feat, weight, _ = values(kernel_map, 32, 32)
     with sparse.multiply_in_bf16():
@@ -149,11 +154,11 @@ def test_another_backend_stays_in_fp32_and_says_so(caplog: pytest.LogCaptureFixt
     assert "backend torch" in caplog.text
 
 
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("name", ["_convolve", "_convolve_weight", "_round"])
 def test_a_kernel_that_is_wrong_is_not_used_and_one_line_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    need_bf16()
     right = getattr(bf16, name)
     convolution._use_bf16.cache_clear()
     monkeypatch.setattr(bf16, name, lambda *args: right(*args) * 1.02)
@@ -173,7 +178,7 @@ def test_a_machine_without_bf16_computes_in_fp32(
 ) -> None:
     if sparse.resolve("auto") != "fused":
         pytest.skip("the compiled kernel cannot be built")
-    monkeypatch.setattr(bf16, "is_available", lambda: False)
+    monkeypatch.setattr(bf16, "unit", lambda: None)
     convolution._use_bf16.cache_clear()
     kernel_map = maps(300)[0]
     feat, weight, _ = values(kernel_map, 32, 32)
@@ -181,11 +186,11 @@ def test_a_machine_without_bf16_computes_in_fp32(
         found = sparse.convolve(feat, weight, kernel_map)
     convolution._use_bf16.cache_clear()
     assert torch.equal(found, sparse.convolve(feat, weight, kernel_map))
-    assert "AMX-BF16" in caplog.text
+    assert "AVX512-BF16" in caplog.text
 
 
+@pytest.mark.usefixtures("unit")
 def test_the_self_test_passes_under_autocast_and_in_inference_mode() -> None:
-    need_bf16()
     for autocast, inference in itertools.product((False, True), repeat=2):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast), torch.inference_mode(inference):
             assert sparse.bf16_fault() is None

@@ -7,13 +7,6 @@
 
 namespace {
 
-// Rows that share the loads of the weights, so that their sums fit the registers: 32 of them where
-// WIDE, else 16.
-constexpr int rows_at_once(int num_vectors) {
-    if (WIDE) return num_vectors <= 3 ? 8 : 6;
-    return num_vectors == 1 ? 8 : num_vectors == 2 ? 5 : num_vectors == 3 ? 4 : 3;
-}
-
 // R pairs, N vectors of output channels: out[target] += in[source] @ weight.
 template <class T, int N, int R>
 INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out) {
@@ -63,9 +56,6 @@ void multiply_all(
     default: return;
     }
 }
-
-// Vectors taken together next, when `left` remain: four, but not so that one alone is left over.
-INLINE int together(int64_t left) { return left == 5 ? 3 : left == 6 ? 3 : left < 4 ? (int)left : 4; }
 
 // out[target] += in[source] @ weight (num_in, num_out) for a list of pairs; `num_out` is whole vectors.
 template <class T>

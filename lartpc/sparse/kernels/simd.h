@@ -37,4 +37,14 @@ template <> struct Simd<double> {
 template <class T> using vector = typename Simd<T>::vector;
 template <class T> constexpr int lanes = BYTES / sizeof(T);
 
+// Rows that share the loads of the weights, so that their sums fit the registers: 32 of them where
+// WIDE, else 16.
+constexpr int rows_at_once(int num_vectors) {
+    if (WIDE) return num_vectors <= 3 ? 8 : 6;
+    return num_vectors == 1 ? 8 : num_vectors == 2 ? 5 : num_vectors == 3 ? 4 : 3;
+}
+
+// Vectors taken together next, when `left` remain: four, but not so that one alone is left over.
+INLINE int together(int64_t left) { return left == 5 ? 3 : left == 6 ? 3 : left < 4 ? (int)left : 4; }
+
 } // namespace
