@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from lartpc.geometry import Box
 from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
-`semantic.ghost_score`, ghosts."""
+`semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
@@ -374,3 +374,18 @@ def conform(product: str, columns: Mapping[str, Any]) -> Columns:
         length = len(value)
         out[name] = np.ascontiguousarray(value, column.dtype)
     return out
+
+
+def check_finite(product: str, columns: Columns) -> None:
+    """Raise ValueError unless all numbers of a product are finite; nan where it is a column's word for "none".
+
+    An integer of which a network's nan was made cannot be told; its score stands beside it.
+    """
+    for name, column in PRODUCTS[product].columns.items():
+        values = columns[name]
+        if values.dtype.kind != "f":
+            continue
+        bad = np.isinf(values) if np.isnan(column.none) else ~np.isfinite(values)
+        if bad.any():
+            row = int(np.argwhere(bad)[0, 0])
+            raise ValueError(f"{product}.{name} of row {row} is {values[row].tolist()}, not a finite number")

@@ -7,6 +7,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
+from lartpc.faults import EXIT_STATUS, passes
 from lartpc.stages import CHAIN, upstream_of
 
 P = ParamSpec("P")
@@ -14,7 +15,7 @@ R = TypeVar("R")
 
 
 def plainly(verb: Callable[P, R]) -> Callable[P, R]:
-    """Turn a user's error into one line and exit status 2."""
+    """Turn a user's error into one line and exit status 2, and a fault that passes into one and status 74."""
 
     @wraps(verb)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -23,6 +24,16 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
         except ValueError as error:
             typer.echo(f"lartpc {verb.__name__.replace('_', ' ')}: {error}", err=True)
             raise typer.Exit(2) from error
+        except Exception as error:
+            if not passes(error):
+                raise
+            what = str(error) or type(error).__name__
+            typer.echo(
+                f"lartpc {verb.__name__.replace('_', ' ')}: {what} (of this machine at this moment; when it is "
+                "mended, the same command goes on)",
+                err=True,
+            )
+            raise typer.Exit(EXIT_STATUS) from error
 
     return wrapped
 

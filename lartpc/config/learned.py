@@ -162,6 +162,12 @@ class SegmentInfer(Section):
     )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
+    max_event_voxels: int | None = Field(
+        None,
+        ge=1,
+        description="events with more voxels are set aside; null: none is, and a job without the memory for one fails "
+        "[voxel]",
+    )
 
 
 class Segment(Section):

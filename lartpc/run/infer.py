@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lartpc import config
-from lartpc.event import TRUTH, Columns, Event, blank
+from lartpc.event import TRUTH, Columns, Event, blank, check_finite
+from lartpc.faults import lacks_memory, passes
 from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
@@ -31,8 +32,9 @@ def infer(
 ) -> dict[str, Any]:
     """Run a stage over a shard and write its products.
 
-    An event that the stage cannot process is quarantined with the reason and keeps its place with
-    empty products; events that an earlier step quarantined pass through empty.
+    An event that the stage cannot process, or of which it makes numbers that are not finite, is quarantined
+    with the reason and keeps its place with empty products; events that an earlier step quarantined pass
+    through empty. Faults that pass, of a disk, of memory or of a GPU, end the job (`lartpc.faults`).
 
     Parameters
     ----------
@@ -57,13 +59,18 @@ def infer(
         from lartpc.run.weights import load_weights
 
         net = load_weights(weights, stage, section)
-    # A GPU says itself that its memory is full, and only the event at hand fails.
+    # A GPU says itself that its memory is full.
     may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
 
     def run(batch: list[Event]) -> list[dict[str, Columns]]:
+        for event in batch:
+            _check_size(event, stage, section)
         if may_exhaust and len(batch) == 1:
             _check_memory(batch[0], stage, section)
         found: list[dict[str, Columns]] = module.infer(net, batch, section)
+        for products in found:
+            for name, columns in products.items():
+                check_finite(name, columns)
         return found
 
     origin = provenance(
@@ -158,8 +165,18 @@ def _check_memory(event: Event, stage: Stage, section: Any) -> None:
     need = event.num_voxels * getattr(stage.module(), "bytes_per_voxel", _nothing_known)(section)
     if need and need > (free := available_bytes()):
         raise MemoryError(
-            f"an event of {event.num_voxels:,} voxels takes about {need / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
-            "are free; give the job more memory"
+            f"entry {event.entry} of {event.file_uid} has {event.num_voxels:,} voxels, which take about "
+            f"{need / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free; give the job more memory, or set events of "
+            f"that size aside with {stage.name}.infer.max_event_voxels"
+        )
+
+
+def _check_size(event: Event, stage: Stage, section: Any) -> None:
+    """Raise ValueError if an event is larger than the settings allow."""
+    most = getattr(getattr(section, "infer", None), "max_event_voxels", None)
+    if most is not None and event.num_voxels > most:
+        raise ValueError(
+            f"the event has {event.num_voxels:,} voxels, more than {stage.name}.infer.max_event_voxels ({most:,})"
         )
 
 
@@ -207,12 +224,17 @@ def _source(
 
 
 def _each(run: Infer, batch: list[Event]) -> list[dict[str, Columns] | str]:
-    """Run a batch; where it fails, run its events one by one and return the reason for the bad ones."""
+    """Run a batch; where it fails, run its events one by one and return the reason for the bad ones.
+
+    What is wrong with the machine and not with an event is raised: only want of memory may be the batch's.
+    """
     if not batch:
         return []
     try:
         return list(run(batch))
     except Exception as error:
+        if passes(error) and not (lacks_memory(error) and len(batch) > 1):
+            raise
         if len(batch) == 1:
             return [f"{type(error).__name__}: {error}"]
         return [_each(run, [event])[0] for event in batch]

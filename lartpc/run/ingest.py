@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import IMAGE, Columns, empty
+from lartpc.faults import PassingError, passes
 from lartpc.geometry import Box
 from lartpc.ingest import open_sources
 from lartpc.ingest.detector.project import Plane, View, flat_box, project
@@ -107,15 +108,20 @@ def ingest(
         raise ValueError("no source was given; name at least one file of events")
     if len(paths) > 1 and not file_uid:
         raise ValueError("several sources make one file, which needs a name of its own: give --uid")
+    before = [_stamp(path) for path in paths]
     opened = open_sources(paths)
     try:
-        return _convert(opened, cfg, out, file_uid)
+        return _convert(opened, cfg, out, file_uid, before)
     finally:
         opened.close()
 
 
 def _convert(
-    source: StepSource | VoxelSource, cfg: config.Ingest, out: Path, file_uid: str | None
+    source: StepSource | VoxelSource,
+    cfg: config.Ingest,
+    out: Path,
+    file_uid: str | None,
+    before: Sequence[tuple[int, ...]],
 ) -> Summary:
     paths = [path for path, _ in source.parts]
     _check_pitch(source, cfg)
@@ -157,6 +163,8 @@ def _convert(
                 for view, _ in views:
                     _check_energy(view)
             except Exception as error:
+                if passes(error):
+                    raise
                 energy = np.zeros(0) if read is None else read.energy
                 energy_mev = float(energy[np.isfinite(energy)].sum())
                 reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -184,10 +192,21 @@ def _convert(
                 summary.num_voxels += len(view.energy)
                 for name, value in energies.items():
                     setattr(summary, name, getattr(summary, name) + value)
+        for path, stamp in zip(paths, before, strict=True):
+            if _stamp(path) != stamp:
+                raise PassingError(f"{path} was changed while it was read")
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)
     return summary
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced; nothing of a file that is missing."""
+    if not path.is_file():
+        return ()
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _convert_event(

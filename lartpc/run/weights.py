@@ -64,6 +64,9 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
             f"{path} was trained with other settings ({detail}); set them so, or "
             f"train anew ({stage.name}.weights: null)"
         )
+    bad = [name for name, tensor in content["state"].items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise ValueError(f"{path}: {', '.join(bad)} hold numbers that are not finite; train them again")
     net: nn.Module = stage.module().network(section)
     net.load_state_dict(content["state"])
     net.eval()

@@ -3,66 +3,34 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.event import PRODUCTS, SCHEMA_VERSION, TRUTH, Columns, Event, empty
+from lartpc.event import PRODUCTS, TRUTH, Event
 from lartpc.geometry import Box
 from lartpc.stages import writer_of
+from lartpc.store.layer import Layer, open_layer
 from lartpc.store.layout import CONTENT, NUM_PLANES, SOURCES
 
-CACHE_BYTES = 2**20
-"""Unpacked chunks that an open dataset keeps."""
 STREAM_VOXELS = 500_000
 STREAM_EVENTS = 64
 """Voxels and events that are read at a time where all are read."""
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One file under the overlay, and its datasets once they were read from.
-
-    A dataset that stays open keeps its last chunks unpacked, and costs no search by name.
-    """
-
-    path: Path
-    file: h5py.File
-    opened: dict[str, tuple[h5py.Dataset, dict[str, h5py.Dataset]]] = field(default_factory=dict)
-
-    def block(self, product: str, start: int, stop: int) -> list[Columns]:
-        """Read the rows of the events `start:stop` at once and cut them into events."""
-        if product not in self.opened:
-            group = self.file[product]
-            # A file of an older minor version lacks what was added since.
-            columns = {name: group[name] for name in PRODUCTS[product].columns if name in group}
-            self.opened[product] = group["offsets"], columns
-        offset, columns = self.opened[product]
-        offsets: NDArray[np.int64] = offset[start : stop + 1]
-        bounds = (offsets - offsets[0]).tolist()
-        pieces = {name: column[offsets[0] : offsets[-1]] for name, column in columns.items()}
-        if missing := PRODUCTS[product].columns.keys() - pieces.keys():
-            added = empty(product, bounds[-1])
-            pieces |= {name: added[name] for name in missing}
-        return [{name: rows[first:last] for name, rows in pieces.items()} for first, last in pairwise(bounds)]
-
-
 class Events(Sequence[Event]):
     """The events of one shard: an overlay of the files that its steps wrote. Read-only."""
 
-    def __init__(self, layers: Sequence[_Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
-        first = layers[0].file
-        self.file_uid = str(first.attrs["file_uid"])
-        self.box = Box.from_dict(json.loads(first.attrs["box"]))
-        self.entries: NDArray[np.int64] = first["entry"][:]
-        self._home: dict[str, _Layer] = {}
+        first = layers[0].attributes
+        self.file_uid = str(first["file_uid"])
+        self.box = Box.from_dict(json.loads(first["box"]))
+        self.entries: NDArray[np.int64] = layers[0].entries
+        self._home: dict[str, Layer] = {}
         for layer in layers:
             for name in layer.file:
                 if name in PRODUCTS:
@@ -91,9 +59,8 @@ class Events(Sequence[Event]):
         """Return the events set aside so far: entry → (step, reason)."""
         found: dict[int, tuple[str, str]] = {}
         for layer in self._layers:
-            step = str(layer.file.attrs["step"])
-            for row in layer.file["quarantine"][:]:
-                found.setdefault(int(row["entry"]), (step, row["reason"].decode()))
+            for row in layer.quarantine:
+                found.setdefault(int(row["entry"]), (layer.step, row["reason"].decode()))
         return found
 
     def origins(self) -> Iterator[tuple[str, int]]:
@@ -115,11 +82,21 @@ class Events(Sequence[Event]):
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return the root attributes of each file by the step that wrote it."""
-        return {str(layer.file.attrs["step"]): dict(layer.file.attrs) for layer in self._layers}
+        return {layer.step: dict(layer.attributes) for layer in self._layers}
+
+    def contents(self) -> dict[str, str]:
+        """Return the content digest of each file by its name in lineages, such as `segment of beam/0000`."""
+        return {layer.name: str(layer.attributes.get(CONTENT, "")) for layer in self._layers}
+
+    def check(self) -> None:
+        """Read all files through, and raise ValueError (DamagedError) unless all columns have their digests."""
+        for layer in self._layers:
+            if layer.digests:
+                layer.check()
 
     def num_voxels(self) -> NDArray[np.int64]:
         """Return the number of voxels of each event (events,), without reading the voxels."""
-        sizes: NDArray[np.int64] = np.diff(self._home["voxel"].file["voxel"]["offsets"][:])
+        sizes: NDArray[np.int64] = np.diff(self._home["voxel"].offsets("voxel"))
         return sizes
 
     def block(self, start: int, stop: int, products: Sequence[str] | None = None) -> list[Event]:
@@ -184,51 +161,43 @@ def open_events(*paths: Path) -> Events:
     Raises
     ------
     ValueError
-        A file is not an event store, is of another major schema version, or holds other events.
+        A file is damaged or no event store, is of another major schema version, holds other events, or was
+        made from another file than the one that is given beside it.
     """
-    layers: list[_Layer] = []
-    for path in paths:
-        layer = _Layer(path, _open(path))
-        layers.append(layer)
-        first = layers[0].file
-        if (
-            layer.file.attrs["file_uid"] != first.attrs["file_uid"]
-            or layer.file.attrs["box"] != first.attrs["box"]
-            or not np.array_equal(layer.file["entry"][:], first["entry"][:])
-        ):
-            raise ValueError(
-                f"{path} holds other events ({layer.file.attrs['file_uid']}) than "
-                f"{paths[0]} ({first.attrs['file_uid']}); give files of one shard"
-            )
-    if not layers:
-        raise ValueError("no event file was given")
+    layers: list[Layer] = []
+    try:
+        for path in paths:
+            layer = open_layer(path)
+            layers.append(layer)
+            first, mine = layers[0].attributes, layer.attributes
+            if (
+                mine["file_uid"] != first["file_uid"]
+                or mine["box"] != first["box"]
+                or not np.array_equal(layer.entries, layers[0].entries)
+            ):
+                raise ValueError(
+                    f"{path} holds other events ({mine['file_uid']}) than "
+                    f"{paths[0]} ({first['file_uid']}); give files of one shard"
+                )
+        if not layers:
+            raise ValueError("no event file was given")
+        _check_lineage(layers)
+    except BaseException:
+        for layer in layers:
+            layer.file.close()
+        raise
     return Events(layers)
 
 
-def content_of(path: Path) -> tuple[str, str] | None:
-    """Return the step and shard of an event file and the digest of what it says, or None of another file."""
-    if not h5py.is_hdf5(path):
-        return None
-    with _hdf5(path) as file:
-        if CONTENT not in file.attrs:
-            return None
-        return f"{file.attrs['step']} of {file.attrs['file_uid']}", str(file.attrs[CONTENT])
-
-
-def _hdf5(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist")
-    file = _hdf5(path)
-    version = str(file.attrs.get("schema_version", ""))
-    if "file_uid" not in file.attrs or not version:
-        raise ValueError(f"{path} is not an event store; make one with 'lartpc ingest'")
-    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise ValueError(f"{path} has schema {version}, this lartpc reads {SCHEMA_VERSION}; ingest it again")
-    return file
+def _check_lineage(layers: Sequence[Layer]) -> None:
+    """Raise ValueError where a file states that it was made from another version of one that is given."""
+    given = {layer.name: layer for layer in layers}
+    for layer in layers:
+        for name, content in json.loads(str(layer.attributes.get("inputs", "{}"))).items():
+            source = given.get(name)
+            if source and source is not layer and str(source.attributes.get(CONTENT, "")) != content:
+                raise ValueError(
+                    f"{layer.path} was made from another '{name}' than {source.path}: it was made again since "
+                    f"(digest {content[:12]} then, {str(source.attributes.get(CONTENT, 'none'))[:12]} now); run "
+                    f"'lartpc infer {layer.step}' again, and what follows it"
+                )

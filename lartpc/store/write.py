@@ -17,7 +17,8 @@ import numpy as np
 from lartpc.atomic import complete, part_of
 from lartpc.event import PRODUCTS, Columns, conform, empty, num_rows
 from lartpc.geometry import Box
-from lartpc.store.layout import CONTENT
+from lartpc.store.layout import CONTENT, DIGESTS, SEAL
+from lartpc.store.seal import Digest, digest_of, seal_of
 
 CHUNK_ROWS = 16_384
 FLUSH_ROWS = 262_144
@@ -56,18 +57,19 @@ class EventWriter:
             self._need_room()
         except OSError as error:
             raise self._full() from error
-        self._file = h5py.File(self._part, "w")
+        # From this version on HDF5 keeps checksums of its own structure, too.
+        self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
         self._file.attrs.update(dict(attrs))
         self._file.attrs["file_uid"] = file_uid
         self._file.attrs["box"] = json.dumps(box.as_dict())
         said = {name: value for name, value in attrs.items() if name not in VERSIONS}
-        said |= {"file_uid": file_uid, "box": box.as_dict(), "products": products}
-        self._content = hashlib.blake2b(json.dumps(said, default=str).encode(), digest_size=16)
+        self._said = said | {"file_uid": file_uid, "box": box.as_dict(), "products": list(products)}
         self._products = tuple(products)
         self._buffer: dict[str, list[Columns]] = {name: [] for name in self._products}
         self._offsets: dict[str, list[int]] = {name: [0] for name in self._products}
         self._entries: list[int] = []
         self._quarantine: list[tuple[int, str]] = []
+        self._digests: dict[str, Digest] = {}
         for name in self._products:
             self._create(name)
 
@@ -148,8 +150,12 @@ class EventWriter:
         index["quarantine"] = np.array(self._quarantine, QUARANTINE)
         for name, rows in index.items():
             self._file.create_dataset(name, data=rows)
-        self._content.update(json.dumps([rows.tolist() for rows in index.values()], default=str).encode())
-        self._file.attrs[CONTENT] = self._content.hexdigest()
+        digests = {name: found.hexdigest() for name, found in self._digests.items()}
+        digests |= {name: digest_of(rows) for name, rows in index.items()}
+        said = json.dumps([self._said, digests], sort_keys=True, default=str)
+        self._file.attrs[CONTENT] = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        self._file.attrs[DIGESTS] = json.dumps(digests, sort_keys=True)
+        self._file.attrs[SEAL] = seal_of(dict(self._file.attrs))
         self._file.close()
 
     def _create(self, product: str) -> None:
@@ -163,8 +169,10 @@ class EventWriter:
                 maxshape=(None, *column.shape),
                 chunks=(CHUNK_ROWS, *column.shape),
                 dtype=column.dtype,
+                fletcher32=True,
                 **packing,
             )
+            self._digests[f"{product}/{name}"] = Digest()
             data.attrs["unit"] = column.unit
             data.attrs["description"] = column.description
             if column.codes:
@@ -181,6 +189,6 @@ class EventWriter:
                 start = data.shape[0]
                 data.resize(start + len(rows), axis=0)
                 data[start:] = rows
-                self._content.update(np.ascontiguousarray(rows).data)
+                self._digests[f"{product}/{name}"].update(rows)
             pieces.clear()
         self._buffered = 0

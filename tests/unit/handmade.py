@@ -6,7 +6,9 @@ voxels a delta and a particle of its own, leaves the Michel ungrouped, calls the
 first vertex 2 voxels off.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -180,19 +182,29 @@ WEIGHTS = {"segment": "5e", "cluster": "c1", "interact": "1e"}
 
 
 def write_shard(
-    root: Path, uid: str, events: list[dict[str, Columns]] | None = None, *, truth: tuple[str, ...] = TRUTH
+    root: Path,
+    uid: str,
+    events: list[dict[str, Columns]] | None = None,
+    *,
+    truth: tuple[str, ...] = TRUTH,
+    not_ingested: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Write the files of a shard, one per step, and return them in the order of the chain."""
+    """Write the files of a shard, one per step, and return them in the order of the chain.
+
+    `not_ingested` are the entries that ingest set aside, with the reasons.
+    """
     events = standard_events() if events is None else events
     written = [("ingest", IMAGE + truth), *((step.name, step.writes) for step in CHAIN)]
     paths = []
     for number, (step, products) in enumerate(written):
         path = root / "events" / step / f"{uid}.h5"
-        attrs = provenance(step, 1, config={})
+        attrs = provenance(step, 1, config={}, inputs=paths)
         with EventWriter(path, products, file_uid=uid, box=BOX, attrs=attrs) as writer:
             for entry, event in enumerate(events):
                 mine = {name: event[name] for name in products}
-                if entry == QUARANTINED and step == "cluster":
+                if entry in not_ingested and step == "ingest":
+                    writer.quarantine(entry, not_ingested[entry], mine)
+                elif entry == QUARANTINED and step == "cluster":
                     nothing = {name: empty(name) for name in products}
                     nothing["group"] = empty("group", num_rows(event["voxel"]))
                     writer.quarantine(entry, "ValueError: drawn to fail", nothing)

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import BOX, ODD_EVENTS, image, line
+from typer.testing import CliRunner
 
 from lartpc import config
+from lartpc.cli import app
+from lartpc.config.learned import SegmentInfer
 from lartpc.event import Columns, Event, empty
 from lartpc.provenance import provenance
 from lartpc.run import infer as verb
 from lartpc.run import memory
 from lartpc.run.infer import infer
-from lartpc.run.weights import save_weights
+from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import points, segment, stage
 from lartpc.store import Events, EventWriter, open_events
 from lartpc.vocab import Semantic
@@ -140,16 +143,102 @@ def test_an_empty_shard_and_odd_events_go_through(tmp_path: Path) -> None:
         assert len(found) == summary["num_events"] == len(kept) and summary["num_quarantined"] == 0
 
 
-def test_large_events_are_named_and_too_large_ones_set_aside(
+def test_large_events_are_named_and_set_aside_where_the_settings_say_so(
     shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(verb, "MAX_BATCH_VOXELS", 35)
     monkeypatch.setattr(points, "bytes_per_voxel", lambda cfg: 1e6, raising=False)
     monkeypatch.setattr(verb, "available_bytes", lambda: 100e6)
-    _, found, set_aside = run(shard, tmp_path / "points.h5")
+    with pytest.raises(MemoryError, match=r"400 voxels, which take about 400 MB, and 100 MB are free"):
+        run(shard, tmp_path / "points.h5")
+    assert not list(tmp_path.iterdir()), "a job with more memory makes it whole"
     assert "2 of 8 events have more voxels than a batch of points (35)" in capsys.readouterr().err
-    assert set(set_aside) == {3} and "400 voxels takes about 400 MB and 100 MB are free" in set_aside[3][1]
+    limit = SegmentInfer(max_event_voxels=399)
+    monkeypatch.setattr(config.Points, "infer", limit, raising=False)
+    _, found, set_aside = run(shard, tmp_path / "points.h5")
+    assert (
+        set(set_aside) == {3}
+        and "400 voxels, more than points.infer.max_event_voxels (399)" in set_aside[3][1]
+    )
     assert [len(point["score"]) for point in found] == [1, 1, 0, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(5, "Input/output error"),
+        OSError("one read failed"),
+        MemoryError(),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("Can't synchronously read data (file read failed: errno = 5, ...)"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_fault_that_passes_fails_the_job_and_sets_no_event_aside(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    whole = points.infer
+
+    def fails_on_entry_3(net: None, batch: list[Event], cfg: config.Points) -> list[dict[str, Columns]]:
+        if any(event.entry == 3 for event in batch):
+            raise fault
+        return whole(net, batch, cfg)
+
+    monkeypatch.setattr(points, "infer", fails_on_entry_3)
+    with pytest.raises(type(fault)):
+        run(shard, tmp_path / "points.h5")
+    assert not list(tmp_path.iterdir())
+    command = ["infer", "points", str(shard), "-o", str(tmp_path / "points.h5")]
+    found = CliRunner().invoke(app, command)
+    *_, last = found.output.strip().splitlines()
+    assert (
+        found.exit_code == 74
+        and last.startswith("lartpc infer: ")
+        and last.endswith("the same command goes on)")
+    )
+
+
+def test_a_batch_that_lacks_memory_is_computed_event_by_event(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = points.infer
+
+    def small(net: None, batch: list[Event], cfg: config.Points) -> list[dict[str, Columns]]:
+        if len(batch) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return whole(net, batch, cfg)
+
+    monkeypatch.setattr(points, "infer", small)
+    _, found, set_aside = run(shard, tmp_path / "points.h5")
+    assert [len(point["score"]) for point in found] == [1, 1, 0, 1, 1, 0, 1, 1] and not set_aside
+
+
+def test_numbers_that_are_not_finite_set_their_event_aside(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = points.infer
+
+    def spoilt(net: None, batch: list[Event], cfg: config.Points) -> list[dict[str, Columns]]:
+        found = whole(net, batch, cfg)
+        for event, products in zip(batch, found, strict=True):
+            if event.entry == 3:
+                products["point"]["score"] = np.full_like(products["point"]["score"], np.nan)
+        return found
+
+    monkeypatch.setattr(points, "infer", spoilt)
+    _, found, set_aside = run(shard, tmp_path / "points.h5")
+    assert set_aside == {3: ("points", "ValueError: point.score of row 0 is nan, not a finite number")}
+    assert [len(point["score"]) for point in found] == [1, 1, 0, 0, 1, 0, 1, 1]
+
+
+def test_weights_with_one_nan_are_refused(tmp_path: Path) -> None:
+    row, section = stage("segment"), config.Segment(unet={"filters": 4, "depth": 2})
+    state = row.module().network(section).state_dict()
+    state["classes.bias"][2] = np.nan
+    save_weights(tmp_path / "w.pt", row, section, state, {})
+    with pytest.raises(ValueError, match=r"w\.pt: classes\.bias hold numbers that are not finite"):
+        load_weights(tmp_path / "w.pt", row, section)
 
 
 def test_the_limits_of_a_job_bound_its_memory(tmp_path: Path) -> None:

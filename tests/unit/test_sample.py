@@ -144,5 +144,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         file.seek(chunk.byte_offset)
         file.write(b"\xff" * chunk.size)
     sample = Sample(stage("segment"), [path], section)
-    with pytest.raises(ValueError, match=r"a\.h5: events .* cannot be read .*; make the file again"):
+    with pytest.raises(ValueError, match=r"a\.h5 is damaged: .*; remove it and make it again"):
         sample.batch(0, section.train, rank())

@@ -187,6 +187,60 @@ def test_a_file_of_an_older_minor_version_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "old.h5", [typical(0), typical(1)])
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = "1.0"
+        del file.attrs["digests"], file.attrs["seal"]
         del file["event"]["energy_lost_mev"]
     with open_events(path) as events:
         assert [event["event"]["energy_lost_mev"].tolist() for event in events] == [[0.0], [0.0]]
+
+
+def test_a_file_made_from_another_one_is_refused(tmp_path: Path) -> None:
+    """Ingested again with doubled energies under the same uid, the stages' old files do not fit any more."""
+    first = write(tmp_path / "ingest.h5", [typical(0)], ("event", "voxel"))
+    attrs = provenance("points", 1, config={}, inputs=[first])
+    second = tmp_path / "points.h5"
+    with EventWriter(second, ("point",), file_uid="s/0", box=BOX, attrs=attrs) as writer:
+        writer.append(0, {"point": empty("point")})
+    open_events(first, second).close()
+    event = typical(0)
+    doubled = {**event["voxel"], "energy": 2 * event["voxel"]["energy"]}
+    write(first, [event.with_products({"voxel": doubled})], ("event", "voxel"))
+    with pytest.raises(
+        ValueError, match=r"points\.h5 was made from another 'ingest of s/0' than .*ingest\.h5"
+    ):
+        open_events(first, second)
+
+
+def said(path: Path) -> list[object]:
+    """Return all that a reader can get from a file: its events and its attributes."""
+    with open_events(path) as events:
+        read = [
+            {name: {k: v.tobytes() for k, v in event[name].items()} for name in event}
+            for event in events.stream()
+        ]
+        return [
+            read,
+            events.quarantined(),
+            events.box,
+            {k: str(v) for k, v in events.attributes()["ingest"].items()},
+        ]
+
+
+def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path, damaged = write(tmp_path / "a.h5", [typical(0), typical(1)]), tmp_path / "b.h5"
+    whole, content = said(path), path.read_bytes()
+    rng = np.random.default_rng(1)
+    # every column's bytes, and others all over the file
+    places = [*rng.integers(0, len(content), 150), *range(0, 120, 3)]
+    num_noticed = 0
+    for place in places:
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << int(rng.integers(8))
+        damaged.write_bytes(spoilt)
+        try:
+            found = said(damaged)
+        except ValueError as error:
+            assert "b.h5" in str(error)
+            num_noticed += 1
+        else:
+            assert found == whole, f"byte {place} of {len(content)}"
+    assert num_noticed > 20

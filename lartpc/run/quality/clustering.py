@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lartpc import config, metrics
 from lartpc.atomic import replacing
 from lartpc.event import TRUTH, Event
+from lartpc.faults import passes
 from lartpc.run.progress import Meter
 from lartpc.run.weights import load_weights
 from lartpc.stages import cluster, stage
@@ -83,6 +84,8 @@ def measure(
                     rows += list(_figures(net, given, section, "truth" if on_truth else "predicted"))
                     num += 1
                 except Exception as error:
+                    if passes(error):
+                        raise
                     failed += 1
                     left_out[event.entry] = f"clustering: {type(error).__name__}: {error}"
                     sys.stderr.write(

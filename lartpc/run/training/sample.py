@@ -148,15 +148,9 @@ class Sample:
     def _read(self, block: int, first: int, last: int) -> list[Event]:
         """Read rows of a block."""
         shard, start = int(self.order.shard_of[block]), self.order.start(block)
-        try:
-            events = self._events(shard)
-            products = [name for name in events.products if name in self._needed or name in TRUTH]
-            return events.block(start + first, min(start + last, len(events)), products)
-        except OSError as error:
-            raise ValueError(
-                f"{', '.join(map(str, self._shards[shard]))}: events {start + first} to {start + last - 1} "
-                f"cannot be read ({error}); make the file again"
-            ) from error
+        events = self._events(shard)
+        products = [name for name in events.products if name in self._needed or name in TRUTH]
+        return events.block(start + first, min(start + last, len(events)), products)
 
     def _open(self, shard: int) -> Events:
         return open_events(*self._shards[shard])
