@@ -1,12 +1,12 @@
 # lartpc: from simulated (or given) steps to tables, one stage after the other.
-# Read on in workflow/rules/, in the order of the data.
+# Read on in workflow/rules/, in the order of the data. As a module of another workflow: docs/production.md.
+#
+# No rule names a conda environment or a container, which `snakemake --lint` asks for: the configuration is checked by
+# `lartpc` itself when this file is read, so that it stands in Snakemake's own environment; envs/README.md has both.
 
 from snakemake.utils import min_version
 
 min_version("9.19")
-
-
-configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -25,8 +25,8 @@ rule all:
     """Everything: tables, figures and the page of pictures."""
     default_target: True
     input:
-        "results/report.html",
-        "results/dataset",
+        "<results>/report.html",
+        "<results>/dataset",
     localrule: True
 
 
@@ -44,7 +44,8 @@ onstart:
 onsuccess:
     FAILED.unlink(missing_ok=True)
     # A target such as `models` makes no dataset.
-    shell("if [ -f results/dataset/summary.json ]; then lartpc show results; fi")
+    if os.path.exists(f"{RESULTS}/dataset/summary.json"):
+        shell("lartpc show {RESULTS:q}")
 
 
 onerror:

@@ -1,4 +1,4 @@
-"""Sample sheets to shards: what there is to do, known before the DAG is made. Standard library only."""
+"""Sample sheets to shards: what there is to do, known before the DAG is made. Imports as little as can be."""
 
 import csv
 import glob
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+
+from lartpc.paths import usable
 
 SPLITS = ("train", "validation", "test", "reconstruct")
 """What a sample is for. `test` and `reconstruct` are inferred; only `test` has truth to compare with."""
@@ -86,15 +88,15 @@ def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
     if not sheet.is_file():
         raise ValueError(f"sample sheet {sheet} does not exist; set 'samples' in the configuration")
     with sheet.open(newline="") as file:
-        reader = csv.DictReader((text for text in file if not text.startswith("#")), delimiter="\t")
+        lines = [(line, text) for line, text in enumerate(file, 1) if not text.startswith("#")]
+        reader = csv.DictReader((text for _, text in lines), delimiter="\t")
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{sheet}: the columns must be {', '.join(COLUMNS)}, separated by tabs")
         for row in reader:
+            line = lines[reader.line_num - 1][0]
             if None in row or None in row.values():
-                raise ValueError(
-                    f"{sheet}, line {reader.line_num}: must have {len(COLUMNS)} fields; use '-' for none"
-                )
-            yield reader.line_num, {key: value.strip() for key, value in row.items()}
+                raise ValueError(f"{sheet}, line {line}: must have {len(COLUMNS)} fields; use '-' for none")
+            yield line, {key: value.strip() for key, value in row.items()}
 
 
 def _simulated(row: dict[str, str], seed: int, max_shards: int, where: str) -> list[Shard]:
@@ -126,6 +128,11 @@ def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
     paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
         raise ValueError(f"{where}: no file matches '{pattern}'")
+    for path in paths:
+        try:
+            usable(path)
+        except ValueError as error:
+            raise ValueError(f"{where}: sample '{row['sample']}', file {path!r}: {error}") from None
     if (text := row["num_shards"]) != "-" and not (text.isdecimal() and int(text) > 0):
         raise ValueError(
             f"{where}: num_shards of files is the number of shards to put them in, or '-' for a shard each"

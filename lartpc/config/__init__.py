@@ -7,11 +7,11 @@ a changed setting reruns that step and what is downstream of it, and nothing els
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from lartpc.config.base import Part, Section, Vector
+from lartpc.config.base import File, Part, Section, Vector
 from lartpc.config.graphs import (
     Cluster,
     ClusterInfer,
@@ -47,6 +47,7 @@ from lartpc.config.simulation import (
     Simulate,
 )
 from lartpc.config.summarize import Summarize
+from lartpc.paths import usable
 
 __all__ = [
     "GENERATORS",
@@ -60,6 +61,7 @@ __all__ = [
     "Cosmic",
     "Dbscan",
     "Embedding",
+    "File",
     "Fragments",
     "Generator",
     "GraphNet",
@@ -114,7 +116,10 @@ class Report(Section):
 class Config(Section):
     """A whole production."""
 
-    samples: tuple[str, ...] = Field(
+    results: Annotated[str, AfterValidator(usable)] = Field(
+        "results", pattern="^[^-@]", description="folder of the results, one for each production"
+    )
+    samples: tuple[File, ...] = Field(
         ("config/samples.tsv",), description="sample sheets, read one after another"
     )
     seed: int = Field(1, ge=0, description="seed of the simulation; each shard derives its own from it")

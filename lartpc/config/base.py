@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lartpc.paths import usable
 
 Part = Literal["train", "infer"]
 """What a slice is for: training a stage, or running it."""
@@ -11,6 +13,13 @@ Range = tuple[float, float]
 Counts = tuple[int, int]
 Vector = tuple[float, float, float]
 Weight = Annotated[float, Field(ge=0)]
+
+
+class NamesFile:
+    """Mark of a setting that is the path of a file, relative to the working folder or to the workflow."""
+
+
+File = Annotated[str, AfterValidator(usable), NamesFile()]
 
 
 class Section(BaseModel):

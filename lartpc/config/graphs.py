@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lartpc.config.base import Section
+from lartpc.config.base import File, Section
 from lartpc.config.learned import Training, UResNet
 
 
@@ -145,7 +145,7 @@ class Cluster(Section):
     )
     infer: ClusterInfer = ClusterInfer()
     train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
-    weights: str | None = Field(None, description="released weights; null: train")
+    weights: File | None = Field(None, description="released weights; null: train")
 
 
 class PairLengths(Section):
@@ -211,7 +211,7 @@ class Interact(Section):
     )
     infer: InteractInfer = InteractInfer()
     train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
-    weights: str | None = Field(None, description="released weights; null: train")
+    weights: File | None = Field(None, description="released weights; null: train")
 
     @property
     def needs_weights(self) -> bool:

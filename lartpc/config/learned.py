@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lartpc.config.base import Section, Weight
+from lartpc.config.base import File, Section, Weight
 
 
 class Training(Section):
@@ -33,7 +33,7 @@ class Training(Section):
     output: Literal["auto", "best", "last"] = Field(
         "auto", description="which weights go on to inference; auto: best with patience, else last"
     )
-    init_from: str | None = Field(
+    init_from: File | None = Field(
         None, description="weights file to start from: what fits by name and shape is taken"
     )
     freeze: tuple[str, ...] = Field(
@@ -184,7 +184,7 @@ class Segment(Section):
     heads: Heads = Heads()
     infer: SegmentInfer = SegmentInfer()
     train: SegmentTraining = SegmentTraining(num_steps=450, batch_size=8, learning_rate=4e-3)
-    weights: str | None = Field(None, description="released weights; null: train")
+    weights: File | None = Field(None, description="released weights; null: train")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

@@ -54,6 +54,19 @@ def test_tables_need_no_training(folder: Path) -> None:
     assert not (folder / "results/models").exists()
 
 
+def test_what_weights_hold_decides_and_not_their_time(folder: Path) -> None:
+    weights = folder / "models/cluster.pt"
+    kept = weights.read_bytes()
+    weights.touch()
+    assert not jobs(folder)
+    weights.write_bytes(kept + b"0")
+    try:
+        found = jobs(folder)
+    finally:
+        weights.write_bytes(kept)
+    assert found["cluster"] == found["interact"] == 1 and not found["segment"]
+
+
 @pytest.mark.parametrize(("label", "name"), FLOORS)
 def test_figures_are_those_of_trained_networks(folder: Path, label: str, name: str) -> None:
     summary = json.loads((folder / "results/dataset/summary.json").read_text())

@@ -76,6 +76,18 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message:
     assert "samples.tsv, line" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["run{x}.h5", "run<x>.h5", "run}.h5", "run\n1.h5"])
+def test_a_file_that_snakemake_cannot_take_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).touch()
+    (tmp_path / "data" / "run0.h5").touch()
+    with pytest.raises(
+        ValueError, match=r"sample 'odd', file .*run.*a path of a workflow cannot have"
+    ) as error:
+        plan([sheet(tmp_path, f"odd\ttest\t{tmp_path}/data/*\t-\t-")], seed=1, max_shards=MANY)
+    assert "samples.tsv, line 3" in str(error.value)
+
+
 def test_a_sample_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="named twice"):
         plan([sheet(tmp_path, "mc\ttrain\tgeant4\t4\t2", "mc\ttest\tgeant4\t4\t2")], seed=1, max_shards=MANY)

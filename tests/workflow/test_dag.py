@@ -128,6 +128,26 @@ def test_a_wrong_setting_is_named(folder: Path) -> None:
     assert "points.score_treshold: Extra inputs are not permitted" in found.stdout + found.stderr
 
 
+def test_weights_that_do_not_exist_are_named(folder: Path) -> None:
+    """Also where all outputs are there already, so that there seems to be nothing to do."""
+    found = snakemake(folder, "--config", "segment={weights: models/no.pt}", "--", "results/no")
+    assert found.returncode != 0
+    assert "segment.weights: the file models/no.pt does not exist" in found.stdout + found.stderr
+
+
+def test_lint_asks_only_for_what_comments_explain(folder: Path) -> None:
+    said = snakemake(folder, "--lint").stderr
+    found = {
+        (rule, title)
+        for part in said.split("Lints for ")[1:]
+        for rule in [part.split(" ")[1]]
+        for title in re.findall(r"^    \* (.+):$", part, re.M)
+    }
+    environments = {"Specify a conda environment or container for each rule."}
+    assert {title for _, title in found} - environments == {"No log directive defined"}
+    assert {rule for rule, title in found if title not in environments} == {"settings", "settings_of_way"}
+
+
 def test_a_wrong_sheet_is_named(folder: Path) -> None:
     sheet = folder / "wrong.tsv"
     sheet.write_text("sample\tsplit\tsource\tnum_events\tnum_shards\nmc\tholdout\tgeant4\t4\t2\n")

@@ -1,14 +1,17 @@
 # What all rules share: the checked configuration, the shards, and where things lie.
 
 import json
+import os
 import shutil
 from collections import Counter
 from hashlib import blake2b
 
 from pydantic import ValidationError
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
-from lartpc.config import Config, explain
+from lartpc.config import explain
+from lartpc.config.production import digest_of_file, production
 from lartpc.plan import plan
 from lartpc.stages import (
     CHAIN,
@@ -20,22 +23,60 @@ from lartpc.stages import (
     upstream_of,
 )
 
+
+def find_own(path):
+    """Return where a file of this workflow is: below the working folder, or else its absolute path.
+
+    A workflow that is used from elsewhere as a module, or from the network, brings its own files.
+    """
+    if os.path.isabs(path):
+        return path
+    file = HOME.join(path)
+    if not file.is_local:
+        return str(workflow.source_path(f"../../{path}"))
+    found = os.path.abspath(file.get_path_or_uri(secret_free=False))
+    near = os.path.relpath(found)
+    return found if near.startswith("..") else near
+
+
+def outside(path):
+    """Return a path as an input that no rule makes, and that the prefix of a module is not put before."""
+    return path if PATHS.replace_prefix(path) == path else os.path.abspath(path)
+
+
+def at(path):
+    """Return where a path of a rule is, in the folder of the results and with the prefix of a module."""
+    return str(PATHS.replace_prefix(PATHVARS.apply(path)))
+
+
+HOME = workflow.current_basedir.join("../..")
+PATHS, PATHVARS = workflow.modifier.path_modifier, workflow.pathvars
+
+# Not `configfile:`, which looks in the working folder, and is passed over where this is a module with a `config:`.
 try:
-    CONFIG = Config.model_validate(config)
+    CONFIG, notes = production(load_configfile(find_own("config/config.yaml")), config, find_own)
     SHARDS = {shard.key: shard for shard in plan(CONFIG.samples, CONFIG.seed, CONFIG.max_shards)}
 except ValidationError as error:
     raise WorkflowError(f"configuration: {explain(error)}") from None
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+# All rules write below `<results>`: a pathvar of Snakemake, so that a module or --config pathvars may set it, too.
+if "results" in config:
+
+    pathvars:
+        results=CONFIG.results,
+
+
+RESULTS = at("<results>")
+
 # Said once, and not again by each job, which reads this file, too.
 if workflow.is_main_process:
+    for note in notes:
+        logger.info(f"lartpc: {note}")
     for sample, num in Counter(shard.sample for shard in SHARDS.values()).items():
         if num >= CONFIG.max_shards:
             logger.info(f"lartpc: sample {sample} is planned in {num} shards, the most by max_shards")
-
-# Not in `params` of the rules that read them: the shards that they name decide what runs again.
-SHEETS = list(CONFIG.samples)
 
 STAGES = {row.name: row for row in CHAIN}
 # What the images go through: views of wire planes end with points.
@@ -67,21 +108,32 @@ def shard_of(wildcards):
 
 
 def weights(stage):
-    """Return the weights of a stage: released ones where the configuration names them, else trained; [] without."""
-    if not needs_weights(STAGES[stage], getattr(CONFIG, stage)):
-        return []
-    return getattr(CONFIG, stage).weights or f"results/models/{stage}/weights.pt"
+    """Return the weights of a stage: released ones where the configuration names them, else trained; or none."""
+    return weights_of(stage) if needs_weights(STAGES[stage], getattr(CONFIG, stage)) else []
 
 
-def option_of_weights(stage):
-    """Return how the weights of a stage are given to `lartpc infer`."""
-    return f"--weights {weights(stage)}" if weights(stage) else ""
+def weights_of(stage):
+    """Return the weights that a stage would take. What released ones hold, not their time, decides what runs again."""
+    given = getattr(CONFIG, stage).weights
+    return [ancient(outside(given))] if given else [f"<results>/models/{stage}/weights.pt"]
+
+
+def start_of(stage):
+    """Return the weights that the training of a stage starts from, if any."""
+    given = getattr(CONFIG, stage).train.init_from
+    return [ancient(outside(given))] if given else []
+
+
+def digest_of_weights(stage):
+    """Return a digest of released weights, to make a job depend on it; of trained ones, Snakemake knows."""
+    given = getattr(CONFIG, stage).weights
+    return digest_of_file(given) if given and weights(stage) else ""
 
 
 def events_before(stage):
     """Return the event files that a stage reads, with the wildcards of a shard."""
     steps = ["ingest", *(row.name for row in upstream_of(STAGES[stage]))]
-    return [f"results/events/{step}/{{sample}}/{{shard}}.h5" for step in steps]
+    return [f"<results>/events/{step}/{{sample}}/{{shard}}.h5" for step in steps]
 
 
 def trained_on(stage):
@@ -91,6 +143,22 @@ def trained_on(stage):
     return [pattern.replace("{sample}/{shard}", "{key}") for pattern in patterns]
 
 
+def option(name, paths):
+    """Return paths as values of an option of `lartpc`, whatever they begin with."""
+    return [f"--{name}={path}" for path in paths]
+
+
+def plain(path):
+    """Return a path that `lartpc` does not take for the list of files that `@` stands for."""
+    return f"./{path}" if path.startswith("@") else path
+
+
+def settings_of_way(way):
+    """Return the settings of interact with another way from particles to interactions."""
+    settings = CONFIG.slice_for("interact", "infer")
+    return json.dumps({**settings, "infer": {**settings["infer"], "interactions": way}}, sort_keys=True)
+
+
 def digest_of(items):
     """Return a short digest of a list, to make a job depend on it."""
     return blake2b("\n".join(items).encode(), digest_size=8).hexdigest()
@@ -98,13 +166,13 @@ def digest_of(items):
 
 # What is collected: of which splits, and where it lies for each shard.
 GATHERED = {
-    "ingested": (("test", "reconstruct"), ["results/events/ingest/{shard}.h5"]),
-    "tables": (("test", "reconstruct"), ["results/tables/{shard}"]),
+    "ingested": (("test", "reconstruct"), ["<results>/events/ingest/{shard}.h5"]),
+    "tables": (("test", "reconstruct"), ["<results>/tables/{shard}"]),
     "metrics": (
         ("test",),
         [
-            "results/metrics/chain/{shard}.parquet",
-            *(f"results/metrics/{stage}_on_truth/{{shard}}.parquet" for stage in ON_TRUTH),
+            "<results>/metrics/chain/{shard}.parquet",
+            *(f"<results>/metrics/{stage}_on_truth/{{shard}}.parquet" for stage in ON_TRUTH),
         ],
     ),
 }

@@ -4,42 +4,43 @@
 rule stage_on_truth:
     """Run a stage on the truth instead of the output of the stages before it, and compare with the truth."""
     input:
-        events="results/events/ingest/{sample}/{shard}.h5",
-        settings="results/config/{stage}.infer.json",
-        measuring="results/config/summarize.infer.json",
+        events="<results>/events/ingest/{sample}/{shard}.h5",
+        settings="<results>/config/{stage}.infer.json",
+        measuring="<results>/config/summarize.infer.json",
         weights=lambda wc: weights(wc.stage),
     output:
-        events="results/on_truth/{stage}/{sample}/{shard}.h5",
-        metrics="results/metrics/{stage}_on_truth/{sample}/{shard}.parquet",
+        events="<results>/on_truth/{stage}/{sample}/{shard}.h5",
+        metrics="<results>/metrics/{stage}_on_truth/{sample}/{shard}.parquet",
     log:
-        "results/logs/on_truth/{stage}/{sample}/{shard}.log",
+        "<results>/logs/on_truth/{stage}/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/on_truth/{stage}/{sample}/{shard}.tsv"
+        "<results>/benchmarks/on_truth/{stage}/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         version=lambda wc: f"{STAGES[wc.stage].version}, {EVALUATE_VERSION}",
-        weights=lambda wc: option_of_weights(wc.stage),
+        digest=lambda wc: digest_of_weights(wc.stage),
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
     shell:
         """
-        lartpc infer {wildcards.stage} {input.events} --on-truth --config {input.settings} \
-            {params.weights} --out {output.events} 2>{log}
-        lartpc evaluate {input.events} {output.events} --on-truth --config {input.measuring} \
-            --out {output.metrics} 2>>{log}
+        lartpc infer {wildcards.stage} {input.events:q} --on-truth --config {input.settings:q} \
+            {params.weights:q} --out {output.events:q} 2>{log:q}
+        lartpc evaluate {input.events:q} {output.events:q} --on-truth --config {input.measuring:q} \
+            --out {output.metrics:q} 2>>{log:q}
         """
 
 
 rule evaluate_chain:
     """Compare what the chain made of a shard with its truth."""
     input:
-        events=collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
-        settings="results/config/summarize.infer.json",
+        events=collect("<results>/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        settings="<results>/config/summarize.infer.json",
     output:
-        "results/metrics/chain/{sample}/{shard}.parquet",
+        "<results>/metrics/chain/{sample}/{shard}.parquet",
     log:
-        "results/logs/evaluate/{sample}/{shard}.log",
+        "<results>/logs/evaluate/{sample}/{shard}.log",
     threads: 1
     resources:
         mem_mb=3000,
@@ -47,4 +48,4 @@ rule evaluate_chain:
     params:
         version=EVALUATE_VERSION,
     shell:
-        "lartpc evaluate {input.events} --config {input.settings} --out {output} 2> {log}"
+        "lartpc evaluate {input.events:q} --config {input.settings:q} --out {output:q} 2>{log:q}"

@@ -1,27 +1,28 @@
 # Settings, simulation and ingestion: what every later rule reads.
 
 
+# No log here, nor in `settings_of_way`, though `snakemake --lint` asks for one: there is nothing that could be said.
 rule settings:
     """Write the settings that one step depends on. Keep this rule as it is: all jobs depend on it."""
     output:
-        "results/config/{step}.{part}.json",
+        "<results>/config/{step}.{part}.json",
     localrule: True
     params:
         settings=lambda wc: json.dumps(CONFIG.slice_for(wc.step, wc.part), sort_keys=True),
     shell:
-        "printf '%s' {params.settings:q} > {output}"
+        "printf '%s' {params.settings:q} > {output:q}"
 
 
 rule simulate:
     """Simulate the events of a shard with Geant4."""
     input:
-        settings="results/config/simulate.infer.json",
+        settings="<results>/config/simulate.infer.json",
     output:
-        "results/steps/{sample}/{shard}.h5",
+        "<results>/steps/{sample}/{shard}.h5",
     log:
-        "results/logs/simulate/{sample}/{shard}.log",
+        "<results>/logs/simulate/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/simulate/{sample}/{shard}.tsv"
+        "<results>/benchmarks/simulate/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=1500,
@@ -31,30 +32,32 @@ rule simulate:
         seed=lambda wc: shard_of(wc).seed,
     shell:
         """
-        lartpc simulate --config {input.settings} --num-events {params.num_events} --seed {params.seed} \
-            --log {log}.geant4 --out {output} 2>{log}
+        lartpc simulate --config {input.settings:q} --num-events {params.num_events:q} --seed {params.seed:q} \
+            --log {log:q}.geant4 --out {output:q} 2>{log:q}
         """
 
 
 rule ingest:
     """Turn the steps of a shard, of one or several files, into voxels, with truth labels."""
     input:
-        sources=lambda wc: shard_of(wc).sources or f"results/steps/{wc.sample}/{wc.shard}.h5",
-        settings="results/config/ingest.infer.json",
+        sources=lambda wc: [*map(outside, shard_of(wc).sources)]
+        or [f"<results>/steps/{wc.sample}/{wc.shard}.h5"],
+        settings="<results>/config/ingest.infer.json",
     output:
-        "results/events/ingest/{sample}/{shard}.h5",
+        "<results>/events/ingest/{sample}/{shard}.h5",
     log:
-        "results/logs/ingest/{sample}/{shard}.log",
+        "<results>/logs/ingest/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/ingest/{sample}/{shard}.tsv"
+        "<results>/benchmarks/ingest/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
         runtime=60,
     params:
         version=INGEST_VERSION,
+        sources=lambda wc, input: [plain(path) for path in input.sources],
     shell:
         """
-        lartpc ingest {input.sources:q} --config {input.settings} --uid {wildcards.sample}/{wildcards.shard} \
-            --out {output} 2>{log}
+        lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} --out {output:q} \
+            -- {params.sources:q} 2>{log:q}
         """

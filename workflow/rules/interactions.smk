@@ -4,46 +4,33 @@
 WAYS = ("graph", "meetings")
 
 
-def settings_of_way(way):
-    """Return the settings of interact with another way from particles to interactions."""
-    settings = CONFIG.slice_for("interact", "infer")
-    return json.dumps({**settings, "infer": {**settings["infer"], "interactions": way}}, sort_keys=True)
-
-
-def weights_of_way(way):
-    """Return the weights that a way takes: none, or those that the network has, or will be given by training."""
-    if way == "meetings":
-        return []
-    return CONFIG.interact.weights or "results/models/interact/weights.pt"
-
-
 rule settings_of_way:
     """Write the settings of interact for one way from particles to interactions."""
     output:
-        "results/config/interact.{way}.json",
+        "<results>/config/interact.{way}.json",
     wildcard_constraints:
         way="|".join(WAYS),
     localrule: True
     params:
         settings=lambda wc: settings_of_way(wc.way),
     shell:
-        "printf '%s' {params.settings:q} > {output}"
+        "printf '%s' {params.settings:q} > {output:q}"
 
 
 rule measure_interactions:
     """Find the interactions of a shard in one way, on predicted input, and compare them with the truth."""
     input:
         events=[path for path in events_before("interact")],
-        settings="results/config/interact.{way}.json",
-        measuring="results/config/summarize.infer.json",
-        weights=lambda wc: weights_of_way(wc.way),
+        settings="<results>/config/interact.{way}.json",
+        measuring="<results>/config/summarize.infer.json",
+        weights=lambda wc: weights_of("interact") if wc.way == "graph" else [],
     output:
-        events=temp("results/quality/interactions/{way}/predicted/{sample}/{shard}.h5"),
-        metrics="results/quality/interactions/{way}/predicted/{sample}/{shard}.parquet",
+        events=temp("<results>/quality/interactions/{way}/predicted/{sample}/{shard}.h5"),
+        metrics="<results>/quality/interactions/{way}/predicted/{sample}/{shard}.parquet",
     log:
-        "results/logs/quality/interactions/{way}/predicted/{sample}/{shard}.log",
+        "<results>/logs/quality/interactions/{way}/predicted/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/quality/interactions/{way}/predicted/{sample}/{shard}.tsv"
+        "<results>/benchmarks/quality/interactions/{way}/predicted/{sample}/{shard}.tsv"
     wildcard_constraints:
         way="|".join(WAYS),
     threads: 1
@@ -52,33 +39,35 @@ rule measure_interactions:
         runtime=60,
     params:
         version=f"{STAGES['interact'].version}, {EVALUATE_VERSION}",
-        weights=lambda wc: f"--weights {weights_of_way(wc.way)}" if weights_of_way(wc.way) else "",
+        digest=lambda wc: digest_of_weights("interact") if wc.way == "graph" else "",
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
         on_truth="",
     shell:
         """
-        lartpc infer interact {input.events} {params.on_truth} --config {input.settings} {params.weights} \
-            --out {output.events} 2>{log}
-        lartpc evaluate {input.events} {output.events} {params.on_truth} --config {input.measuring} \
-            --out {output.metrics} 2>>{log}
+        lartpc infer interact {input.events:q} {params.on_truth:q} --config {input.settings:q} {params.weights:q} \
+            --out {output.events:q} 2>{log:q}
+        lartpc evaluate {input.events:q} {output.events:q} {params.on_truth:q} --config {input.measuring:q} \
+            --out {output.metrics:q} 2>>{log:q}
         """
 
 
 use rule measure_interactions as measure_interactions_on_truth with:
     input:
-        events="results/events/ingest/{sample}/{shard}.h5",
-        settings="results/config/interact.{way}.json",
-        measuring="results/config/summarize.infer.json",
-        weights=lambda wc: weights_of_way(wc.way),
+        events="<results>/events/ingest/{sample}/{shard}.h5",
+        settings="<results>/config/interact.{way}.json",
+        measuring="<results>/config/summarize.infer.json",
+        weights=lambda wc: weights_of("interact") if wc.way == "graph" else [],
     output:
-        events=temp("results/quality/interactions/{way}/truth/{sample}/{shard}.h5"),
-        metrics="results/quality/interactions/{way}/truth/{sample}/{shard}.parquet",
+        events=temp("<results>/quality/interactions/{way}/truth/{sample}/{shard}.h5"),
+        metrics="<results>/quality/interactions/{way}/truth/{sample}/{shard}.parquet",
     log:
-        "results/logs/quality/interactions/{way}/truth/{sample}/{shard}.log",
+        "<results>/logs/quality/interactions/{way}/truth/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/quality/interactions/{way}/truth/{sample}/{shard}.tsv"
+        "<results>/benchmarks/quality/interactions/{way}/truth/{sample}/{shard}.tsv"
     params:
         version=f"{STAGES['interact'].version}, {EVALUATE_VERSION}",
-        weights=lambda wc: f"--weights {weights_of_way(wc.way)}" if weights_of_way(wc.way) else "",
+        digest=lambda wc: digest_of_weights("interact") if wc.way == "graph" else "",
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
         on_truth="--on-truth",
 
 
@@ -87,22 +76,22 @@ rule interaction_quality:
     input:
         **{
             way: collect(
-                f"results/quality/interactions/{way}/{{given}}/{{key}}.parquet",
+                f"<results>/quality/interactions/{way}/{{given}}/{{key}}.parquet",
                 given=["truth", "predicted"],
                 key=keys("test"),
             )
             for way in WAYS
         },
     output:
-        report("results/quality/interactions.md", category="lartpc"),
+        report("<results>/quality/interactions.md", category="lartpc"),
     log:
-        "results/logs/quality/interactions.log",
+        "<results>/logs/quality/interactions.log",
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        graph=lambda wc, input: [f"--graph={path}" for path in input.graph],
-        meetings=lambda wc, input: [f"--meetings={path}" for path in input.meetings],
+        graph=lambda wc, input: option("graph", input.graph),
+        meetings=lambda wc, input: option("meetings", input.meetings),
     shell:
-        "lartpc interactions {params.graph} {params.meetings} --out {output} 2>{log}"
+        "lartpc interactions {params.graph:q} {params.meetings:q} --out {output:q} 2>{log:q}"

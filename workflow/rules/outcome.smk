@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-FAILED = Path("results/logs/failed.txt")
-SLURM_LOGS = "results/logs/slurm, or above"
+FAILED = Path(at("<results>/logs/failed.txt"))
+SLURM_LOGS = "results/logs/slurm, or above"  # as the profile says
 NUM_SHOWN = 10
 BEGAN = time.time() - 5  # clocks of file servers differ by seconds
 
@@ -128,7 +128,7 @@ def report_failures():
         what = ", ".join(str(value) for value in job.wildcards_dict.values())
         entries.append(
             f"{job.rule.name} {what}\n"
-            f"  log:    {log}\n"
+            f"  log:    {log:q}\n"
             f"  said:   {last_words(log)}\n"
             f"  again:  {command_for(job.output[0])}\n"
         )

@@ -5,14 +5,14 @@ rule segment:
     """Classify voxels and propose points (sparse U-ResNet and PPN)."""
     input:
         events=events_before("segment"),
-        settings="results/config/segment.infer.json",
+        settings="<results>/config/segment.infer.json",
         weights=weights("segment"),
     output:
-        "results/events/segment/{sample}/{shard}.h5",
+        "<results>/events/segment/{sample}/{shard}.h5",
     log:
-        "results/logs/segment/{sample}/{shard}.log",
+        "<results>/logs/segment/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/segment/{sample}/{shard}.tsv"
+        "<results>/benchmarks/segment/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -20,59 +20,63 @@ rule segment:
     params:
         stage="segment",
         version=STAGES["segment"].version,
-        weights=option_of_weights("segment"),
+        digest=lambda wc: digest_of_weights("segment"),
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
     shell:
         """
-        lartpc infer {params.stage} {input.events} --config {input.settings} {params.weights} \
-            --out {output} 2>{log}
+        lartpc infer {params.stage:q} {input.events:q} --config {input.settings:q} {params.weights:q} \
+            --out {output:q} 2>{log:q}
         """
 
 
 use rule segment as points with:
     input:
         events=events_before("points"),
-        settings="results/config/points.infer.json",
+        settings="<results>/config/points.infer.json",
     output:
-        "results/events/points/{sample}/{shard}.h5",
+        "<results>/events/points/{sample}/{shard}.h5",
     log:
-        "results/logs/points/{sample}/{shard}.log",
+        "<results>/logs/points/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/points/{sample}/{shard}.tsv"
+        "<results>/benchmarks/points/{sample}/{shard}.tsv"
     params:
         stage="points",
         version=STAGES["points"].version,
-        weights="",
+        digest="",
+        weights=[],
 
 
 use rule segment as cluster with:
     input:
         events=events_before("cluster"),
-        settings="results/config/cluster.infer.json",
+        settings="<results>/config/cluster.infer.json",
         weights=weights("cluster"),
     output:
-        "results/events/cluster/{sample}/{shard}.h5",
+        "<results>/events/cluster/{sample}/{shard}.h5",
     log:
-        "results/logs/cluster/{sample}/{shard}.log",
+        "<results>/logs/cluster/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/cluster/{sample}/{shard}.tsv"
+        "<results>/benchmarks/cluster/{sample}/{shard}.tsv"
     params:
         stage="cluster",
         version=STAGES["cluster"].version,
-        weights=option_of_weights("cluster"),
+        digest=lambda wc: digest_of_weights("cluster"),
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
 
 
 use rule segment as interact with:
     input:
         events=events_before("interact"),
-        settings="results/config/interact.infer.json",
+        settings="<results>/config/interact.infer.json",
         weights=weights("interact"),
     output:
-        "results/events/interact/{sample}/{shard}.h5",
+        "<results>/events/interact/{sample}/{shard}.h5",
     log:
-        "results/logs/interact/{sample}/{shard}.log",
+        "<results>/logs/interact/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/interact/{sample}/{shard}.tsv"
+        "<results>/benchmarks/interact/{sample}/{shard}.tsv"
     params:
         stage="interact",
         version=STAGES["interact"].version,
-        weights=option_of_weights("interact"),
+        digest=lambda wc: digest_of_weights("interact"),
+        weights=lambda wc, input: option("weights", input.get("weights", [])),

@@ -4,14 +4,14 @@
 rule summarize:
     """Write the tables of a shard."""
     input:
-        events=collect("results/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
-        settings="results/config/summarize.infer.json",
+        events=collect("<results>/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
+        settings="<results>/config/summarize.infer.json",
     output:
-        directory("results/tables/{sample}/{shard}"),
+        directory("<results>/tables/{sample}/{shard}"),
     log:
-        "results/logs/summarize/{sample}/{shard}.log",
+        "<results>/logs/summarize/{sample}/{shard}.log",
     benchmark:
-        "results/benchmarks/summarize/{sample}/{shard}.tsv"
+        "<results>/benchmarks/summarize/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
@@ -19,22 +19,27 @@ rule summarize:
     params:
         version=TABLES_VERSION,
     shell:
-        "lartpc summarize {input.events} --config {input.settings} --out {output} 2> {log}"
+        "lartpc summarize {input.events:q} --config {input.settings:q} --out {output:q} 2>{log:q}"
 
 
 rule gather_list:
     """List what is collected: the shards' event files, tables or metrics."""
     output:
-        "results/config/{what}.gather",
+        "<results>/config/{what}.gather",
+    log:
+        "<results>/logs/config/{what}.gather.log",
     localrule: True
     params:
-        splits=lambda wc: [f"--split={s}" for s in GATHERED[wc.what][0]],
-        paths=lambda wc: [f"--path={p}" for p in GATHERED[wc.what][1]],
+        splits=lambda wc: option("split", GATHERED[wc.what][0]),
+        paths=lambda wc: option("path", map(at, GATHERED[wc.what][1])),
         shards=lambda wc: digest_of(keys(*GATHERED[wc.what][0])),
+        # A function of `output` is no reason to run again: that is what the sheets say, not which they are.
+        sheets=lambda wc, output: CONFIG.samples,
+        max_shards=lambda wc, output: CONFIG.max_shards,
     shell:
         """
-        lartpc plan {SHEETS:q} --max-shards {CONFIG.max_shards} {params.splits:q} {params.paths:q} \
-            --out {output}
+        lartpc plan --max-shards {params.max_shards:q} {params.splits:q} {params.paths:q} --out {output:q} \
+            -- {params.sheets:q} 2>{log:q}
         """
 
 
@@ -42,11 +47,11 @@ rule collect_tables:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
     input:
         **{what: gathered(what) for what in GATHERED},
-        lists=collect("results/config/{what}.gather", what=GATHERED),
+        **{f"list_of_{what}": f"<results>/config/{what}.gather" for what in GATHERED},
     output:
-        directory("results/dataset"),
+        directory("<results>/dataset"),
     log:
-        "results/logs/collect.log",
+        "<results>/logs/collect.log",
     threads: 2
     resources:
         mem_mb=6000,
@@ -55,34 +60,34 @@ rule collect_tables:
         version=TABLES_VERSION,
     shell:
         """
-        lartpc collect @results/config/tables.gather --metrics @results/config/metrics.gather \
-            --ingested @results/config/ingested.gather --num-workers {threads} --out {output} 2>{log}
+        lartpc collect @{input.list_of_tables:q} --metrics @{input.list_of_metrics:q} \
+            --ingested @{input.list_of_ingested:q} --num-workers {threads} --out {output:q} 2>{log:q}
         """
 
 
 rule report:
     """Make the page of figures and pictures."""
     input:
-        dataset="results/dataset",
-        events=[f"results/events/{step}/{key}.h5" for key in SHOWN for step in ("ingest", *RUN)],
-        curves=[f"results/models/{stage}/training.jsonl" for stage in TRAINED],
-        settings="results/config/report.infer.json",
+        dataset="<results>/dataset",
+        events=[f"<results>/events/{step}/{key}.h5" for key in SHOWN for step in ("ingest", *RUN)],
+        curves=[f"<results>/models/{stage}/training.jsonl" for stage in TRAINED],
+        settings="<results>/config/report.infer.json",
     output:
-        report("results/report.html", category="lartpc"),
+        report("<results>/report.html", category="lartpc"),
     log:
-        "results/logs/report.log",
+        "<results>/logs/report.log",
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
     params:
         version=TABLES_VERSION,
-        events=lambda wc, input: [f"--events={path}" for path in input.events],
-        curves=lambda wc, input: [f"--curve={path}" for path in input.curves],
+        events=lambda wc, input: option("events", input.events),
+        curves=lambda wc, input: option("curve", input.curves),
         # Of which shards the worst events are is known only when all are judged.
-        event_path=lambda wc: "results/events/{step}/{shard}.h5",
+        event_path=lambda wc: at("<results>/events/{step}/{shard}.h5"),
     shell:
         """
-        lartpc report {input.dataset} {params.events} {params.curves} --config {input.settings} \
-            --event-path {params.event_path:q} --out {output} 2>{log}
+        lartpc report {input.dataset:q} {params.events:q} {params.curves:q} --config {input.settings:q} \
+            --event-path {params.event_path:q} --out {output:q} 2>{log:q}
         """
