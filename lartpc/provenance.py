@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lartpc import __version__
+from lartpc import __version__, sealed
 from lartpc.event import SCHEMA_VERSION
 from lartpc.store import content_of
 
@@ -21,9 +21,25 @@ def digest(path: Path) -> str:
 def fingerprint(path: Path) -> tuple[str, str]:
     """Return the name of an input in provenance, and the digest of its content.
 
-    An event file knows its digest since it was written, and is not read again.
+    An event file knows its digest since it was written, and is not read again; weights know that of their
+    content, too.
+
+    Raises
+    ------
+    ValueError
+        An event file or a weights file is damaged.
     """
-    return content_of(path) or (path.name, digest(path))
+    return content_of(path) or (path.name, _of_archive(path) or digest(path))
+
+
+def _of_archive(path: Path) -> str:
+    """Return the digest of what a sealed archive says, or an empty string of another file."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return ""
+        file.seek(0)
+        payload = file.read()
+    return sealed.check(path, payload) if sealed.is_sealed(payload) else ""
 
 
 def git_revision() -> str:
@@ -58,7 +74,7 @@ def provenance(
         "git_revision": git_revision(),
         "config": json.dumps(config, sort_keys=True),
         "inputs": json.dumps(_fingerprints(inputs)),
-        "weights": digest(weights) if weights else "",
+        "weights": fingerprint(weights)[1] if weights else "",
         "seed": -1 if seed is None else seed,
     }
 

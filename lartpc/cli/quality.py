@@ -29,17 +29,32 @@ def release(
             help="Folder that 'lartpc collect' wrote: figures of the released weights, for the card."
         ),
     ] = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Event files like those of the training, to measure the weights' domain from where they do not "
+            "state it; repeatable, or @FILE."
+        ),
+    ] = None,
+    generator: Annotated[str, typer.Option(help="What made these events, where they do not state it.")] = "",
 ) -> None:
-    """Write weights in half precision, and the card that says what they are and how good.
+    """Write weights in half precision, and the card that says what they are, for what events and how good.
 
     First with the weights; then, when a production with them gave its figures, again with --dataset alone.
+    Released weights given again keep their numbers, and their card its figures.
     """
     from lartpc.run.release import release as run
     from lartpc.run.release import write_card
 
-    for path in run(weights or [], out):
+    if not (weights or dataset):
+        raise ValueError(
+            "nothing to do: name weights to release, or with --dataset the figures of released ones"
+        )
+    written = run(weights or [], out, events=expand(events or []), generator=generator)
+    for path in written:
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=True)
-    typer.echo(f"{write_card(out, dataset)}: written", err=True)
+    same = bool(written) and all(written.values())
+    typer.echo(f"{write_card(out, dataset, same_numbers=same)}: written", err=True)
 
 
 @clustering_app.command(name="measure")

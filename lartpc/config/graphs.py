@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lartpc.config.base import File, Section
-from lartpc.config.learned import Training, UResNet
+from lartpc.config.learned import Inference, Training, UResNet
 
 
 class Dbscan(Section):
@@ -92,7 +92,7 @@ class GraphNet(Section):
     max_edges: int = Field(200_000, ge=1, description="nearest edges kept in one event")
 
 
-class EdgeInfer(Section):
+class EdgeInfer(Inference):
     """Settings of a grouping stage that need no new training."""
 
     edge_threshold: float = Field(0.5, gt=0, lt=1, description="edges with a lower score never join")

@@ -147,7 +147,17 @@ class Heads(Section):
     ghost: bool = Field(False, description="tell ghost points from real ones, where training has such labels")
 
 
-class SegmentInfer(Section):
+class Inference(Section):
+    """What all inference with weights shares."""
+
+    outside_domain: Literal["warn", "refuse", "ignore"] = Field(
+        "warn",
+        description="events of another voxel size, response, energy scale or number of voxels than the weights were "
+        "trained on: warn in all that is made of them, refuse them, or say nothing",
+    )
+
+
+class SegmentInfer(Inference):
     """Settings of `segment` that need no new training."""
 
     num_passes: int = Field(

@@ -48,6 +48,9 @@ class Source:
     selection: str = ""
     """What is read of a file that has several of a kind, such as images of several producers."""
 
+    generator: str = ""
+    """What made the events, where the source states it."""
+
     centre_cm: tuple[float, float, float] | None = None
     """Centre of the simulated volume or of the image, where the source states it."""
 

@@ -1,5 +1,6 @@
 """`lartpc infer`: run one stage over the events of a shard."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,11 +55,14 @@ def infer(
         raise ValueError(f"stage '{stage.name}'{under} {need}")
     module = stage.module()
     net = None
+    domain: dict[str, Any] = {}
     if weights:
         # Only now: a stage without weights runs without waiting seconds for torch.
-        from lartpc.run.weights import load_weights
+        from lartpc.run.weights import load_weights, read_weights
 
-        net = load_weights(weights, stage, section)
+        content = read_weights(weights, f"train them with 'lartpc train {stage.name}'")
+        net = load_weights(weights, stage, section, content)
+        domain = json.loads(content.get("domain") or "{}")
     # A GPU says itself that its memory is full.
     may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
 
@@ -84,6 +88,9 @@ def infer(
         _open(stage, files) as events,
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
+        if weights:
+            said = _look_outside(events, stage, section, domain, weights)
+            writer.set_attribute("warnings", json.dumps(said))
         products, complete, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)
@@ -141,6 +148,37 @@ def infer(
         for name, value in summary.items():
             writer.set_attribute(name, value)
     return summary
+
+
+def _look_outside(
+    events: Events, stage: Stage, section: Any, domain: dict[str, Any], weights: Path
+) -> list[str]:
+    """Return warnings of events that the weights were not made for, and write them to standard error.
+
+    Raises
+    ------
+    ValueError
+        The settings refuse such events.
+    """
+    from lartpc.run.domain import outside
+
+    wanted = getattr(getattr(section, "infer", None), "outside_domain", "warn")
+    if wanted == "ignore":
+        return []
+    found: list[str] = []
+    if not domain:
+        others = [f"the weights of {stage.name} do not state what they were trained on"]
+    else:
+        found, others = outside(domain, events)
+    if found and wanted == "refuse":
+        raise ValueError(
+            f"{events.file_uid} is outside the domain of {weights}: {'; '.join(found)}; train {stage.name} on such "
+            f"events, or take what comes with {stage.name}.infer.outside_domain: warn"
+        )
+    said = [f"outside the domain of the weights: {what}" for what in found] + others
+    for line in said:
+        sys.stderr.write(f"warning: {stage.name} {events.file_uid}: {line}\n")
+    return said
 
 
 def _name_large(events: Events, max_voxels: int, stage: Stage) -> None:

@@ -143,6 +143,7 @@ def _convert(
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
     attrs["selection"] = source.selection
+    attrs["generator"] = source.generator
     summary = Summary(
         num_events=source.num_events * num_images,
         num_planes=len(planes),

@@ -15,41 +15,72 @@ from torch import Tensor
 
 from lartpc.atomic import replacing
 from lartpc.config import SECTIONS
-from lartpc.provenance import digest
+from lartpc.provenance import fingerprint
 from lartpc.run.collect import read_summary
+from lartpc.run.domain import domain_of, in_words
 from lartpc.run.report import sections
 from lartpc.run.weights import load_weights, read_weights, write_weights
 from lartpc.stages import CHAIN, Stage, stage
+from lartpc.store import open_events
 
 CARD = "README.md"
+FIGURES = "## Figures"
 
 
-def release(sources: Sequence[Path], out: Path) -> list[Path]:
-    """Write weights in half precision, one file `<stage>.pt` for each stage, and return their paths.
+def release(
+    sources: Sequence[Path], out: Path, *, events: Sequence[Path] = (), generator: str = ""
+) -> dict[Path, bool]:
+    """Write weights in half precision, one file `<stage>.pt` for each stage.
 
     Parameters and moving averages of the network are rounded to 16 bits, which halves the file; computing
-    goes on in single precision.
+    goes on in single precision. Weights that are released already, also those that older versions wrote
+    without a seal, keep their numbers and their date.
+
+    Parameters
+    ----------
+    events
+        Event files like those that the weights were trained on: what their domain is measured from where the
+        weights do not state it, or state another.
+    generator
+        What made these events, where their files do not state it.
+
+    Returns
+    -------
+    For each file whether it holds the numbers that stood in it before.
 
     Raises
     ------
     ValueError
         A file is no weights file, a stage is given twice, or a value does not fit in half precision.
     """
-    written: dict[str, Path] = {}
+    shards: dict[str, list[Path]] = {}
+    for path in events:
+        with open_events(path) as opened:
+            shards.setdefault(opened.file_uid, []).append(path)
+    domain = domain_of(list(shards.values()), generator) if shards else None
+    written: dict[Path, bool] = {}
     for source in sources:
-        content = read_weights(source)
-        name = content["stage"]
-        if name in written:
-            raise ValueError(f"{source}: weights of '{name}' are given twice; give one file a stage")
+        content = read_weights(source, unsealed=True)
+        path = out / f"{content['stage']}.pt"
+        if path in written:
+            raise ValueError(
+                f"{source}: weights of '{content['stage']}' are given twice; give one file a stage"
+            )
         content["state"] = {key: _half(source, key, value) for key, value in content["state"].items()}
-        content["released"] = f"{datetime.now(UTC):%Y-%m-%d}"
-        written[name] = out / f"{name}.pt"
-        write_weights(written[name], content)
-    return list(written.values())
+        content["released"] = content.get("released") or f"{datetime.now(UTC):%Y-%m-%d}"
+        content["domain"] = json.dumps(domain, sort_keys=True) if domain else content.get("domain", "")
+        before = read_weights(path, unsealed=True)["state"] if path.is_file() else {}
+        written[path] = before.keys() == content["state"].keys() and all(
+            torch.equal(before[name], tensor) for name, tensor in content["state"].items()
+        )
+        write_weights(path, content)
+    return written
 
 
-def write_card(folder: Path, dataset: Path | None) -> Path:
+def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False) -> Path:
     """Write the card of the weights in a folder, with the figures of a dataset that was made with them.
+
+    `same_numbers` says that the weights are those that the card was of: without a dataset it keeps its figures.
 
     Raises
     ------
@@ -71,9 +102,12 @@ def write_card(folder: Path, dataset: Path | None) -> Path:
     ]
     for name, path in found.items():
         lines += _about(stage(name), path)
-    if dataset:
-        lines += _figures(dataset, {name: digest(path) for name, path in found.items()})
     card = folder / CARD
+    if dataset:
+        lines += _figures(dataset, {name: fingerprint(path)[1] for name, path in found.items()})
+    elif same_numbers and card.is_file():
+        _, heading, figures = card.read_text().partition(FIGURES)
+        lines += (heading + figures).splitlines() if heading else []
     with replacing(card) as part:
         part.write_text("\n".join(lines) + "\n")
     return card
@@ -97,11 +131,13 @@ def _about(row: Stage, path: Path) -> list[str]:
     trained = json.loads(origin["config"])["train"]
     (sample, sample_digest), *_ = json.loads(origin["inputs"]).items()
     passes = origin["final"]["step"] * trained["batch_size"]
+    size_mb, content_digest = path.stat().st_size / 1e6, fingerprint(path)[1]
     rows = {
-        "file": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, BLAKE2b-128 `{digest(path)}`",
+        "file": f"`{path.name}`, {size_mb:.1f} MB, BLAKE2b-128 of its content `{content_digest}`",
         "released": content["released"],
         "network": f"{sum(p.numel() for p in net.parameters()):,} parameters; " + _inline(settings),
         "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} event passes",
+        "domain": in_words(json.loads(content["domain"])) if content.get("domain") else "not stated",
         "training": _inline({key: value for key, value in trained.items() if value is not None}),
         "started from": f"weights with digest `{origin['start']}`" if origin.get("start") else "nothing",
         "seed": origin["seed"],
@@ -139,7 +175,7 @@ def _figures(dataset: Path, digests: Mapping[str, str]) -> list[str]:
             )
     samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
     lines = [
-        "## Figures",
+        FIGURES,
         "",
         f"On {samples}, of which no training saw an event:",
         "`snakemake --profile profiles/local --configfile config/quality.yaml` makes them again, with",

@@ -1,5 +1,7 @@
 """Weights files: a network's parameters with everything needed to refuse them where they do not fit."""
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,36 +10,71 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lartpc import sealed
 from lartpc.atomic import replacing
 from lartpc.config import completed, shared_slice
 from lartpc.event import SCHEMA_VERSION
+from lartpc.faults import passes
 from lartpc.stages import Stage
+from lartpc.store.write import VERSIONS
+
+UNSAID = ("schema_version", "released")
+"""Keys of a weights file that do not count for the digest of its content, and likewise the versions of its code."""
 
 
 def save_weights(
-    path: Path, stage: Stage, section: Any, state: Mapping[str, Tensor], provenance: dict[str, Any]
+    path: Path,
+    stage: Stage,
+    section: Any,
+    state: Mapping[str, Tensor],
+    provenance: dict[str, Any],
+    domain: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network's state, its settings and its origin; the file appears when it is whole."""
+    """Write a network's state, its settings, its origin and its domain; the file appears when it is whole.
+
+    The bytes are the same for equal trainings: `provenance` must not have times, rates or hosts in it.
+    """
     content = {
         "stage": stage.name,
         "stage_version": stage.version,
         "schema_version": SCHEMA_VERSION,
         "settings": json.dumps(shared_slice(section), sort_keys=True),
         "provenance": json.dumps(provenance, sort_keys=True),
-        "state": {name: tensor.cpu() for name, tensor in state.items()},
+        "domain": json.dumps(domain, sort_keys=True) if domain else "",
+        "state": {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()},
     }
     write_weights(path, content)
 
 
 def write_weights(path: Path, content: Mapping[str, Any]) -> None:
-    """Write what `read_weights` returns; the file appears when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write what `read_weights` returns, with a seal (`lartpc.sealed`); the file appears when it is whole."""
+    # Into memory: torch writes the name of a file into it.
+    archive = io.BytesIO()
+    torch.save(dict(content), archive)
     with replacing(path) as part:
-        torch.save(dict(content), part)
+        part.write_bytes(sealed.seal(archive.getvalue(), content_digest(content)))
 
 
-def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return the digest (BLAKE2b-128, hex) of what a weights file says: of all but `UNSAID` and versions."""
+    found = hashlib.blake2b(digest_size=16)
+    said = {name: value for name, value in content.items() if name not in ("state", *UNSAID)}
+    origin = json.loads(str(said.get("provenance") or "{}"))
+    said["provenance"] = {name: value for name, value in origin.items() if name not in VERSIONS}
+    found.update(json.dumps(said, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(content["state"].items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # bfloat16 is unknown to numpy: the bytes as they are
+        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def load_weights(
+    path: Path, stage: Stage, section: Any, content: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Build the stage's network with the weights of a file, in evaluation mode, on the best device.
+
+    `content` is what `read_weights` returned of the file, if it was read before.
 
     Raises
     ------
@@ -45,7 +82,7 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
         The file is missing or unreadable, or was made for another stage, version or network; the
         message says which settings differ. A setting that the file does not have yet counts as its default.
     """
-    content = read_weights(path, f"train them with 'lartpc train {stage.name}'")
+    content = content or read_weights(path, f"train them with 'lartpc train {stage.name}'")
     if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
         raise ValueError(
             f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
@@ -73,19 +110,36 @@ def load_weights(path: Path, stage: Stage, section: Any) -> nn.Module:
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def read_weights(path: Path, remedy: str = "name a file that 'lartpc train' wrote") -> dict[str, Any]:
-    """Return the content of a weights file: stage, versions, settings and provenance (JSON), and state.
+def read_weights(
+    path: Path, remedy: str = "name a file that 'lartpc train' wrote", *, unsealed: bool = False
+) -> dict[str, Any]:
+    """Return the content of a weights file: stage, versions, settings, provenance and domain (JSON), and state.
 
     Raises
     ------
     ValueError
-        The file is missing or is no weights file; `remedy` ends the message.
+        The file is missing, damaged or no weights file; `remedy` ends the message. Or it is of a version that
+        set no seal, unless `unsealed` allows that.
     """
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist; {remedy}")
+    payload = path.read_bytes()
+    if payload.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
+    if not payload.startswith(b"PK"):
+        raise ValueError(f"{path} is not a weights file of lartpc; {remedy}")
+    if not unsealed or sealed.is_sealed(payload):
+        try:
+            sealed.check(path, payload)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; {remedy}, or, if it is older than seals, write it anew with 'lartpc release'"
+            ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:
+        if passes(error):
+            raise
         raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
     if not isinstance(content, dict) or "stage" not in content:
         raise ValueError(f"{path} is not a weights file of lartpc")

@@ -60,7 +60,7 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 4
+INGEST_VERSION = 5
 TABLES_VERSION = 9
 EVALUATE_VERSION = 5
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

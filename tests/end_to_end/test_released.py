@@ -9,7 +9,7 @@ from checkout import REPOSITORY, copy_checkout
 from workflow.test_dag import jobs, snakemake
 
 from lartpc.config import Config
-from lartpc.provenance import digest
+from lartpc.provenance import fingerprint
 from lartpc.run.weights import load_weights
 from lartpc.stages import CHAIN
 
@@ -34,7 +34,9 @@ def test_the_weights_fit_the_configuration(name: str) -> None:
             path = REPOSITORY / section.weights
             load_weights(path, row, section)
             card = (path.parent / "README.md").read_text()
-            assert digest(path) in card, f"the card is of other weights: lartpc release of {path.name}"
+            assert fingerprint(path)[1] in card, (
+                f"the card is of other weights: lartpc release of {path.name}"
+            )
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from test_project import CFG, write_steps
 from training import TRAIN
 
@@ -22,7 +21,7 @@ from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import report
 from lartpc.run.summarize import summarize
 from lartpc.run.training.train import train
-from lartpc.run.weights import load_weights, save_weights
+from lartpc.run.weights import load_weights, read_weights, save_weights, write_weights
 from lartpc.stages import chain_in, segment, stage
 from lartpc.store import open_events
 
@@ -125,8 +124,8 @@ def test_weights_from_before_a_setting_have_its_default(tmp_path: Path) -> None:
     solid = config.Segment.model_validate({"unet": UNET})
     path = tmp_path / "weights.pt"
     save_weights(path, stage("segment"), solid, segment.network(solid).state_dict(), {})
-    content = torch.load(path, weights_only=True)
+    content = read_weights(path)
     settings = json.loads(content["settings"])
     del settings["dimension"]
-    torch.save(content | {"settings": json.dumps(settings)}, path)
+    write_weights(path, content | {"settings": json.dumps(settings)})
     assert not load_weights(path, stage("segment"), solid).training

@@ -8,7 +8,7 @@ import torch
 from conftest import typical
 from training import section, train_here, write_events
 
-from lartpc.provenance import digest
+from lartpc.provenance import fingerprint
 from lartpc.run.release import release, write_card
 from lartpc.run.weights import load_weights, read_weights, write_weights
 from lartpc.stages import segment, stage
@@ -49,9 +49,9 @@ def test_half_the_size_and_the_same_classes(tmp_path: Path, trained: Path) -> No
 
 def test_the_card_says_what_the_weights_carry_and_what_was_measured(tmp_path: Path, trained: Path) -> None:
     (path,) = release([trained], tmp_path / "models")
-    card = write_card(tmp_path / "models", summary(tmp_path / "dataset", digest(path))).read_text()
+    card = write_card(tmp_path / "models", summary(tmp_path / "dataset", fingerprint(path)[1])).read_text()
     for part in (
-        digest(path),
+        fingerprint(path)[1],
         "24 event passes",
         "| started from | nothing |",
         "`num_steps=6`",

@@ -16,10 +16,10 @@ from training import assert_same_bits, section, train_here, weights, write_event
 
 from lartpc import dist, sparse
 from lartpc.config import Segment
-from lartpc.provenance import digest
+from lartpc.provenance import fingerprint
 from lartpc.run.training.curve import MAX_SKIPPED, Curve
 from lartpc.run.training.optimize import Optimization
-from lartpc.run.weights import load_weights, read_weights, warm_start
+from lartpc.run.weights import load_weights, read_weights, warm_start, write_weights
 from lartpc.sparse import bf16
 from lartpc.stages import segment, stage
 
@@ -184,12 +184,12 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
 ) -> None:
     train_here(tmp_path / "first", events, "segment")
     file = tmp_path / "first" / "weights.pt"
-    content = torch.load(file, weights_only=True)
+    content = read_weights(file)
     state = content["state"]
     state["classes.weight"] = torch.zeros(7, 4)
     state["old.weight"] = torch.zeros(2)
     del state["classes.bias"]
-    torch.save(content, file)
+    write_weights(file, content)
     capfd.readouterr()
     train_here(tmp_path / "second", events, "segment", init_from=str(file), freeze=["unet."])
     said = capfd.readouterr().err
@@ -199,7 +199,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
     assert "not there: classes.bias" in said
     assert "not used here: old.weight" in said
     origin = json.loads(torch.load(tmp_path / "second" / "weights.pt", weights_only=True)["provenance"])
-    assert origin["start"] == digest(file)
+    assert origin["start"] == fingerprint(file)[1]
     after = weights(tmp_path / "second")
     for name, value in after.items():
         if name.startswith("unet."):  # running statistics included

@@ -15,7 +15,7 @@ from lartpc.config import Segment, completed, shared_slice
 from lartpc.dist import Ranks
 from lartpc.nets import uncertainty
 from lartpc.run.training.checkpoint import Checkpoints
-from lartpc.run.weights import load_weights, save_weights
+from lartpc.run.weights import load_weights, read_weights, save_weights, write_weights
 from lartpc.stages import segment, stage
 
 DROPOUT = {"heads": {"dropout": 0.3}, "infer": {"num_passes": 4}}
@@ -147,12 +147,12 @@ def test_heads_that_do_not_fit_together(wrong: dict[str, Any], said: str) -> Non
 def test_weights_made_before_a_setting_existed_count_as_its_default(tmp_path: Path) -> None:
     net, row, path = segment.network(SMALL), stage("segment"), tmp_path / "weights.pt"
     save_weights(path, row, SMALL, net.state_dict(), {})
-    content = torch.load(path, weights_only=True)
+    content = read_weights(path)
     content["settings"] = content["settings"].replace(
         '"heads": {"dropout": 0.0, "evidential": false, "ghost": false}, ', ""
     )
     assert "heads" not in content["settings"]
-    torch.save(content, path)
+    write_weights(path, content)
     assert isinstance(load_weights(path, row, SMALL), segment.Segmenter)
     with pytest.raises(ValueError, match=r"segment.heads: .*'evidential': False.*there, .*True"):
         load_weights(path, row, settings(heads={"evidential": True}))

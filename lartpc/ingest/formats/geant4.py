@@ -1,5 +1,6 @@
 """Steps of our own Geant4 simulation (`lartpc simulate`): mm, MeV, ns, with full truth."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Geant4Reader(StepSource):
             tables.append(Table(path, file, "event", EVENT))
         ids, (self._segment_rows, self._trajectory_rows, *_) = index_events(tables)
         super().__init__(path, file, numbered(ids))
+        self.generator = _generator(file.attrs.get("config"))
         centre = file.attrs.get("centre_cm")
         self.centre_cm = None if centre is None else (float(centre[0]), float(centre[1]), float(centre[2]))
 
@@ -94,6 +96,15 @@ def recognises(path: Path) -> bool:
         if written is not None:
             return (written.decode() if isinstance(written, bytes) else str(written)) == FORMAT
         return {"process", "interaction_id"} <= set(fields(file, "trajectories"))
+
+
+def _generator(settings: Any) -> str:
+    """Return the name of the generator in the settings (JSON) that the events were simulated with."""
+    try:
+        found = json.loads(settings)["generator"]
+    except (TypeError, KeyError, ValueError):
+        return "lartpc simulate"
+    return f"lartpc simulate, {found}"
 
 
 def _processes(names: Any) -> IntArray:

@@ -117,6 +117,7 @@ def join(paths: Sequence[Path], open_one: Open) -> StepSource | VoxelSource:
     kind = JoinedSteps if isinstance(first, StepSource) else JoinedVoxels
     joined = kind(first.path, files, np.concatenate(identities))
     joined.truth, joined.selection, joined.centre_cm = first.truth, first.selection, first.centre_cm
+    joined.generator = first.generator
     if isinstance(joined, JoinedVoxels) and isinstance(first, VoxelSource):
         joined.voxel_size_cm = first.voxel_size_cm
     joined.parts = tuple(zip(paths, sizes, strict=True))

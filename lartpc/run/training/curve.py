@@ -13,6 +13,9 @@ SPIKE_FACTOR = 3.0
 SPIKE_WINDOW = 50
 """Steps that the median is taken of; before half as many are there, nothing is a spike."""
 
+RATES = ("voxels_per_s", "read_share")
+"""What of a line is of the machine and the hour, and not of the training."""
+
 MAX_SKIPPED = 50
 """Steps in a row without a finite loss or gradient after which a training is given up."""
 

@@ -85,6 +85,11 @@ class Sample:
         return len(self.order)
 
     @property
+    def shards(self) -> list[list[Path]]:
+        """The files of each shard."""
+        return self._shards
+
+    @property
     def num_large(self) -> int:
         """Number of events left out because they have more than `max_voxels`."""
         return self.order.num_large

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from lartpc import config, dist
 from lartpc.atomic import replacing
 from lartpc.event import Event
-from lartpc.provenance import digest, provenance
+from lartpc.provenance import fingerprint, provenance
+from lartpc.run.domain import domain_of
 from lartpc.run.progress import Meter
 from lartpc.run.training.board import FOLDER, Board
 from lartpc.run.training.checkpoint import Checkpoints
-from lartpc.run.training.curve import Curve
+from lartpc.run.training.curve import RATES, Curve
 from lartpc.run.training.interrupt import GO_ON, Interrupt
 from lartpc.run.training.optimize import Optimization, learning_rate
 from lartpc.run.training.sample import Sample
@@ -126,7 +127,8 @@ def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
     )
     # One digest of all: the names of ten thousand shards would outweigh the network.
     origin["inputs"] = json.dumps({f"{len(sample)} events": sample.digest})
-    origin["start"] = digest(Path(run.settings.init_from)) if run.settings.init_from else ""
+    origin["start"] = fingerprint(Path(run.settings.init_from))[1] if run.settings.init_from else ""
+    domain = domain_of(sample.shards)
     _write(log, run.curve)
     last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
     choices = {"last": last, "best": run.best or last}
@@ -136,9 +138,10 @@ def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
     targets = {name: out.with_name(f"{out.stem}.{name}{out.suffix}") for name in choices}
     for path, name in [*((targets[name], name) for name in choices), (out, wanted)]:
         chosen = choices[name]
-        final = next(line for line in run.curve.lines[::-1] if line["step"] <= chosen["step"])
+        line = next(line for line in run.curve.lines[::-1] if line["step"] <= chosen["step"])
+        final = {key: value for key, value in line.items() if key not in RATES}
         about = {**origin, "num_ranks": run.ranks.size, "weights": name, "final": final}
-        save_weights(path, run.stage, run.section, chosen["state"], about)
+        save_weights(path, run.stage, run.section, chosen["state"], about, domain)
     run.checkpoints.forget()
 
 
