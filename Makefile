@@ -7,6 +7,10 @@ VENV   ?= .venv
 BIN    := $(abspath $(VENV))/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
+# Where a production goes: make run RESULTS=other
+RESULTS ?= results
+INTO   := --config $(if $(filter-out results,$(RESULTS)),'results=$(RESULTS)')
+WHERE  := $(if $(findstring --config ,$(ARGS)),,$(if $(filter-out results,$(RESULTS)),$(INTO)))
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Bytecode is made on all cores, which pip does on one: a job that compiles what it imports takes seconds longer.
 COMPILE := $(BIN)/python -m compileall -q
@@ -37,13 +41,15 @@ $(DEV): $(STAMP)
 	-$(BYTECODE)
 	@touch $(DEV)
 
-# A run that was killed leaves Snakemake's lock: it may go, since nobody else holds ours.
+# A run that was killed leaves Snakemake's lock: it goes when that run is proved to be dead, on whatever machine it was.
+# Two at once for the same results wait for each other. Of several --config, Snakemake takes the last only.
 run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pictures in results/report.html
 	@$(COMPILE) lartpc || true
-	@mkdir -p results
-	@flock --nonblock results/.lock true || echo 'another run is at work in this folder; waiting for it to end'
-	@PATH="$(BIN):$$PATH" flock --close results/.lock \
-	    sh -c 'rm -rf .snakemake/locks; exec snakemake --profile profiles/local $(ARGS)'
+	@mkdir -p '$(RESULTS)'
+	@flock --nonblock '$(RESULTS)/.lock' true || echo 'another run is at work in $(RESULTS); waiting for it to end'
+	@PATH="$(BIN):$$PATH" flock --close '$(RESULTS)/.lock' \
+	    sh -c 'lartpc unlock "$$0" --pid $$$$ && exec snakemake "$$@"' '$(RESULTS)' $(WHERE) \
+	    --profile profiles/local $(if $(WHERE),$(ARGS),$(subst --config ,$(INTO) ,$(ARGS)))
 
 train-demo: ## the same with networks trained anew, briefly, on the default sample
 	@$(MAKE) --no-print-directory run ARGS="--configfile config/train_demo.yaml $(ARGS)"

@@ -38,7 +38,7 @@ rule models:
 
 
 onstart:
-    cancel_leftovers()
+    take_over()
 
 
 onsuccess:

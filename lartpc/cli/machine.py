@@ -1,4 +1,4 @@
-"""Verbs about the machine and the configuration: doctor, plan, config."""
+"""Verbs about the machine, the folder and the configuration: doctor, plan, unlock, config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +41,24 @@ def plan(
     shards = [shard for shard in run(sheets, 0, max_shards) if shard.split in split]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
+
+
+@app.command()
+@plainly
+def unlock(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    pid: Annotated[
+        int | None,
+        typer.Option(help="Process that is to become snakemake, to be recorded as the run at work."),
+    ] = None,
+) -> None:
+    """Remove Snakemake's lock of a run that is proved to be dead; that of a live one stays, and this fails."""
+    from lartpc import owner
+
+    if num := owner.unlock(results):
+        typer.echo(f"lartpc unlock: {num} locks of a run that is dead were removed", err=True)
+    if pid is not None:
+        owner.Owner.of(pid, results).write()
 
 
 @config_app.command()

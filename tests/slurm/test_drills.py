@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checkout import PROFILE, run
+from checkout import PROFILE, environment, run
 
 from slurm.cluster import Cluster, processes_of
 from slurm.cluster import run as run_slurm
@@ -174,7 +174,7 @@ def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Product
     before = going.said()
     going.kill()
     assert processes_of(job), "the job must outlive its snakemake"
-    run(folder, *SNAKEMAKE, "--unlock")
+    run(folder, "lartpc", "unlock")
     said = Run(folder).finish()
     assert "was killed and left" in said
 
@@ -186,6 +186,33 @@ def test_snakemake_is_killed(cluster: Cluster, folder: Path, production: Product
         "CANCELLED"
     ]
     assert not processes_of(job)
+    assert_same_tables(folder, production)
+
+
+def test_a_second_run_leaves_a_live_one_alone(cluster: Cluster, folder: Path, production: Production) -> None:
+    """Outcome: it is refused, also where Snakemake's lock was removed by hand; no job of the first is cancelled."""
+    going = Run(folder)
+    job = going.hold("interact")
+    refused = subprocess.run(
+        ("lartpc", "unlock"), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2 and f"process {going.process.pid} on" in refused.stderr
+    shutil.rmtree(folder / ".snakemake/locks")
+    second = subprocess.run(
+        (*SNAKEMAKE, "--", DATASET),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert second.returncode == 1
+    assert "another run is at work here" in second.stdout + second.stderr
+    assert processes_of(job), "the job of the first run goes on"
+    for process in processes_of(job):
+        os.kill(process, signal.SIGCONT)
+    said = going.finish()
+    assert set(states(cluster, said)) == {"COMPLETED"}
     assert_same_tables(folder, production)
 
 

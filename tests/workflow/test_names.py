@@ -13,7 +13,7 @@ from workflow.test_dag import snakemake
 BARE = re.compile(r"threads|resources\.(mpi|tasks)|wildcards\.(sample|shard|stage|split)")
 """What a shell command takes as it is: numbers, a launcher with its options, and letters, digits, _ and - only."""
 
-HOSTILE = """-a 'b' "c" $(touch x) `touch x`; touch x & > x #é"""
+HOSTILE = """-a 'b' "c" $(touch x); `touch x` | touch x & #é"""
 
 
 def test_everything_in_shell_commands_is_quoted() -> None:

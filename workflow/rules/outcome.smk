@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from lartpc import owner
+
 FAILED = Path(at("<results>/logs/failed.txt"))
 SLURM_LOGS = "results/logs/slurm, or above"  # as the profile says
 NUM_SHOWN = 10
@@ -40,38 +42,57 @@ if slurm_plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
 
 
 def jobs_in_queue():
-    """Return the numbers of the SLURM jobs that any run in this folder submitted."""
+    """Return the numbers of the SLURM jobs that runs in this folder submitted, by the names of the runs."""
     asked = subprocess.run(
         ["squeue", "--me", "--noheader", "--format=%i|%j|%Z"],
         capture_output=True,
         text=True,
     )
     if asked.returncode and workflow.local_exec:
-        return []  # a machine that has SLURM's commands, but no SLURM
+        return {}  # a machine that has SLURM's commands, but no SLURM
     if asked.returncode:
         raise WorkflowError(
             "SLURM does not answer, so that jobs of an earlier run may be at work in this folder: "
             f"{asked.stderr.strip()}"
         )
-    jobs = [line.split("|", 2) for line in asked.stdout.splitlines()]
-    here = os.path.realpath(os.getcwd())
-    return [
-        number
-        for number, name, folder in jobs
-        if NAME_OF_RUN.fullmatch(name) and os.path.realpath(folder) == here
-    ]
+    found = {}
+    for number, name, folder in (line.split("|", 2) for line in asked.stdout.splitlines()):
+        if NAME_OF_RUN.fullmatch(name) and os.path.realpath(folder) == os.path.realpath(os.getcwd()):
+            found.setdefault(name, []).append(number)
+    return found
 
 
-def cancel_leftovers():
-    """Cancel the SLURM jobs of an earlier run in this folder, and wait until they are gone.
+def take_over():
+    """Record this run as the one at work on its results, and clear away what dead ones left in SLURM's queue.
 
-    This run holds the folder's lock: whoever submitted them is dead, and they would be computed twice.
+    Whose jobs they are is known by the name that their run recorded, and whether that run is dead is proved, before
+    they are cancelled; this waits until they are gone, as they would be computed twice.
     """
-    if not shutil.which("squeue"):
-        return
+    try:
+        _, dead = owner.others(RESULTS)
+        clear = owner.take(RESULTS, getattr(getattr(workflow.scheduler, "_executor", None), "run_uuid", ""))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    if shutil.which("squeue"):
+        cancel({one.jobs for one in dead})
+    clear()
+
+
+def cancel(names):
+    """Cancel the SLURM jobs of runs that are dead, and wait until they are gone."""
+    known = {one.jobs for one in owner.owners()}
+    if unknown := [
+        number for name, numbers in jobs_in_queue().items() if name not in known for number in numbers
+    ]:
+        raise WorkflowError(
+            f"jobs {', '.join(unknown)} in SLURM's queue are of a run in this folder that left no record, so that it may "
+            f"be at work. If it is not (pgrep -af snakemake, on each login node): scancel {' '.join(unknown)}"
+        )
     end = time.monotonic() + 60 * MINUTES_TO_CANCEL
     said = False
-    while left := jobs_in_queue():
+    while left := [
+        number for name, numbers in jobs_in_queue().items() if name in names for number in numbers
+    ]:
         if not said:
             print(
                 f"lartpc: a run in this folder was killed and left {len(left)} jobs in SLURM's queue; "
@@ -128,7 +149,7 @@ def report_failures():
         what = ", ".join(str(value) for value in job.wildcards_dict.values())
         entries.append(
             f"{job.rule.name} {what}\n"
-            f"  log:    {log:q}\n"
+            f"  log:    {log}\n"
             f"  said:   {last_words(log)}\n"
             f"  again:  {command_for(job.output[0])}\n"
         )
