@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float64]
@@ -17,6 +16,8 @@ Ints = NDArray[np.int64]
 
 MATCH_IOU = 0.5
 """Least IoU of a match that counts; at most one object can share more than that with another."""
+_DENSE = 16
+"""Tables of up to this many entries a voxel are faster than sorting the voxels."""
 
 
 # -- classification ----------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
     nan = float("nan")
     if not len(true_V):
         return Clustering(nan, nan, nan, nan, nan, nan, nan, 0, 0)
-    _, row_V = np.unique(true_V, return_inverse=True)
+    row_V, num_true = _ranks(true_V)
     size_T = np.bincount(row_V)
     is_in = predicted_V >= 0
     assigned = float(is_in.mean())
@@ -143,17 +144,19 @@ def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
     if not is_in.any():
         ari = _adjusted_rand(size_T, np.zeros(0, np.int64), np.zeros(0, np.int64), num_alone)
         return Clustering(nan, 0.0, ari, 0.0, assigned, nan, 0.0, len(size_T), 0)
-    _, column_V = np.unique(predicted_V[is_in], return_inverse=True)
-    table_TR = _contingency(row_V[is_in], column_V, (len(size_T), int(column_V.max()) + 1))
+    column_V, num_predicted = _ranks(predicted_V[is_in])
     size_R = np.bincount(column_V)
-    dice_TR = table_TR.tocoo()
-    dice_TR.data = 2.0 * dice_TR.data / (size_T[dice_TR.row] + size_R[dice_TR.col])
-    best_dice = min(float(_largest(dice_TR, 1).mean()), float(_largest(dice_TR, 0).mean()))
-    largest_R, largest_T = _largest(table_TR, 0), _largest(table_TR, 1)
+    true_M, reco_M, _, shared_M = _pairs(row_V[is_in], column_V, num_predicted)
+    dice_M = 2.0 * shared_M / (size_T[true_M] + size_R[reco_M])
+    best_dice = min(
+        float(_largest(dice_M, true_M, num_true).mean()),
+        float(_largest(dice_M, reco_M, num_predicted).mean()),
+    )
+    largest_T, largest_R = _largest(shared_M, true_M, num_true), _largest(shared_M, reco_M, num_predicted)
     return Clustering(
         purity=float((largest_R / size_R).mean()),
         efficiency=float((largest_T / size_T).mean()),
-        ari=_adjusted_rand(size_T, size_R, table_TR.data, num_alone),
+        ari=_adjusted_rand(size_T, size_R, shared_M, num_alone),
         best_dice=best_dice,
         assigned=assigned,
         voxel_purity=float(largest_R.sum() / size_R.sum()),
@@ -228,15 +231,12 @@ def overlaps(
     size_T = np.bincount(true_V[true_V >= 0], minlength=num_true)
     size_R = np.bincount(reco_V[reco_V >= 0], minlength=num_reco)
     both = (true_V >= 0) & (reco_V >= 0)
-    key_V = true_V[both].astype(np.int64) * max(num_reco, 1) + reco_V[both]
-    key_M, pair_V = np.unique(key_V, return_inverse=True)
-    true_M, reco_M = np.divmod(key_M, max(num_reco, 1))
-    num_voxels_M = np.bincount(pair_V, minlength=len(key_M)).astype(np.int64)
+    true_M, reco_M, pair_V, num_voxels_M = _pairs(true_V[both], reco_V[both], num_reco)
     return Overlaps(
         true_M,
         reco_M,
         num_voxels_M,
-        np.bincount(pair_V, weights=energy_V[both], minlength=len(key_M)).astype(np.float64),
+        np.bincount(pair_V, weights=energy_V[both], minlength=len(true_M)).astype(np.float64),
         num_voxels_M / (size_T[true_M] + size_R[reco_M] - num_voxels_M),
         num_true,
         num_reco,
@@ -285,11 +285,32 @@ def _ratio(part: Any, whole: Any) -> Any:
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
-def _contingency(row_V: Ints, column_V: Ints, shape: tuple[int, int]) -> Any:
-    """Count how often each pair of row and column occurs (T, R), sparse."""
-    return sparse.coo_array((np.ones(len(row_V), np.int64), (row_V, column_V)), shape=shape).tocsr()
+def _ranks(label_V: NDArray[Any]) -> tuple[Ints, int]:
+    """Return the rank (V,) of each label, none of them negative, among those that occur, and how many do.
+
+    As np.unique does, without sorting where the labels are rows of objects.
+    """
+    if int(label_V.max(initial=0)) > _DENSE * (len(label_V) + 1):
+        found, rank_V = np.unique(label_V, return_inverse=True)
+        return rank_V.astype(np.int64), len(found)
+    occurs = np.zeros(int(label_V.max(initial=-1)) + 1, bool)
+    occurs[label_V] = True
+    rank = np.cumsum(occurs) - 1
+    return rank[label_V], int(np.count_nonzero(occurs))
 
 
-def _largest(table_TR: Any, axis: int) -> Floats:
-    """Return the largest entry along an axis of a sparse table."""
-    return np.asarray(table_TR.max(axis=axis).todense(), np.float64).ravel()
+def _pairs(true_V: NDArray[Any], reco_V: NDArray[Any], num_reco: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the pairs that occur, sorted: true (M,), reco (M,), the pair of each voxel (V,) and their voxels (M,)."""
+    key_V = true_V.astype(np.int64) * max(num_reco, 1) + reco_V
+    pair_V, num = _ranks(key_V)
+    key_M = np.zeros(num, np.int64)
+    key_M[pair_V] = key_V
+    true_M, reco_M = np.divmod(key_M, max(num_reco, 1))
+    return true_M, reco_M, pair_V, np.bincount(pair_V, minlength=num).astype(np.int64)
+
+
+def _largest(value_M: NDArray[Any], of_M: Ints, num: int) -> Floats:
+    """Return the largest value of each of `num` objects; 0 without any."""
+    largest = np.zeros(num)
+    np.maximum.at(largest, of_M, value_M)
+    return largest

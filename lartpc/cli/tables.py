@@ -16,13 +16,15 @@ def summarize(
     events: EventFiles,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shard's tables.")],
     config_file: ConfigFile = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write there what 'lartpc evaluate' writes of the same files, too.")
+    ] = None,
 ) -> None:
     """Write the tables of one shard (parquet)."""
-    from lartpc import config
     from lartpc.run.summarize import summarize as run
 
     section = config.load_section("summarize", config_file)
-    typer.echo(f"{out}: {run(expand(events), out, section)}", err=True)
+    typer.echo(f"{out}: {run(expand(events), out, section, metrics=metrics)}", err=True)
 
 
 @app.command()

@@ -14,13 +14,19 @@ from lartpc.run.memory import settled
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
+from lartpc.tables.particles import measured
+from lartpc.truth import completed
 
 EVENT_TABLES = tuple(name for name in TABLES if name != "metrics")
 """The tables that summarize writes; `evaluate` writes the other one."""
 
 
 def summarize(
-    event_files: Sequence[Path], out_dir: Path, section: config.Summarize | None = None
+    event_files: Sequence[Path],
+    out_dir: Path,
+    section: config.Summarize | None = None,
+    *,
+    metrics: Path | None = None,
 ) -> dict[str, int]:
     """Write each table of a shard to `out_dir/<table>.parquet` and return their numbers of rows.
 
@@ -32,6 +38,8 @@ def summarize(
     ----------
     section
         What is measured, and where the detector ends; None: the defaults.
+    metrics
+        File for what `evaluate` writes of the same files: particles are measured once for both.
 
     Raises
     ------
@@ -47,16 +55,26 @@ def summarize(
         writers = {
             name: stack.enter_context(TableWriter(out_dir / f"{name}.parquet", name)) for name in EVENT_TABLES
         }
+        judge = None
+        if metrics:
+            # here: it builds on this module
+            from lartpc.run.quality.evaluate import Judge
+
+            judge = Judge(events, section)
+            writers["metrics"] = stack.enter_context(TableWriter(metrics, "metrics"))
         set_aside = events.quarantined()
         volumes_cm = active_volumes_cm(events, section)
         stack.enter_context(settled())
         stream = events.stream([name for name in events.products if name != "proposal"])
         for event, origin in zip(stream, events.origins(), strict=True):
-            event = blank(event, not_made)
-            for name, rows in event_rows(
-                event, origin, set_aside.get(event.entry), volumes_cm=volumes_cm, cfg=section
-            ).items():
-                writers[name].append(rows)
+            given, event = event, blank(event, not_made)
+            reason, particles = set_aside.get(event.entry), None
+            if judge and judge.present and not reason:
+                particles = measured(completed(event), volumes_cm, section)
+                writers["metrics"].append(judge.rows(given, particles[0]))
+            rows = event_rows(event, origin, reason, volumes_cm=volumes_cm, cfg=section, particles=particles)
+            for name, values in rows.items():
+                writers[name].append(values)
         writers["throughput"].append(
             throughput_rows(events.file_uid, events.attributes(), len(events), int(events.num_voxels().sum()))
         )

@@ -13,6 +13,7 @@ from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.fields import names_of
 from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
 from lartpc.tables.particles import (
+    Measured,
     fragment_rows,
     measured,
     particle_rows,
@@ -32,6 +33,7 @@ def event_rows(
     *,
     volumes_cm: NDArray[np.float64] | None = None,
     cfg: Summarize | None = None,
+    particles: tuple[Measured, Measured] | None = None,
 ) -> dict[str, Rows]:
     """Turn an event with all products of the chain into rows of each table.
 
@@ -46,6 +48,8 @@ def event_rows(
         Lower and upper corners (N, 2, 3) of the active volumes [cm]; None: the imaged box.
     cfg
         What is measured, and how; None: the defaults.
+    particles
+        What `measured` found of the reconstructed and of the true particles; None: they are measured here.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def event_rows(
     cfg = cfg or Summarize()
     if volumes_cm is None:
         volumes_cm = event.box.to_cm([[(0, 0, 0), event.box.shape]])
-    found, true = measured(event, volumes_cm, cfg)
+    found, true = particles or measured(event, volumes_cm, cfg)
     particle_pairs, interaction_pairs = match_objects(event)
     fragment_pairs = _pairs(event, "fragment", event["group"]["fragment"])
     fragments, truth_fragments = fragment_rows(event, fragment_pairs, has_fragments)

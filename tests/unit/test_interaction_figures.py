@@ -12,12 +12,19 @@ from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.interactions import interact_figures, pool_interactions
 from lartpc.run.report.interactions import interactions_table
 from lartpc.tables import TABLES, to_arrow
+from lartpc.tables.particles import measured_reco
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import CreationProcess, Flavour, Semantic, Species
 
 MUON, DELTA, MICHEL, PION, PHOTON, OTHER_PHOTON, PROTON = range(7)
 SPECIES = [Species.MUON, Species.ELECTRON, Species.ELECTRON, Species.PION]
 SPECIES += [Species.PHOTON, Species.PHOTON, Species.PROTON]
+
+
+def figures_of(event):
+    """Return the figures of an event whose detector is the whole box."""
+    volumes_cm = event.box.to_cm([[(0, 0, 0), event.box.shape]])
+    return interact_figures(event, measured_reco(event, volumes_cm, Summarize()))
 
 
 def judged(**identity):
@@ -60,7 +67,7 @@ def judged(**identity):
     for name, counts in (("proton", [0, 1]), ("pion", [1, 0]), ("pi_zero", [1, 0])):
         interaction[f"num_{name}s_score"][:] = np.eye(4)[counts]
     event = event.with_products({"identity": found, "interaction": interaction})
-    return interact_figures(event, event.box.to_cm([[(0, 0, 0), event.box.shape]]), Summarize())
+    return figures_of(event)
 
 
 def pooled(figures):
@@ -154,7 +161,7 @@ def test_leaving_particles_have_no_range():
     event = upstream_from_truth(event, ["group", "particle"])
     identity = empty("identity", 1) | {"species": np.array([Species.MUON]), "interaction": np.array([0])}
     event = event.with_products({"identity": identity, "interaction": empty("interaction", 1)})
-    figures = interact_figures(event, event.box.to_cm([[(0, 0, 0), event.box.shape]]), Summarize())
+    figures = figures_of(event)
     assert np.isnan(figures["energy_range_mev"]).all() and np.isnan(figures["energy_calorimetric_mev"]).all()
     assert figures["energy_best_mev"][0] > 0
 
@@ -177,7 +184,7 @@ def test_events_with_nothing_have_figures(kind):
     event = upstream_from_truth(ODD_EVENTS[kind](0), ["group", "particle"])
     identity = empty("identity", len(event["particle"]["semantic"]))
     event = event.with_products({"identity": identity, "interaction": empty("interaction")})
-    figures = interact_figures(event, event.box.to_cm([[(0, 0, 0), event.box.shape]]), Summarize())
+    figures = figures_of(event)
     assert set(figures) <= set(TABLES["metrics"].fields)
     fields = {name: [None] for name in TABLES["metrics"].fields} | {"input": [0]}
     row = to_arrow("metrics", fields | {name: [value] for name, value in figures.items()})

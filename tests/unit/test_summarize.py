@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import QUARANTINED, good_event, quiet_event, write_shard
 
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import EVENT_TABLES, summarize
 from lartpc.tables import schema
 
@@ -148,3 +149,23 @@ def test_an_event_that_ingest_set_aside_has_a_row(tmp_path):
     assert (rows["events"], rows["quarantine"], rows["particles"]) == (1, 1, 0)
     events = pd.read_parquet(tmp_path / "tables" / "events.parquet")
     assert events["quarantine_step"].tolist() == ["ingest"] and events["num_voxels"].tolist() == [0]
+
+
+def test_figures_come_along_as_evaluate_writes_them(tmp_path):
+    files = write_shard(tmp_path, "beam/0000")
+    rows = summarize(files, tmp_path / "tables", metrics=tmp_path / "metrics.parquet")
+    assert rows["metrics"] == evaluate(files, tmp_path / "alone.parquet") > 0
+    alone, along = (pq.read_table(tmp_path / name) for name in ("alone.parquet", "metrics.parquet"))
+    assert along.equals(alone)
+    summarize(files, tmp_path / "without")
+    for name in EVENT_TABLES:
+        one, other = (
+            pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("tables", "without")
+        )
+        assert one.equals(other), name
+
+
+def test_figures_of_events_without_truth_are_an_empty_file(tmp_path):
+    files = write_shard(tmp_path, "beam/0000", truth=())
+    summarize(files, tmp_path / "tables", metrics=tmp_path / "metrics.parquet")
+    assert len(pq.read_table(tmp_path / "metrics.parquet")) == 0

@@ -16,10 +16,11 @@ from lartpc.event import TRUTH, Columns, Event
 from lartpc.run.quality.interactions import interact_figures, pool_interactions
 from lartpc.run.summarize import active_volumes_cm
 from lartpc.stages import CHAIN, Stage
-from lartpc.store import open_events
-from lartpc.tables import TABLES, TableWriter
+from lartpc.store import Events, open_events
+from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import INPUT, LEVELS
+from lartpc.tables.particles import Measured, measured_reco
 from lartpc.tables.rows import interaction_of_voxels, sample_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Flavour, Semantic, Species
@@ -65,30 +66,51 @@ def evaluate(
         What the stages were run on. With "truth", `interact` is judged on the particles that it was
         given, which are made from the truth again.
     """
-    section = section or config.Summarize()
     with open_events(*event_files) as events, TableWriter(out, "metrics") as writer:
-        present = [row for row in CHAIN if _needed(row, input_label) <= set(events.products)]
-        if present:
-            set_aside = events.quarantined()
-            truth = [name for name in TRUTH if name in events.products]
-            products = ["event", "voxel", *truth, *(name for row in present for name in _judged(row))]
-            volumes_cm = active_volumes_cm(events, section)
-
-            def interact(event: Event) -> Figures:
-                given = upstream_from_truth(event, ["group", "particle"]) if input_label == "truth" else event
-                label_V = interaction_of_voxels(given)
-                return _agreement(event, "interaction", label_V) | interact_figures(
-                    given, volumes_cm, section
-                )
-
-            judges = [{**_JUDGES, "interact": interact}[row.name] for row in present]
-            for event in events.stream(products):
-                if event.entry not in set_aside:
-                    figures = _keys(event, present, input_label)
-                    for judge in judges:
-                        figures |= judge(event)
-                    writer.append({name: [value] for name, value in figures.items()})
+        judge = Judge(events, section or config.Summarize(), input_label)
+        for event in events.stream(judge.products) if judge.present else ():
+            writer.append(judge.rows(event))
     return writer.num_rows
+
+
+class Judge:
+    """Compares the events of an open shard with their truth.
+
+    `present` are the stages that can be judged, `products` what is needed of an event for it.
+    """
+
+    def __init__(self, events: Events, section: config.Summarize, input_label: Input = "predicted") -> None:
+        self.present = [row for row in CHAIN if _needed(row, input_label) <= set(events.products)]
+        truth = [name for name in TRUTH if name in events.products]
+        self.products = ["event", "voxel", *truth, *(name for row in self.present for name in _judged(row))]
+        self._set_aside = events.quarantined()
+        self._volumes_cm = active_volumes_cm(events, section)
+        self._section, self._input_label = section, input_label
+
+    def rows(self, event: Event, found: Measured | None = None) -> Rows:
+        """Return the row of `metrics` of an event, none where nothing can be judged or it was set aside.
+
+        Parameters
+        ----------
+        found
+            What was measured of its reconstructed particles; None: they are measured here.
+        """
+        if not self.present or event.entry in self._set_aside:
+            return {name: [] for name in TABLES["metrics"].fields}
+        figures = _keys(event, self.present, self._input_label)
+        for row in self.present:
+            if row.name == "interact":
+                figures |= self._interact(event, found)
+            else:
+                figures |= _JUDGES[row.name](event)
+        return {name: [value] for name, value in figures.items()}
+
+    def _interact(self, event: Event, found: Measured | None) -> Figures:
+        on_truth = self._input_label == "truth"
+        given = upstream_from_truth(event, ["group", "particle"]) if on_truth else event
+        if found is None:
+            found = measured_reco(given, self._volumes_cm, self._section)
+        return _agreement(event, "interaction", interaction_of_voxels(given)) | interact_figures(given, found)
 
 
 def _judged(row: Stage) -> tuple[str, ...]:

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import metrics
-from lartpc.config import Summarize
 from lartpc.event import MAX_COUNT, Event, num_rows
 from lartpc.kinematics.argon import TRACKS
 from lartpc.metrics import Overlaps
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import PARENT_KINDS
-from lartpc.tables.particles import measured_reco
+from lartpc.tables.particles import Measured
 from lartpc.tables.rows import match_objects, take
 from lartpc.truth import MIN_TURN, compositions, parents, pi_zeros
 from lartpc.vocab import NONE, Flavour, Semantic, Species
@@ -39,8 +38,14 @@ COUNTED = ("proton", "pion", "pi_zero")
 _SHOWERS = (int(Species.PHOTON), int(Species.ELECTRON))
 
 
-def interact_figures(event: Event, volumes_cm: NDArray[np.float64], cfg: Summarize) -> Figures:
-    """Compare the particles and interactions of an event with the truth; docs/metrics.md has the definitions."""
+def interact_figures(event: Event, found: Measured) -> Figures:
+    """Compare the particles and interactions of an event with the truth; docs/metrics.md has the definitions.
+
+    Parameters
+    ----------
+    found
+        What was measured of the reconstructed particles.
+    """
     particles, interactions = match_objects(event)
     true = event["truth_particle"]
     counted = (true["species"] >= 0) & (true["semantic"] != Semantic.LOW_ENERGY) & (true["num_voxels"] > 0)
@@ -58,7 +63,7 @@ def interact_figures(event: Event, volumes_cm: NDArray[np.float64], cfg: Summari
         **_parents(event, partner, best),
         "pi_zero_counts": _pi_zeros(event, counted, partner),
         **_starts(event, partner),
-        **_energies(event, partner, volumes_cm, cfg),
+        **_energies(event, partner, found),
         **_interactions(event, interactions),
     }
 
@@ -117,13 +122,13 @@ def _starts(event: Event, partner_T: Ints) -> Figures:
     }
 
 
-def _energies(event: Event, partner_T: Ints, volumes_cm: NDArray[np.float64], cfg: Summarize) -> Figures:
+def _energies(event: Event, partner_T: Ints, found: Measured) -> Figures:
     """List the true kinetic energies of matched particles, and what was made of them.
 
     Those by range (of a track of its true species) and by calorimetry are of contained particles only.
     """
     true = event["truth_particle"]
-    columns = measured_reco(event, volumes_cm, cfg).columns
+    columns = found.columns
     row = np.flatnonzero((partner_T >= 0) & (true["energy_init"] > 0))
     of = partner_T[row]
     column = np.full(len(Species), NONE)
