@@ -12,6 +12,8 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import TRUTH, Event
 from lartpc.kinematics import FEATURES, pointing, unit
+from lartpc.nets import graph as graphs
 from lartpc.nets.graph import Graph, make_graph
 from lartpc.stages import cluster, segment
 from lartpc.store import open_events
@@ -66,6 +69,15 @@ def complete_graph(num: int) -> Graph:
     return make_graph(nodes, pairs, one, two, 768, pointing(columns, pairs, one, two))
 
 
+def train(net: Any, graph: Graph, *, kernel: bool = True) -> None:
+    """Pass forward and backward, by the compiled kernel or by torch."""
+    with mock.patch.object(
+        graphs, "can_pass_messages", graphs.can_pass_messages if kernel else lambda *_: False
+    ):
+        loss = sum(value.square().sum() for value in net(graph).values())
+        torch.autograd.grad(loss, list(net.parameters()))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,6 +106,10 @@ def main() -> None:
     with torch.inference_mode():
         (whole,) = fastest(lambda: grappa(graph))
     print(f"400 nodes, 159,600 directed edges: {whole:.2f} s, {whole / PEER_S:.2f} of the peer's {PEER_S} s")
+    by_torch, by_kernel = fastest(lambda: train(grappa, graph, kernel=False), lambda: train(grappa, graph))
+    print(
+        f"the same, forward and backward: {by_kernel:.2f} s, in torch {by_torch / by_kernel:.1f} times as much"
+    )
     print(f"most memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 

@@ -106,7 +106,7 @@ def _blocks(num_rows: int) -> list[slice]:
 class _Layer(nn.Module):
     """One step of message passing: edges from their nodes, then nodes from their edges.
 
-    In inference the edges are changed in place, on CPUs by the compiled kernel.
+    On CPUs by the compiled kernel. In inference the edges are changed in place.
     """
 
     def __init__(self, cfg: GraphNet) -> None:
@@ -126,7 +126,7 @@ class _Layer(nn.Module):
         sender_FC = linear(node_FC, of_sender, _first(self.message).bias)
         if can_pass_messages(edge_DC, self.edge):
             of_nodes = source_FC, target_FC, sender_FC
-            total_FC, largest_FC = pass_messages(edge_DC, pair_2D, of_nodes, self.edge, self.message)
+            edge_DC, total_FC, largest_FC = pass_messages(edge_DC, pair_2D, of_nodes, self.edge, self.message)
             return self._update(node_FC, pair_2D, total_FC, largest_FC), edge_DC
         total_FC = torch.zeros_like(node_FC)
         largest_FC = torch.full_like(node_FC, -torch.inf)
@@ -151,8 +151,13 @@ class _Layer(nn.Module):
         degree_F1 = torch.bincount(pair_2D[1], minlength=len(node_FC))[:, None]
         largest_FC = torch.where(degree_F1 > 0, largest_FC, 0.0)
         pooled = [node_FC, total_FC / degree_F1.clamp(min=1), largest_FC]
-        updated_FC: Tensor = node_FC + self.node(torch.cat(pooled, dim=1))
-        return updated_FC
+        return node_FC + _perceive(torch.cat(pooled, dim=1), self.node)
+
+
+def _perceive(feat_NC: Tensor, mlp: nn.Sequential) -> Tensor:
+    if can_pass_messages(feat_NC, mlp):
+        return encode(feat_NC, mlp)
+    return torch.cat([mlp(feat_NC[rows]) for rows in _blocks(len(feat_NC))])
 
 
 def _first(mlp: nn.Sequential) -> nn.Linear:
@@ -203,13 +208,10 @@ class GraphNetwork(nn.Module):
 
     def encode(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Return the nodes (F, C) and the directed edges (2E, C), forward then backward, after all layers."""
-        node_FC = self.node_encoder(graph.node_FC)
+        node_FC = _perceive(graph.node_FC, self.node_encoder)
         pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
         edge_DC = torch.cat([graph.edge_EC, self.reverse(graph.edge_EC)])
-        if can_pass_messages(edge_DC, self.edge_encoder):
-            edge_DC = encode(edge_DC, self.edge_encoder)
-        else:
-            edge_DC = torch.cat([self.edge_encoder(edge_DC[rows]) for rows in _blocks(len(edge_DC))])
+        edge_DC = _perceive(edge_DC, self.edge_encoder)
         for layer in self.layers:
             node_FC, edge_DC = layer(node_FC, pair_2D, edge_DC)
         return node_FC, edge_DC

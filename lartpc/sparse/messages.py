@@ -1,12 +1,13 @@
-"""Perceptrons and message passing by our compiled kernel on CPUs, for inference.
+"""Perceptrons and message passing by our compiled kernel on CPUs, and their gradients.
 
 Tensor suffixes: N rows, F nodes, D directed edges, C channels, W width.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lartpc.sparse import build
 from lartpc.sparse.convolution import resolve
@@ -15,32 +16,33 @@ from lartpc.sparse.fused import SUFFIXES, call, can_compute
 BLOCK = 1024
 """Edges whose messages wait in the cache until they are summed."""
 
+Shape = tuple[float, float]
+"""Slope of the activations of a perceptron and epsilon of its norm."""
+
 
 def can_pass_messages(feat_NC: Tensor, mlp: nn.Sequential) -> bool:
-    """Tell whether the kernel takes such features and such a perceptron, gradients not wanted.
+    """Tell whether the kernel takes such features and such a perceptron.
 
     It takes two linear layers, each with LeakyReLU, and a LayerNorm, as wide as whole vectors of the processor.
     """
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(feat_NC.device.type):
+    if torch.is_autocast_enabled(feat_NC.device.type):
         return False
     weight = cast(nn.Linear, mlp[0]).weight
     if not can_compute(feat_NC, weight) or resolve("auto") != "fused":
         return False
-    library, width = build.load(), weight.shape[0]
-    lanes = library.vector_bytes() // weight.element_size()
-    return width % lanes == 0 and width <= int(library.max_perceptron_width())
+    width = weight.shape[0]
+    return width % _lanes(weight) == 0 and width <= int(build.load().max_perceptron_width())
 
 
 def encode(feat_NC: Tensor, mlp: nn.Sequential) -> Tensor:
     """Return the perceptron's output (N, W)."""
     first = cast(nn.Linear, mlp[0])
-    out_NW = feat_NC.new_empty(len(feat_NC), first.out_features)
-    call(
-        f"encode_rows_{SUFFIXES[feat_NC.dtype]}",
-        *(feat_NC.contiguous(), out_NW, first.bias.contiguous(), *_weights(mlp)),
-        *(*feat_NC.shape, first.out_features, torch.get_num_threads()),
-    )
-    return out_NW
+    weight = first.weight
+    if feat_NC.requires_grad and (missing := -feat_NC.shape[1] % _lanes(feat_NC)):
+        feat_NC, weight = functional.pad(feat_NC, (0, missing)), functional.pad(weight, (0, missing))
+    function: Any = _Encode
+    found = function.apply(feat_NC.contiguous(), first.bias, weight, *_others(mlp), _shape(mlp))
+    return cast(Tensor, found)
 
 
 def pass_messages(
@@ -49,11 +51,13 @@ def pass_messages(
     of_nodes: tuple[Tensor, Tensor, Tensor],
     change: nn.Sequential,
     send: nn.Sequential,
-) -> tuple[Tensor, Tensor]:
-    """Change the edges in place by what `change` makes of them, and send messages to their targets.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Change the edges by what `change` makes of them, and send messages to their targets.
 
     Parameters
     ----------
+    edge_DW
+        Edges; where no gradients are wanted they are changed in place.
     of_nodes
         What the first layers make of the nodes (F, W), biases included: for `change` of the source and of the
         target of an edge, for `send` of its source.
@@ -62,39 +66,157 @@ def pass_messages(
 
     Returns
     -------
-    The sum and the largest of the messages to each node (F, W), of none 0 and -inf.
+    The edges (D, W), and the sum and the largest of the messages to each node (F, W), of none 0 and -inf.
     """
+    width = edge_DW.shape[1]
+    weights = [
+        (cast(nn.Linear, mlp[0]).weight[:, -width:], *_others(mlp), _shape(mlp)) for mlp in (change, send)
+    ]
+    if torch.is_grad_enabled():
+        function: Any = _PassMessages
+        found = function.apply(
+            edge_DW.contiguous(), pair_2D.contiguous(), *of_nodes, *weights[0], *weights[1]
+        )
+        return cast(tuple[Tensor, Tensor, Tensor], found)
     assert edge_DW.is_contiguous(), "edges are changed in place"
-    num_edges, width = edge_DW.shape
     nodes = [value.contiguous() for value in of_nodes]
+    total_FW, largest_FW, _ = _pass(edge_DW, edge_DW, pair_2D.contiguous(), nodes, weights)
+    return edge_DW, total_FW, largest_FW
+
+
+class _Encode(torch.autograd.Function):
+    """A perceptron. What is between its layers is not kept, but worked out again for the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, feat_NC: Tensor, bias_W: Tensor, *weights: Any) -> Tensor:
+        ctx.save_for_backward(feat_NC, bias_W, *weights[:-1])
+        ctx.shape = weights[-1]
+        out_NW = feat_NC.new_empty(len(feat_NC), len(bias_W))
+        forms = _forward(*weights)
+        call(
+            f"encode_rows_{SUFFIXES[feat_NC.dtype]}",
+            *(feat_NC, out_NW, bias_W.contiguous(), *forms),
+            *(*feat_NC.shape, len(bias_W), torch.get_num_threads()),
+        )
+        return out_NW
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        feat_NC, bias_W, *weights = ctx.saved_tensors
+        (num_rows, num_in), width = feat_NC.shape, len(bias_W)
+        grad_NC = torch.zeros_like(feat_NC) if ctx.needs_input_grad[0] else None
+        sums, grad_bias_W = _sums(feat_NC, num_in, width), torch.empty_like(bias_W)
+        grad_NW = grads[0].contiguous()
+        turned, forms = _turned(*weights), _forward(*weights, ctx.shape)
+        call(
+            f"encode_backward_{SUFFIXES[feat_NC.dtype]}",
+            *(feat_NC, grad_NW, grad_NC, grad_bias_W, sums, *turned, bias_W.contiguous(), *forms),
+            *(num_rows, num_in, width, torch.get_num_threads()),
+        )
+        return grad_NC, grad_bias_W, *_split(sums, num_in, width), None
+
+
+class _PassMessages(torch.autograd.Function):
+    """`pass_messages` with gradients: of its work it keeps the edges before and after."""
+
+    @staticmethod
+    def forward(ctx: Any, edge_DW: Tensor, pair_2D: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+        nodes = [value.contiguous() for value in others[:3]]
+        half = 3 + (len(others) - 3) // 2
+        weights = [others[3:half], others[half:]]
+        changed_DW = torch.empty_like(edge_DW)
+        total_FW, largest_FW, which_FW = _pass(edge_DW, changed_DW, pair_2D, nodes, weights, keep=True)
+        ctx.shapes = [own[-1] for own in weights]
+        ctx.save_for_backward(
+            edge_DW, changed_DW, pair_2D, which_FW, *nodes, *weights[0][:-1], *weights[1][:-1]
+        )
+        return changed_DW, total_FW, largest_FW
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        edge_DW, changed_DW, pair_2D, which_FW, *others = ctx.saved_tensors
+        nodes, weights = others[:3], others[3:]
+        half = len(weights) // 2
+        num_edges, width = edge_DW.shape
+        given = [grad.contiguous() for grad in grads]
+        # Named, so that they live until the kernel is done with them.
+        forms = [
+            [*_turned(*own), *_forward(*own, shape)]
+            for own, shape in zip((weights[:half], weights[half:]), ctx.shapes, strict=True)
+        ]
+        grad_DW, of_nodes = torch.empty_like(edge_DW), [torch.zeros_like(value) for value in nodes]
+        sums = [_sums(edge_DW, width, width) for _ in range(2)]
+        call(
+            f"pass_messages_backward_{SUFFIXES[edge_DW.dtype]}",
+            *(edge_DW, changed_DW, pair_2D[0], pair_2D[1], *nodes, which_FW, *forms[0], *forms[1]),
+            *(*given, grad_DW, *of_nodes, *sums, num_edges, BLOCK, width, torch.get_num_threads()),
+        )
+        first, second = (_split(own, width, width) for own in sums)
+        return grad_DW, None, *of_nodes, *first, None, *second, None
+
+
+def _pass(
+    edge_DW: Tensor,
+    changed_DW: Tensor,
+    pair_2D: Tensor,
+    nodes: list[Tensor],
+    weights: Any,
+    *,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return sum and largest of the messages, and if it is to be kept the edge that sent the largest, or -1."""
+    num_edges, width = edge_DW.shape
     total_FW = torch.zeros_like(nodes[0])
     largest_FW = torch.full_like(nodes[0], -torch.inf)
+    which_FW = torch.full_like(nodes[0], -1, dtype=torch.int32) if keep else None
     # Named, so that they live until the kernel is done with them.
-    weights = [_weights(mlp, last_inputs=width) for mlp in (change, send)]
-    pair_2D, message = pair_2D.contiguous(), edge_DW.new_empty(BLOCK, width)
+    forms, message = [_forward(*own) for own in weights], edge_DW.new_empty(BLOCK, width)
     call(
         f"pass_messages_{SUFFIXES[edge_DW.dtype]}",
-        *(edge_DW, pair_2D[0], pair_2D[1], *nodes, *weights[0], *weights[1]),
-        *(total_FW, largest_FW, message, num_edges, BLOCK, width, torch.get_num_threads()),
+        *(edge_DW, changed_DW, pair_2D[0], pair_2D[1], *nodes, *forms[0], *forms[1]),
+        *(total_FW, largest_FW, which_FW, message, num_edges, BLOCK, width, torch.get_num_threads()),
     )
-    return total_FW, largest_FW
+    return total_FW, largest_FW, which_FW
 
 
-def _weights(mlp: nn.Sequential, last_inputs: int | None = None) -> list[Tensor | float]:
-    """Return a perceptron as the kernel takes it: weights (inputs, outputs), bias, norm, slope and epsilon.
+def _lanes(like: Tensor) -> int:
+    return int(build.load().vector_bytes()) // like.element_size()
 
-    Those of the first layer are for its last inputs only, if told how many; its bias is not among them.
-    """
-    first, activation, second, _, norm = mlp
-    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear) and isinstance(norm, nn.LayerNorm)
-    assert isinstance(activation, nn.LeakyReLU)
-    columns = slice(None) if last_inputs is None else slice(-last_inputs, None)
+
+def _others(mlp: nn.Sequential) -> tuple[Tensor, ...]:
+    """Return what a perceptron has after its first layer: weight and bias of the second, and those of the norm."""
+    _, _, second, _, norm = mlp
+    assert isinstance(second, nn.Linear) and isinstance(norm, nn.LayerNorm)
+    return second.weight, second.bias, norm.weight, norm.bias
+
+
+def _shape(mlp: nn.Sequential) -> Shape:
+    assert isinstance(mlp[1], nn.LeakyReLU) and isinstance(mlp[4], nn.LayerNorm)
+    return float(mlp[1].negative_slope), float(mlp[4].eps)
+
+
+def _forward(*weights: Any) -> list[Tensor | float]:
+    """Return a perceptron as the kernel takes it: weights (inputs, outputs), bias, norm, slope and epsilon."""
+    first, second, bias, scale, shift, shape = weights
     return [
-        first.weight[:, columns].t().contiguous(),
-        second.weight.t().contiguous(),
-        second.bias.contiguous(),
-        norm.weight.contiguous(),
-        norm.bias.contiguous(),
-        float(activation.negative_slope),
-        float(norm.eps),
+        *(weight.t().contiguous() for weight in (first, second)),
+        *(value.contiguous() for value in (bias, scale, shift)),
+        *shape,
     ]
+
+
+def _turned(first: Tensor, second: Tensor, *_: Tensor) -> list[Tensor]:
+    """Return the weights (outputs, inputs)."""
+    return [first.contiguous(), second.contiguous()]
+
+
+def _sums(like: Tensor, num_in: int, width: int) -> Tensor:
+    """Return space for the gradients of a perceptron."""
+    return like.new_empty((num_in + width + 3) * width)
+
+
+def _split(sums: Tensor, num_in: int, width: int) -> tuple[Tensor, ...]:
+    """Return the gradients of both weights (outputs, inputs), of the second bias, and of the norm."""
+    sizes = [num_in * width, width * width, width, width, width]
+    first, second, *others = torch.split(sums, sizes)
+    return first.view(num_in, width).t(), second.view(width, width).t(), *others

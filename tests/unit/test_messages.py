@@ -31,32 +31,49 @@ def network(width, dtype=torch.float32):
     return net.to(dtype).eval()
 
 
+def outputs(net, one):
+    """All logits, and the gradients of their squares for the weights and what went in."""
+    one = Graph(one.node_FC.clone().requires_grad_(), one.pair_2E, one.edge_EC.clone().requires_grad_())
+    found = net(one)
+    loss = sum((value**2).sum() for value in found.values())
+    wanted = {"nodes": one.node_FC, "edges": one.edge_EC, **dict(net.named_parameters())}
+    grads = torch.autograd.grad(loss, list(wanted.values()), materialize_grads=True)
+    return found, dict(zip(wanted, grads, strict=True))
+
+
 @needs_kernel
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("width", [16, 64, 112])
 @pytest.mark.parametrize(("num_nodes", "num_edges"), [(0, 0), (3, 0), (4, 1), (9, 50), (60, 1500)])
-def test_the_kernel_gives_what_torch_gives(num_nodes, num_edges, width, dtype):
+def test_the_kernel_gives_what_torch_gives(num_nodes, num_edges, width, dtype, monkeypatch):
     net, one = network(width, dtype), some_graph(num_nodes, num_edges)
     one = Graph(one.node_FC.to(dtype), one.pair_2E, one.edge_EC.to(dtype))
+    assert can_pass_messages(one.edge_EC, net.edge_encoder)
     with torch.no_grad():
-        assert can_pass_messages(one.edge_EC, net.edge_encoder)
-        fast = net(one)
-    slow = net(one)  # with gradients, the kernel is not in use
+        inferred = net(one)
+    fast, fast_grads = outputs(net, one)
+    monkeypatch.setattr(graph, "can_pass_messages", lambda *_: False)
+    slow, slow_grads = outputs(net, one)
     limit = 1e-5 if dtype == torch.float32 else 1e-12
     for name, value in slow.items():
-        assert value.requires_grad and len(value) == (num_edges if name == "edge" else num_nodes)
-        torch.testing.assert_close(fast[name], value.detach(), rtol=limit, atol=limit)
+        assert len(value) == (num_edges if name == "edge" else num_nodes)
+        torch.testing.assert_close(fast[name].detach(), value.detach(), rtol=limit, atol=limit)
+        torch.testing.assert_close(inferred[name], value.detach(), rtol=limit, atol=limit)
+    for name, value in slow_grads.items():
+        # Of the whole: where an activation is near 0, rounding decides on which side it is.
+        error, whole = (fast_grads[name] - value).norm(), value.norm()
+        assert error <= 100 * limit * whole, name
 
 
 @needs_kernel
 def test_threads_do_not_change_a_bit(monkeypatch):
     net, one = network(64), some_graph(60, 1500)
-    with torch.inference_mode():
-        alone = net(one)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-        together = net(one)
-    for name, value in alone.items():
-        assert torch.equal(value, together[name])
+    alone = outputs(net, one)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    together = outputs(net, one)
+    for ours, theirs in zip(alone, together, strict=True):
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), name
 
 
 @needs_kernel

@@ -1,76 +1,11 @@
-// Message passing over the edges of a graph, for inference: a few edges go through all layers while their
-// features are in the first cache.
+// Message passing over the edges of a graph: a few edges go through all layers while their features are in the
+// first cache.
 //
 // Sums run in the order of the edges: results do not depend on the number of threads.
 
-#include <math.h>
-
-#include "multiply.h"
-#include "simd.h"
-#include "tiles.h"
+#include "perceptron.h"
 
 namespace {
-
-constexpr int64_t rows_per_tile = 48;
-constexpr int64_t max_width = 256;
-
-// Two linear layers, each with LeakyReLU, and a LayerNorm; weights are (inputs, width). The first layer's
-// bias, and what it makes of other inputs, are given with the rows.
-template <class T> struct Perceptron {
-    const T *first, *second, *bias, *scale, *shift;
-    T slope, eps;
-};
-
-template <class T> INLINE void activate(T *value, int64_t num, T slope) {
-    for (int64_t i = 0; i < num; ++i) value[i] = value[i] > 0 ? value[i] : slope * value[i];
-}
-
-template <class T> INLINE T sum_of(vector<T> value) {
-    T sum = 0;
-    for (int i = 0; i < lanes<T>; ++i) sum += value[i];
-    return sum;
-}
-
-template <class T> INLINE void normalise(T *row, const Perceptron<T> &net, int64_t width) {
-    vector<T> sum = {}, square = {};
-    for (int64_t c = 0; c < width; c += lanes<T>) sum += *(const vector<T> *)(row + c);
-    const T mean = sum_of<T>(sum) / width;
-    for (int64_t c = 0; c < width; c += lanes<T>) {
-        const vector<T> away = *(const vector<T> *)(row + c) - mean;
-        square += away * away;
-    }
-    const T scale = 1 / sqrt(sum_of<T>(square) / width + net.eps);
-    for (int64_t c = 0; c < width; c += lanes<T>) {
-        const vector<T> unit = (*(const vector<T> *)(row + c) - mean) * scale;
-        *(vector<T> *)(row + c) = unit * *(const vector<T> *)(net.scale + c) + *(const vector<T> *)(net.shift + c);
-    }
-}
-
-// The pair of each row of a tile with itself.
-struct Same {
-    Pair pair[rows_per_tile];
-    Same() {
-        for (int32_t r = 0; r < rows_per_tile; ++r) pair[r] = {r, r};
-    }
-};
-
-// in (num, num_in) to out (num, width), which differ; hidden holds what the first layer adds its part to.
-template <class T>
-void perceive(
-    const T *in, T *hidden, T *out, const Perceptron<T> &net, int64_t num, int64_t num_in, int64_t width,
-    const Pair *same
-) {
-    multiply_rows<T>(in, net.first, hidden, same, same + num, num_in, width);
-    activate<T>(hidden, num * width, net.slope);
-    for (int64_t r = 0; r < num; ++r) memcpy(out + r * width, net.bias, width * sizeof(T));
-    multiply_rows<T>(hidden, net.second, out, same, same + num, width, width);
-    activate<T>(out, num * width, net.slope);
-    for (int64_t r = 0; r < num; ++r) normalise<T>(out + r * width, net, width);
-}
-
-template <class T> INLINE void add(T *to, const T *from, int64_t width) {
-    for (int64_t c = 0; c < width; c += lanes<T>) *(vector<T> *)(to + c) += *(const vector<T> *)(from + c);
-}
 
 // in (rows, num_in) to out (rows, width); `first_bias` (width,) is that of the first layer.
 template <class T>
@@ -85,19 +20,20 @@ void encode(
         const int64_t first = t * rows_per_tile;
         const int64_t num = num_rows - first < rows_per_tile ? num_rows - first : rows_per_tile;
         alignas(BYTES) T hidden[rows_per_tile * max_width];
-        for (int64_t r = 0; r < num; ++r) memcpy(hidden + r * width, first_bias, width * sizeof(T));
+        for (int64_t r = 0; r < num; ++r) copy<T>(hidden + r * width, first_bias, width);
         perceive<T>(in + first * num_in, hidden, out + first * width, net, num, num_in, width, same.pair);
     }
 }
 
-// Edges (num_edges, width) change in place, then send messages: their sum and largest value go to `total`
-// and `largest` (nodes, width). `of_source`, `of_target` and `of_sender` (nodes, width) are what the first
-// layers make of an edge's nodes, biases included. `message` has room for `block` edges.
+// Edges (num_edges, width) change, in place if `edge` and `changed` are the same, then send messages: their sum and
+// largest value go to `total` and `largest` (nodes, width), and to `which` the edge that sent the largest, if wanted.
+// `of_source`, `of_target` and `of_sender` (nodes, width) are what the first layers make of an edge's nodes, biases
+// included. `message` has room for `block` edges.
 template <class T>
 void pass_messages(
-    T *edge, const int64_t *source, const int64_t *target, const T *of_source, const T *of_target,
-    const T *of_sender, const Perceptron<T> &change, const Perceptron<T> &send, T *total, T *largest,
-    T *message, int64_t num_edges, int64_t block, int64_t width, int num_threads
+    const T *edge, T *changed, const int64_t *source, const int64_t *target, const T *of_source,
+    const T *of_target, const T *of_sender, const Perceptron<T> &change, const Perceptron<T> &send, T *total,
+    T *largest, int32_t *which, T *message, int64_t num_edges, int64_t block, int64_t width, int num_threads
 ) {
     const Same same;
     for (int64_t begin = 0; begin < num_edges; begin += block) {
@@ -108,21 +44,27 @@ void pass_messages(
             const int64_t first = begin + t * rows_per_tile;
             const int64_t num = end - first < rows_per_tile ? end - first : rows_per_tile;
             alignas(BYTES) T hidden[rows_per_tile * max_width], step[rows_per_tile * max_width];
-            T *row = edge + first * width;
+            const T *before = edge + first * width;
+            T *row = changed + first * width;
             for (int64_t r = 0; r < num; ++r) {
-                memcpy(hidden + r * width, of_source + source[first + r] * width, width * sizeof(T));
+                copy<T>(hidden + r * width, of_source + source[first + r] * width, width);
                 add<T>(hidden + r * width, of_target + target[first + r] * width, width);
             }
-            perceive<T>(row, hidden, step, change, num, width, width, same.pair);
-            add<T>(row, step, num * width);
+            perceive<T>(before, hidden, step, change, num, width, width, same.pair);
+            add<T>(step, before, num * width);
+            copy<T>(row, step, num * width);
             for (int64_t r = 0; r < num; ++r)
-                memcpy(hidden + r * width, of_sender + source[first + r] * width, width * sizeof(T));
+                copy<T>(hidden + r * width, of_sender + source[first + r] * width, width);
             perceive<T>(row, hidden, message + (first - begin) * width, send, num, width, width, same.pair);
         }
         for (int64_t d = begin; d < end; ++d) {
             const T *from = message + (d - begin) * width;
             T *sum = total + target[d] * width, *most = largest + target[d] * width;
             add<T>(sum, from, width);
+            if (which) {
+                int32_t *edges = which + target[d] * width;
+                for (int64_t c = 0; c < width; ++c) edges[c] = from[c] > most[c] ? (int32_t)d : edges[c];
+            }
             for (int64_t c = 0; c < width; ++c) most[c] = from[c] > most[c] ? from[c] : most[c];
         }
     }
@@ -140,17 +82,18 @@ void pass_messages(
         encode<T>(in, out, first_bias, net, num_rows, num_in, width, (int)num_threads);                      \
     }                                                                                                        \
     API void pass_messages_##NAME(                                                                           \
-        T *edge, const int64_t *source, const int64_t *target, const T *of_source, const T *of_target,       \
-        const T *of_sender, const T *first, const T *second, const T *bias, const T *scale, const T *shift,  \
-        double slope, double eps, const T *send_first, const T *send_second, const T *send_bias,             \
-        const T *send_scale, const T *send_shift, double send_slope, double send_eps, T *total, T *largest,  \
-        T *message, int64_t num_edges, int64_t block, int64_t width, int64_t num_threads                     \
+        const T *edge, T *changed, const int64_t *source, const int64_t *target, const T *of_source,         \
+        const T *of_target, const T *of_sender, const T *first, const T *second, const T *bias,              \
+        const T *scale, const T *shift, double slope, double eps, const T *send_first, const T *send_second, \
+        const T *send_bias, const T *send_scale, const T *send_shift, double send_slope, double send_eps,    \
+        T *total, T *largest, int32_t *which, T *message, int64_t num_edges, int64_t block, int64_t width,   \
+        int64_t num_threads                                                                                  \
     ) {                                                                                                      \
         pass_messages<T>(                                                                                    \
-            edge, source, target, of_source, of_target, of_sender,                                           \
+            edge, changed, source, target, of_source, of_target, of_sender,                                  \
             {first, second, bias, scale, shift, (T)slope, (T)eps},                                           \
             {send_first, send_second, send_bias, send_scale, send_shift, (T)send_slope, (T)send_eps}, total, \
-            largest, message, num_edges, block, width, (int)num_threads                                      \
+            largest, which, message, num_edges, block, width, (int)num_threads                               \
         );                                                                                                   \
     }
 

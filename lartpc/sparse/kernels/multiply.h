@@ -1,4 +1,5 @@
-// Rows of features times a matrix, added to other rows: what convolutions and perceptrons spend their time in.
+// Rows of features times a matrix, added to other rows, and rows times rows, for the gradient of a matrix: what
+// convolutions and perceptrons spend their time in.
 
 #pragma once
 
@@ -68,6 +69,61 @@ void multiply_rows(
         if (n == 2) multiply_all<T, 2>(in, weight + c, out + c, begin, end, num_in, num_out);
         if (n == 3) multiply_all<T, 3>(in, weight + c, out + c, begin, end, num_in, num_out);
         if (n == 4) multiply_all<T, 4>(in, weight + c, out + c, begin, end, num_in, num_out);
+        c += n * lanes<T>;
+    }
+}
+
+// I input channels, N vectors of output channels: grad_weight += in[source]^T @ grad[target].
+template <class T, int N, int I>
+INLINE void correlate(
+    const T *in, const T *grad, T *grad_weight, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    vector<T> sum[I][N] = {};
+    for (; pair < end; ++pair) {
+        const T *x = in + pair->source * num_in, *from = grad + pair->target * num_out;
+        vector<T> g[N];
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) g[v] = *(const vector<T> *)(from + v * lanes<T>);
+#pragma GCC unroll 16
+        for (int i = 0; i < I; ++i) {
+            const T value = x[i];
+#pragma GCC unroll 8
+            for (int v = 0; v < N; ++v) sum[i][v] += value * g[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < I; ++i)
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) *(vector<T> *)(grad_weight + i * num_out + v * lanes<T>) += sum[i][v];
+}
+
+// All input channels, for N vectors of output channels.
+template <class T, int N>
+void correlate_all(
+    const T *in, const T *grad, T *grad_weight, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    constexpr int most = (WIDE ? 24 : 12) / N;
+    constexpr int I = most >= 16 ? 16 : most;
+    int64_t c = 0;
+    for (; num_in - c >= I; c += I)
+        correlate<T, N, I>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+    for (; num_in - c >= 4; c += 4)
+        correlate<T, N, 4>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+    for (; c < num_in; ++c)
+        correlate<T, N, 1>(in + c, grad, grad_weight + c * num_out, pair, end, num_in, num_out);
+}
+
+// grad_weight (num_in, num_out) += in[source]^T @ grad[target] over a list of pairs; `num_out` is whole vectors.
+template <class T>
+void correlate_rows(
+    const T *in, const T *grad, T *grad_weight, const Pair *begin, const Pair *end, int64_t num_in, int64_t num_out
+) {
+    for (int64_t c = 0; c < num_out;) {
+        const int n = together((num_out - c) / lanes<T>);
+        if (n == 1) correlate_all<T, 1>(in, grad + c, grad_weight + c, begin, end, num_in, num_out);
+        if (n == 2) correlate_all<T, 2>(in, grad + c, grad_weight + c, begin, end, num_in, num_out);
+        if (n == 3) correlate_all<T, 3>(in, grad + c, grad_weight + c, begin, end, num_in, num_out);
+        if (n == 4) correlate_all<T, 4>(in, grad + c, grad_weight + c, begin, end, num_in, num_out);
         c += n * lanes<T>;
     }
 }
