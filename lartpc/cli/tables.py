@@ -80,6 +80,26 @@ def report(
 
 @app.command()
 @plainly
+def compare(
+    first: Annotated[Path, typer.Argument(help="Dataset that 'lartpc collect' wrote.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same events.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for compare.md, compare.json and compare.html.")
+    ] = Path("compare"),
+    num_replicas: Annotated[
+        int, typer.Option("--replicas", min=2, help="Bootstrap replicas over events.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
+) -> None:
+    """Compare two datasets of the same events: each figure, its difference, and the error of that."""
+    from lartpc.run.report.compare import compare as run
+
+    run(first, second, out, num_replicas=num_replicas, seed=seed)
+    typer.echo(f"page    {out / 'compare.html'}", err=True)
+
+
+@app.command()
+@plainly
 def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results")) -> None:
     """Print the figures of a production and where its tables and its page are."""
     from lartpc.run.report import show as run

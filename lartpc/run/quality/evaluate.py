@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -242,6 +242,27 @@ def pool(source: "pa.Table | ds.Dataset") -> dict[str, dict[str, Any]]:
     return {label: _pool(part) for label, part in parts.items() if part.num_rows()}
 
 
+def pool_rows(table: pa.Table) -> dict[str, Any]:
+    """Pool rows of one kind of input that are in memory, each as often as it is there."""
+    return _pool(_Rows(table))
+
+
+class _Source(Protocol):
+    """Where rows of one kind of input come from, column by column."""
+
+    def select(self, *columns: str) -> pa.Table: ...
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows in memory."""
+
+    table: pa.Table
+
+    def select(self, *columns: str) -> pa.Table:
+        return self.table.select(list(columns))
+
+
 @dataclass(frozen=True)
 class _Part:
     """The rows of a dataset of figures that are of one kind of input."""
@@ -262,7 +283,7 @@ class _Part:
         return pc.field("input").cast(pa.string()) == self.label
 
 
-def _pool(table: _Part) -> dict[str, Any]:
+def _pool(table: _Source) -> dict[str, Any]:
     key = ["file_uid", "entry"]
     num_events = table.select(*key).group_by(key).aggregate([]).num_rows
     figures: dict[str, Any] = {"num_events": num_events}
@@ -307,7 +328,7 @@ def _pool_distances(distance: NDArray[Any], side: str) -> dict[str, Any]:
     }
 
 
-def _pool_confusion(table: _Part, what: str, words: Sequence[str]) -> dict[str, Any]:
+def _pool_confusion(table: _Source, what: str, words: Sequence[str]) -> dict[str, Any]:
     num = len(words)
     flat = _flat(table, f"{what}_confusion").reshape(-1, num, num)
     confusion = flat.sum(axis=0, dtype=np.int64)
@@ -323,7 +344,7 @@ def _pool_confusion(table: _Part, what: str, words: Sequence[str]) -> dict[str, 
     }
 
 
-def _pool_icpf(table: _Part) -> dict[str, float]:
+def _pool_icpf(table: _Source) -> dict[str, float]:
     """Pool the share of wrong voxels image by image, with MicroBooNE's two classes and with our five."""
     words = names_of(Semantic)
     confusion = _flat(table, "semantic_confusion").reshape(-1, len(words), len(words))
@@ -339,7 +360,7 @@ def _pool_icpf(table: _Part) -> dict[str, float]:
     return figures
 
 
-def _pool_doubt(table: _Part) -> dict[str, Any]:
+def _pool_doubt(table: _Source) -> dict[str, Any]:
     """Pool what says how far scores can be believed, and how well ghosts are told from deposits."""
     reliability = _flat(table, "reliability").reshape(-1, calibration.NUM_BINS, 3).sum(axis=0)
     errors = _flat(table, "uncertainty_errors").reshape(-1, calibration.NUM_UNCERTAINTIES, 2).sum(axis=0)
@@ -368,7 +389,7 @@ def _pool_doubt(table: _Part) -> dict[str, Any]:
     return figures
 
 
-def _flat(table: _Part, column: str) -> NDArray[Any]:
+def _flat(table: _Source, column: str) -> NDArray[Any]:
     """Return the values of a column, those of lists joined end to end, without nulls."""
     values = table.select(column)[column].combine_chunks()
     if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
@@ -377,6 +398,6 @@ def _flat(table: _Part, column: str) -> NDArray[Any]:
     return found
 
 
-def _lengths(table: _Part, column: str) -> NDArray[np.int64]:
+def _lengths(table: _Source, column: str) -> NDArray[np.int64]:
     lengths = pc.fill_null(pc.list_value_length(table.select(column)[column]), 0)
     return np.asarray(lengths, np.int64)

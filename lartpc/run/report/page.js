@@ -50,7 +50,7 @@
       font: { color: colour("muted"), size: 12, family: "system-ui, sans-serif" },
       margin: { l: 50, r: 10, t: 8, b: 40 }, hovermode: "x unified", barmode: bars ? "group" : undefined,
       hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
-      xaxis: { ...axis, title: { text: chart.x }, type: bars ? "category" : chart.log_x ? "log" : "linear" },
+      xaxis: { ...axis, title: { text: chart.x }, type: bars || chart.categories ? "category" : chart.log_x ? "log" : "linear" },
       yaxis: { ...axis, title: { text: chart.y }, type: chart.log_y ? "log" : "linear", rangemode: chart.free_y ? "normal" : "tozero" },
       showlegend: chart.series.length > 1, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     }, SETTINGS);
