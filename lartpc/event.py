@@ -17,13 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.geometry import Box
-from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
+from lartpc.vocab import (
+    NONE,
+    CreationProcess,
+    Current,
+    Flavour,
+    InteractionMode,
+    PointKind,
+    Semantic,
+    Species,
+)
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
-`semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes."""
+`semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
+`truth_neutrino`, `truth_primary`."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
@@ -72,6 +82,14 @@ def _code(codes: type[IntEnum], description: str) -> Column:
 
 def _vector(unit: str, description: str) -> Column:
     return Column("f4", unit, description, shape=(3,))
+
+
+def _pdg(description: str) -> Column:
+    return Column("i4", "", f"{description}; 0: not known")
+
+
+def _record(unit: str, description: str) -> Column:
+    return Column("f8", unit, f"{description}; nan: not known", none=nan)
 
 
 _NUM_VOXELS = _scalar("i4", "", "number of voxels")
@@ -167,6 +185,56 @@ PRODUCTS: dict[str, Product] = {
             "semantic": _code(Semantic, "class of the track or fragment"),
             "kind": _code(PointKind, "start or end"),
             "particle": _index("truth_particle"),
+        },
+    ),
+    "truth_neutrino": Product(
+        "a neutrino that interacts, as its generator recorded it, whether or not it leaves voxels",
+        {
+            "interaction": _index("truth_interaction"),
+            "pdg": _pdg("Monte-Carlo particle number of the neutrino"),
+            "energy": _record("MeV", "energy of the neutrino"),
+            "momentum": Column("f8", "MeV/c", "momentum of the neutrino", shape=(3,), none=nan),
+            "current": _code(Current, "charged or neutral current"),
+            "mode": _code(InteractionMode, "kind of the interaction"),
+            "process": Column("i4", "", "the generator's number of the process; -1: none", none=NONE),
+            "target_pdg": _pdg("number of the nucleus that is hit"),
+            "nucleon_pdg": _pdg("number of the nucleon that is hit"),
+            "quark_pdg": _pdg("number of the quark that is hit"),
+            "q2": _record("GeV²", "Q², minus the square of the four-momentum transfer"),
+            "w": _record("MeV", "invariant mass W of the hadrons"),
+            "bjorken_x": _record("", "Bjorken x"),
+            "inelasticity": _record("", "inelasticity y"),
+            "energy_transfer": _record("MeV", "energy transfer q0"),
+            "momentum_transfer": _record("MeV/c", "size of the momentum transfer q3"),
+            "lepton_pdg": _pdg("number of the lepton that leaves the primary vertex"),
+            "lepton_track_id": Column("i8", "", "its identifier in the source; -1: none", none=NONE),
+            "lepton_energy": _record("MeV", "its total energy"),
+            "lepton_momentum": Column("f8", "MeV/c", "its momentum", shape=(3,), none=nan),
+            "vertex": Column("f8", "cm", "position in the detector, for views, too", shape=(3,), none=nan),
+            "time": _record("ns", "time of the interaction"),
+            "weight": _record("", "weight that the generator asks for (its central value)"),
+            "cross_section": _record(
+                "pb", "total cross section of its file, averaged over the flux, per atom"
+            ),
+            "cross_section_error": _record("pb", "error of it"),
+            "pot": _record("", "protons on target that its file stands for"),
+            "file": Column("i4", "", "number of its file among those of the source; -1: none", none=NONE),
+            "entry": Column("i8", "", "number of the interaction in that file from 0; -1: none", none=NONE),
+            "event": Column("i8", "", "event number in that file; -1: none", none=NONE),
+            "num_final": Column("i4", "", "particles of the final state; -1: not known", none=NONE),
+            "num_not_shot": Column("i4", "", "of them, those that were not simulated", none=NONE),
+            "energy_deposited": _record("MeV", "energy that it deposits, in the box and outside"),
+        },
+    ),
+    "truth_primary": Product(
+        "a particle that leaves a generated vertex, whether or not it leaves voxels",
+        {
+            "neutrino": _index("truth_neutrino"),
+            "interaction": _index("truth_interaction"),
+            "track_id": _scalar("i8", "", "identifier in the source"),
+            "pdg": _pdg("Monte-Carlo particle number (PDG)"),
+            "energy_init": _record("MeV", "kinetic energy at creation"),
+            "momentum": Column("f8", "MeV/c", "momentum at creation", shape=(3,), none=nan),
         },
     ),
     # -- written by segment --------------------------------------------------------------------
@@ -297,6 +365,9 @@ TRUTH = (
     "truth_point",
 )
 """What ingest writes besides, as far as the source has it; numbers that it does not state are nan."""
+
+GENERATED = ("truth_neutrino", "truth_primary")
+"""What ingest writes of generated interactions, for sources that know it; it needs no voxels."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,6 +18,9 @@ COLUMNS = ("sample", "split", "source", "num_events", "num_shards")
 GEANT4 = "geant4"
 """The source that stands for our own simulation; any other source is a path or a pattern."""
 
+GENERATED = ("nuhepmc", "gst", "rootracker")
+"""Before a colon and a pattern, the kinds of files of neutrino generators, whose interactions are simulated."""
+
 MAX_FILES = 250
 """Most files of a shard: an event file names them all, in an attribute of HDF5's 64 kB at most."""
 
@@ -26,7 +29,9 @@ MAX_FILES = 250
 class Shard:
     """A unit of work: the events of one or several files, or one slice of a simulated sample.
 
-    `sources` are its files; a simulated shard has none, but a seed and a number of events.
+    `sources` are its files; a simulated shard has none, but a seed and a number of events. One of a neutrino
+    generator's files (`generated`) has their kind and pattern (`generator`), its `share` (i, n) of the interactions,
+    and no number of events where it takes all of these.
     """
 
     sample: str
@@ -35,6 +40,9 @@ class Shard:
     sources: tuple[str, ...]
     num_events: int | None = None
     seed: int | None = None
+    generator: str = ""
+    generated: tuple[str, ...] = ()
+    share: tuple[int, int] = (0, 1)
 
     @property
     def key(self) -> str:
@@ -67,6 +75,7 @@ def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shar
     """
     shards: list[Shard] = []
     seen: set[str] = set()
+    used: dict[str, str] = {}
     for sheet in map(Path, sheets):
         for line, row in _rows(sheet):
             where = f"{sheet}, line {line}"
@@ -79,6 +88,15 @@ def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shar
             seen.add(row["sample"])
             if row["source"] == GEANT4:
                 shards += _simulated(row, seed, max_shards, where)
+            elif row["source"].startswith(tuple(f"{kind}:" for kind in GENERATED)):
+                found = _generated(row, seed, max_shards, where)
+                for path in found[0].generated:
+                    if (other := used.setdefault(os.path.realpath(path), row["sample"])) != row["sample"]:
+                        raise ValueError(
+                            f"{where}: samples '{other}' and '{row['sample']}' both have {path}; each interaction is "
+                            "used once: give each sample files of its own"
+                        )
+                shards += found
             else:
                 shards += _files(row, max_shards, where)
     return tuple(shards)
@@ -106,23 +124,58 @@ def _simulated(row: dict[str, str], seed: int, max_shards: int, where: str) -> l
         raise ValueError(f"{where}: a geant4 sample needs whole num_events and num_shards") from None
     if not 1 <= num_shards <= num_events:
         raise ValueError(f"{where}: num_shards must be between 1 and num_events")
-    num_shards = min(num_shards, max_shards)
-    share, rest = divmod(num_events, num_shards)
+    return _slices(row, num_events, min(num_shards, max_shards), seed)
+
+
+def shares(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
+    """Return the share of the generator's files of each simulated shard, by its key.
+
+    Shards of the source `geant4` share the files that the configuration names, all samples together: no
+    interaction is in two of them.
+    """
+    alike = [shard for shard in shards if shard.is_simulated and not shard.generator]
+    return {
+        **{shard.key: shard.share for shard in shards},
+        **{shard.key: (index, len(alike)) for index, shard in enumerate(alike)},
+    }
+
+
+def _generated(row: dict[str, str], seed: int, max_shards: int, where: str) -> list[Shard]:
+    kind, _, pattern = row["source"].partition(":")
+    pattern, paths = _matching(pattern, row, where)
+    numbers = {name: row[name] for name in ("num_events", "num_shards")}
+    if bad := [
+        name for name, text in numbers.items() if text != "-" and not (text.isdecimal() and int(text) > 0)
+    ]:
+        raise ValueError(f"{where}: {bad[0]} of a generator's files is a number above 0, or '-'")
+    num_events = None if numbers["num_events"] == "-" else int(numbers["num_events"])
+    num_shards = min(1 if numbers["num_shards"] == "-" else int(numbers["num_shards"]), max_shards)
+    if num_events is not None and num_shards > num_events:
+        raise ValueError(f"{where}: num_shards must be between 1 and num_events")
+    return [
+        replace(shard, generator=f"{kind}:{pattern}", generated=tuple(paths), share=(index, num_shards))
+        for index, shard in enumerate(_slices(row, num_events, num_shards, seed))
+    ]
+
+
+def _slices(row: dict[str, str], num_events: int | None, num_shards: int, seed: int) -> list[Shard]:
+    share, rest = divmod(num_events or 0, num_shards)
     return [
         Shard(
             row["sample"],
             f"{index:04d}",
             row["split"],
             (),
-            share + (index < rest),
+            None if num_events is None else share + (index < rest),
             shard_seed(seed, row["sample"], index),
         )
         for index in range(num_shards)
     ]
 
 
-def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
-    pattern = os.path.expandvars(row["source"])
+def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[str]]:
+    """Return a pattern with its variables replaced, and the files that it names."""
+    pattern = os.path.expandvars(source)
     if "$" in pattern:
         raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
     paths = sorted(glob.glob(pattern, recursive=True))
@@ -133,6 +186,11 @@ def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
             usable(path)
         except ValueError as error:
             raise ValueError(f"{where}: sample '{row['sample']}', file {path!r}: {error}") from None
+    return pattern, paths
+
+
+def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
+    _, paths = _matching(row["source"], row, where)
     if (text := row["num_shards"]) != "-" and not (text.isdecimal() and int(text) > 0):
         raise ValueError(
             f"{where}: num_shards of files is the number of shards to put them in, or '-' for a shard each"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.event import MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
+from lartpc.event import GENERATED, MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
 from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
 
@@ -60,6 +60,7 @@ def completed(event: Event) -> Event:
             if level in columns and f"truth_{level}" not in event:
                 columns[level] = np.full_like(columns[level], NONE)
         made[name] = columns
+    made |= {name: empty(name) for name in GENERATED if name not in event}
     return event.with_products(made)
 
 

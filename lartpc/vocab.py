@@ -38,6 +38,35 @@ class Flavour(IntEnum):
     NC_LIKE = 2
 
 
+class Current(IntEnum):
+    """What a neutrino exchanges: a W (charged current) or a Z (neutral current)."""
+
+    CC = 0
+    NC = 1
+
+
+class InteractionMode(IntEnum):
+    """How a neutrino interacts; the first fourteen are numbered as in LArSoft (`simb::int_type_`)."""
+
+    QUASIELASTIC = 0
+    RESONANCE = 1
+    DEEP_INELASTIC = 2
+    COHERENT = 3
+    COHERENT_ELASTIC = 4
+    ELECTRON_SCATTERING = 5
+    INVERSE_MUON_DECAY = 6
+    INVERSE_BETA_DECAY = 7
+    GLASHOW_RESONANCE = 8
+    ANOMALY_PHOTON = 9
+    MESON_EXCHANGE = 10
+    DIFFRACTIVE = 11
+    ELECTROMAGNETIC = 12
+    WEAK_MIX = 13
+    SHALLOW_INELASTIC = 14
+    HYPERON = 15
+    OTHER = 16
+
+
 class EnergyMethod(IntEnum):
     """How a kinetic energy was found."""
 

@@ -1,5 +1,6 @@
 """Verbs that make event files: simulation, ingestion, and export to other formats."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ import typer
 from lartpc import config
 from lartpc.cli.app import app
 from lartpc.cli.options import ConfigFile, Out, expand, is_given, plainly
+
+DEFAULT_EVENTS = 10
 
 simulate_app = typer.Typer()
 app.add_typer(simulate_app, name="simulate")
@@ -21,8 +24,20 @@ def simulate(
         Path | None,
         typer.Option("--out", "-o", help="File of steps to write, required; it appears when it is complete."),
     ] = None,
-    num_events: Annotated[int, typer.Option(min=1, help="Events to simulate.")] = 10,
+    num_events: Annotated[
+        int | None,
+        typer.Option(min=1, help="Events to simulate; default: 10, or all that the generator's files give."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same events.")] = 1,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            help="Files of a neutrino generator, nuhepmc:PATTERN, gst:PATTERN or rootracker:PATTERN."
+        ),
+    ] = None,
+    share: Annotated[
+        str, typer.Option(help="Share i/n of the interactions in the generator's files, i from 0.")
+    ] = "0/1",
     config_file: ConfigFile = None,
     log: Annotated[Path | None, typer.Option(help="Where Geant4's own output goes.")] = None,
 ) -> None:
@@ -36,7 +51,18 @@ def simulate(
     from lartpc.run.simulate import simulate as run
 
     section = config.load_section("simulate", config_file)
-    run(section, num_events=num_events, seed=seed, out=out, log=log)
+    if generator:
+        section = section.reading(generator)
+    elif num_events is None and isinstance(section.generator, str):
+        num_events = DEFAULT_EVENTS
+    run(section, num_events=num_events, seed=seed, share=_share(share), out=out, log=log)
+
+
+def _share(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found:
+        raise ValueError(f"--share must be i/n, such as 0/4, got '{text}'")
+    return int(found[1]), int(found[2])
 
 
 @simulate_app.command(name="validate")

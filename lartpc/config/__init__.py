@@ -42,11 +42,13 @@ from lartpc.config.simulation import (
     VERTEX_GROUPS,
     Cosmic,
     Generator,
+    GeneratorFiles,
     Gun,
     ParticleGroup,
+    Placement,
     Simulate,
 )
-from lartpc.config.summarize import Summarize
+from lartpc.config.summarize import Summarize, Thresholds
 from lartpc.paths import usable
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "File",
     "Fragments",
     "Generator",
+    "GeneratorFiles",
     "GraphNet",
     "GraphSpice",
     "Gun",
@@ -75,6 +78,7 @@ __all__ = [
     "PairLengths",
     "Part",
     "ParticleGroup",
+    "Placement",
     "Points",
     "Ppn",
     "Report",
@@ -84,6 +88,7 @@ __all__ = [
     "SegmentTraining",
     "Simulate",
     "Summarize",
+    "Thresholds",
     "Tomography",
     "Training",
     "UResNet",
@@ -240,9 +245,11 @@ def markdown_table() -> str:
         "| --- | --- |",
         "| `sample` | unique name: letters, digits, `_` and `-` |",
         "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
-        "| `source` | `geant4`, or files: a path or a pattern; `$VARIABLES` are replaced |",
-        "| `num_events` | events of a `geant4` sample; `-` for files |",
-        "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number |",
+        "| `source` | `geant4`; `nuhepmc:`, `gst:` or `rootracker:` and files of a neutrino generator, simulated with "
+        "Geant4; or files of events. Files are a path or a pattern; `$VARIABLES` are replaced |",
+        "| `num_events` | events of a `geant4` sample; `-` for files, for those of generators all that they give |",
+        "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number, "
+        "for those of generators one |",
         "",
         "A shard is a job of each stage. Files are dealt to shards by their path: one more or less changes one",
         "shard. Give `num_shards` for a sample that grows, as all its shards change with their number.",
@@ -264,6 +271,9 @@ def _setting_rows(prefix: str, section: Section) -> list[str]:
             for choice in (kind() for kind in choices):
                 of = f"` with `method: {choice.model_dump()['method']}` |"
                 rows += [row.replace("` |", of, 1) for row in _setting_rows(f"{prefix}{name}.", choice)]
+        elif kind := _section_instead(item.annotation, value):
+            rows.append(f"| `{prefix}{name}` | `{json.dumps(value)}` | {item.description} |")
+            rows += _setting_rows(f"{prefix}{name}.", kind())
         elif isinstance(value, Section) and not isinstance(value, Generator):
             rows += _setting_rows(f"{prefix}{name}.", value)
         else:
@@ -275,6 +285,12 @@ def _setting_rows(prefix: str, section: Section) -> list[str]:
             )
             rows.append(f"| `{prefix}{name}` | {shown} | {item.description} |")
     return rows
+
+
+def _section_instead(annotation: Any, value: Any) -> type[Section] | None:
+    """Return the section that may stand in the place of a word, None where there is none."""
+    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Section)]
+    return kinds[0] if isinstance(value, str) and len(kinds) == 1 else None
 
 
 def _choices(annotation: Any) -> list[type[Section]]:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lartpc.config.base import Counts, Range, Section, Vector
+from lartpc.config.base import Counts, Range, Section, Vector, Weight
 
 
 class ParticleGroup(Section):
@@ -64,6 +64,48 @@ class Cosmic(Section):
     )
 
 
+class Placement(Section):
+    """Where interactions of generators' files happen, in the coordinates of the box (0: its centre)."""
+
+    mode: Literal["uniform", "file"] = Field(
+        "uniform",
+        description="uniform: anywhere from `low_cm` to `high_cm`, or by the densities; file: where the file says",
+    )
+    low_cm: Vector | None = Field(None, description="lower corner [cm]; null: that of the box")
+    high_cm: Vector | None = Field(None, description="upper corner [cm]; null: that of the box")
+    density_x: tuple[Weight, ...] = Field(
+        (), description="relative density in slices of equal width along x, from low to high; empty: uniform"
+    )
+    density_y: tuple[Weight, ...] = Field((), description="the same along y")
+    density_z: tuple[Weight, ...] = Field((), description="the same along z")
+    origin_cm: Vector = Field(
+        (0.0, 0.0, 0.0), description="with `mode: file`, the file's coordinates of the centre of the box [cm]"
+    )
+
+
+class GeneratorFiles(Section):
+    """Neutrino interactions from files of a generator, each used once."""
+
+    kind: Literal["nuhepmc", "gst", "rootracker"] = Field(
+        "nuhepmc",
+        description="nuhepmc: HepMC3 text with the conventions of NuHepMC; gst, rootracker: trees of GENIE",
+    )
+    files: tuple[str, ...] = Field(
+        (), description="paths or patterns; a sample with the source `nuhepmc:PATTERN` names its own"
+    )
+    mean_interactions: float | None = Field(
+        None, gt=0, description="interactions of a spill, on average (Poisson); null: one in each event"
+    )
+    spill_us: float = Field(0.0, ge=0, description="time over which the interactions of a spill spread [us]")
+    overlay: tuple[Literal["cosmic", "rain"], ...] = Field(
+        (), description="what is laid over each event: cosmic muons, rain"
+    )
+    vertex: Placement = Placement()
+
+
+GENERATOR_FILES: tuple[str, ...] = ("nuhepmc", "gst", "rootracker")
+"""Kinds of files of generators, as in the sources of sample sheets."""
+
 GENERATORS: dict[str, tuple[str, ...]] = {
     "mpvmpr": ("vertex", "rain"),
     "gun": ("gun",),
@@ -75,8 +117,10 @@ GENERATORS: dict[str, tuple[str, ...]] = {
 class Simulate(Section):
     """Geant4: what is shot into a box of liquid argon, and how it is transported."""
 
-    generator: Literal["mpvmpr", "gun", "cosmic"] = Field(
-        "mpvmpr", description="mpvmpr: vertex and rain; gun: one particle; cosmic: vertex and cosmic muons"
+    generator: Literal["mpvmpr", "gun", "cosmic"] | GeneratorFiles = Field(
+        "mpvmpr",
+        description="mpvmpr: vertex and rain; gun: one particle; cosmic: vertex and cosmic muons; or the settings "
+        "`generator.*` of interactions from files",
     )
     box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
     wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
@@ -93,13 +137,40 @@ class Simulate(Section):
     gun: Gun = Gun()
     cosmic: Cosmic = Cosmic()
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The sections that the chosen generator reads."""
+        if isinstance(self.generator, GeneratorFiles):
+            return self.generator.overlay
+        return GENERATORS[self.generator]
+
+    def reading(self, source: str) -> Self:
+        """Return the settings with files of a generator, `kind:pattern`; what else is set of those stays.
+
+        Raises
+        ------
+        ValueError
+            There is no such kind of files.
+        """
+        kind, _, pattern = source.partition(":")
+        now = self.generator if isinstance(self.generator, GeneratorFiles) else GeneratorFiles()
+        if kind not in GENERATOR_FILES or not pattern:
+            raise ValueError(
+                f"generator '{source}' must be {', '.join(GENERATOR_FILES)} with a colon and a pattern"
+            )
+        generator = GeneratorFiles.model_validate(now.model_dump() | {"kind": kind, "files": (pattern,)})
+        return self.model_copy(update={"generator": generator})
+
     @model_validator(mode="after")
     def _no_setting_without_effect(self) -> Self:
-        read = GENERATORS[self.generator]
+        read = self.reads
+        name_of_generator = (
+            self.generator.kind if isinstance(self.generator, GeneratorFiles) else self.generator
+        )
         for name in sorted({name for names in GENERATORS.values() for name in names} - set(read)):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
-                    f"{name} has no effect with generator '{self.generator}', which reads {', '.join(read)}; "
-                    "remove it or choose another generator"
+                    f"{name} has no effect with generator '{name_of_generator}', which reads "
+                    f"{', '.join(read) or 'its files only (see overlay)'}; remove it or choose another generator"
                 )
         return self

@@ -8,6 +8,19 @@ from lartpc.config.base import Section, Vector
 from lartpc.config.ingestion import Volume
 
 
+class Thresholds(Section):
+    """Least kinetic energy [MeV] of a primary that counts in topologies with thresholds, by species."""
+
+    photon: float = Field(30.0, ge=0, description="least kinetic energy of a photon that counts [MeV]")
+    electron: float = Field(30.0, ge=0, description="of an electron [MeV]")
+    muon: float = Field(30.0, ge=0, description="of a muon [MeV]")
+    pion: float = Field(30.0, ge=0, description="of a charged pion [MeV]")
+    proton: float = Field(50.0, ge=0, description="of a proton [MeV]")
+    kaon: float = Field(50.0, ge=0, description="of a charged kaon [MeV]")
+    pi_zero: float = Field(0.0, ge=0, description="of a generated π⁰ [MeV]")
+    neutron: float = Field(50.0, ge=0, description="of a generated neutron [MeV]")
+
+
 class Summarize(Section):
     """The tables of a shard: kinematics, energies, containment."""
 
@@ -38,4 +51,5 @@ class Summarize(Section):
     scattering_resolution_rad: float = Field(
         0.005, ge=0, description="error of an angle between two segments in one plane [rad]"
     )
+    thresholds: Thresholds = Thresholds()
     voxels: bool = Field(False, description="write the table `voxels`, one row for each voxel")

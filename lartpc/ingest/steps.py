@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from particle import pdgid
 
+from lartpc.event import Columns
 from lartpc.vocab import NONE
 
 NO_PARENT = -1
@@ -49,7 +50,8 @@ class Trajectories:
 class Steps:
     """The steps of one event: start and end (S, 3) [cm], energy (S,) [MeV], time (S,) [ns].
 
-    `trajectories` is None where the source has steps only.
+    `trajectories` is None where the source has steps only. `neutrinos` are the interactions of a generator, the
+    columns of `truth_neutrino`, `interaction` being the number that its trajectories have; None: not known.
     """
 
     run: int
@@ -62,6 +64,7 @@ class Steps:
     track_id: IntArray
     pdg: IntArray
     trajectories: Trajectories | None = None
+    neutrinos: Columns | None = None
 
     def __len__(self) -> int:
         return len(self.energy)

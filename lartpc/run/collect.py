@@ -163,6 +163,7 @@ def _check_shard(folder: Path) -> _Shard:
 _COUNTED = (
     *("points", "fragments", "particles", "interactions"),
     *("truth_points", "truth_fragments", "truth_particles", "truth_interactions"),
+    "truth_neutrinos",
 )
 """Tables whose rows are counted in `events`, too."""
 

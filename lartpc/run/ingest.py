@@ -227,7 +227,8 @@ def _convert_event(
         found = carry(read, image, truth, box, cfg)
     else:
         steps, image = detect(read, box, cfg, _volumes_cm(cfg), key)
-        found = label(steps, image, box, cfg) if truth else {}
+        made = label(steps, image, box, cfg) if truth else {}
+        found = {name: made[name] for name in truth}
     if cfg.tomography.angles_deg:
         image, found = reconstruct(image, found, box, cfg.tomography)
     if not planes:

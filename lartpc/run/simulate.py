@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lartpc import atomic, config
+from lartpc.neutrinos import files
 from lartpc.run.progress import Meter
-from lartpc.simulate import argon
+from lartpc.simulate import argon, neutrinos
 from lartpc.simulate.generators import check
 
 LOG_LINES = 15
@@ -20,37 +21,48 @@ ERROR = "error: "
 def simulate(
     cfg: config.Simulate,
     *,
-    num_events: int,
+    num_events: int | None,
     seed: int,
     out: Path,
     log: Path | None = None,
+    share: tuple[int, int] = (0, 1),
     on_event: Callable[[], None] | None = None,
-) -> None:
+) -> int:
     """Simulate events with Geant4 into a file of steps.
 
     Parameters
     ----------
     num_events
         Number of events, numbered from 0. A longer run with the same seed begins with the same events.
+        None: as many as the files of the generator are enough for.
     seed
         Seed of the shard.
     out
         HDF5 file to write (`docs/simulation.md`); it appears when it is whole.
     log
         File for what Geant4 prints; without it, `<out>.log`, which goes again if all is well.
+    share
+        Share `i` of `n` of the interactions in the files of the generator; shares have none in common.
     on_event
         Called after each event, instead of showing progress.
+
+    Returns
+    -------
+    The number of events.
 
     Raises
     ------
     ValueError
-        The settings or GEANT4_DATA_DIR cannot be used.
+        The settings or files of the generator, or GEANT4_DATA_DIR cannot be used.
     RuntimeError
         Geant4 failed; the message names the log and has its end.
     """
-    if num_events < 1 or seed < 0:
+    if (num_events is not None and num_events < 1) or seed < 0:
         raise ValueError(f"needs at least 1 event and a seed from 0, got {num_events} events and seed {seed}")
+    if not 0 <= share[0] < share[1]:
+        raise ValueError(f"share {share[0]}/{share[1]} is none: of n shares they are 0 to n - 1")
     check(cfg)
+    num_events = _num_events(cfg, num_events, seed, share)
     env = _environment()
     log_path = log or out.with_name(out.name + ".log")
     for path in (out, log_path):
@@ -58,7 +70,7 @@ def simulate(
     try:
         meter = Meter("simulate", num_events, "events", quiet=on_event is not None)
         with log_path.open("wb") as log_file, meter:
-            with _started(cfg, num_events, seed, out, log_file, env) as (process, lines):
+            with _started(cfg, num_events, seed, share, out, log_file, env) as (process, lines):
                 for line in lines:
                     if line.startswith(ERROR):
                         raise ValueError(line.removeprefix(ERROR).strip())
@@ -70,6 +82,23 @@ def simulate(
         raise
     if log is None:
         log_path.unlink()
+    return num_events
+
+
+def _num_events(cfg: config.Simulate, num_events: int | None, seed: int, share: tuple[int, int]) -> int:
+    """Return the number of events, of interactions from files after a look at these."""
+    generator = neutrinos.from_files(cfg)
+    if generator is None:
+        if num_events is None:
+            raise ValueError(f"the generator '{cfg.generator}' makes any number of events; say how many")
+        return num_events
+    if not generator.files:
+        raise ValueError(
+            "simulate.generator.files names no file of generated events; name some there, or in the sample sheet "
+            f"(source {generator.kind}:PATTERN), or with --generator {generator.kind}:PATTERN"
+        )
+    interactions = files.read(generator.kind, files.expand(generator.files), share)
+    return len(neutrinos.spills(interactions, generator.mean_interactions, num_events, seed))
 
 
 def _environment() -> dict[str, str]:
@@ -87,7 +116,13 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _started(
-    cfg: config.Simulate, num_events: int, seed: int, out: Path, log: BinaryIO, env: dict[str, str]
+    cfg: config.Simulate,
+    num_events: int,
+    seed: int,
+    share: tuple[int, int],
+    out: Path,
+    log: BinaryIO,
+    env: dict[str, str],
 ) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[str]]]:
     """Start the simulation; yield its process and the lines of its progress, and leave it ended."""
     reader, writer = os.pipe()
@@ -99,6 +134,7 @@ def _started(
                     *("--config", cfg.model_dump_json()),
                     *("--num-events", str(num_events)),
                     *("--seed", str(seed)),
+                    *("--share", *map(str, share)),
                     *("--out", str(out)),
                     *("--progress-fd", str(writer)),
                 ),

@@ -9,8 +9,10 @@ tells about its progress on a pipe: a line "event" per event, or "error: " and w
 # mypy: disallow-subclassing-any=False
 
 import argparse
+import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -19,8 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.simulate import argon
-from lartpc.simulate.generators import Primary, check, event_seeds, kinds, primaries
+from lartpc.neutrinos import files
+from lartpc.neutrinos.record import FIRST_NUCLEUS, FIRST_PSEUDO, Interaction
+from lartpc.simulate import argon, neutrinos
+from lartpc.simulate.generators import check, event_seeds, kinds, overlay, primaries
+from lartpc.simulate.primary import Primary
 from lartpc.simulate.steps import SEGMENTS, TRAJECTORIES, StepsWriter
 
 DATA_DIR, DATA_LABEL = argon.data_dir()
@@ -74,15 +79,16 @@ class Record:
 
     def __init__(self) -> None:
         self.shot: list[Primary] = []
+        self.neutrinos: list[dict[str, Any]] = []
         self.segments: list[bytes] = []
         self.trajectories: list[bytes] = []
         self.interaction: dict[int, int] = {}
         self.track = (0, 0, False)
         self.last: tuple[float, float, float] | None = None
 
-    def clear(self, shot: list[Primary]) -> None:
-        """Begin an event with these primaries."""
-        self.shot = shot
+    def clear(self, shot: list[Primary], neutrinos: list[dict[str, Any]]) -> None:
+        """Begin an event with these primaries, and these rows of `truth_neutrino`."""
+        self.shot, self.neutrinos = shot, neutrinos
         self.segments.clear()
         self.trajectories.clear()
         self.interaction.clear()
@@ -134,24 +140,49 @@ class Physics(g4.G4VModularPhysicsList):
         self.SetDefaultCutValue(production_cut_mm * g4.mm)
 
 
+Spills = list[tuple[Interaction, ...]]
+"""The interactions of each event; empty where the generator reads no files."""
+
+
+def definition_of(pdg: int) -> Any:
+    """Return what Geant4 holds a particle or nucleus to be, None if it does not know it."""
+    if FIRST_NUCLEUS <= pdg < FIRST_PSEUDO:
+        number, mass = pdg // 10_000 % 1000, pdg // 10 % 1000
+        return g4.G4IonTable.GetIonTable().GetIon(number, mass, 0.0) if 0 < number <= mass else None
+    return g4.G4ParticleTable.GetParticleTable().FindParticle(pdg)
+
+
+@cache
+def is_known(pdg: int) -> bool:
+    """Tell whether Geant4 knows a particle or nucleus."""
+    return definition_of(pdg) is not None
+
+
 class Gun(g4.G4VUserPrimaryGeneratorAction):
     """Shoot the primaries of each event; everything random in it starts from the event's own seed."""
 
-    def __init__(self, cfg: config.Simulate, seed: int, record: Record) -> None:
+    def __init__(self, cfg: config.Simulate, seed: int, record: Record, spills: Spills) -> None:
         super().__init__()
-        self._cfg, self._seed, self._record = cfg, seed, record
+        self._cfg, self._seed, self._record, self._spills = cfg, seed, record, spills
         self._gun = g4.G4ParticleGun(1)
 
     def GeneratePrimaries(self, event: Any) -> None:
         """Add one vertex per primary, so that primary i becomes track i + 1."""
         seed, transport_seed = event_seeds(self._seed, event.GetEventID())
         g4.G4Random.setTheSeed(transport_seed)
-        shot = primaries(self._cfg, np.random.default_rng(seed))
-        self._record.clear(shot)
-        table = g4.G4ParticleTable.GetParticleTable()
+        rng, from_files = np.random.default_rng(seed), neutrinos.from_files(self._cfg)
+        if from_files:
+            interactions = self._spills[event.GetEventID()]
+            shot, rows = neutrinos.shoot(from_files, self._cfg.box_cm, interactions, rng, is_known)
+            for name in from_files.overlay:
+                first = max([len(rows), *(primary.interaction + 1 for primary in shot)])
+                shot += overlay(self._cfg, name, first, rng)
+        else:
+            shot, rows = primaries(self._cfg, rng), []
+        self._record.clear(shot, rows)
         for primary in shot:
             position = (x * g4.cm for x in primary.position_cm)
-            self._gun.SetParticleDefinition(table.FindParticle(primary.pdg))
+            self._gun.SetParticleDefinition(definition_of(primary.pdg))
             self._gun.SetParticleEnergy(primary.kinetic_energy_mev * g4.MeV)
             self._gun.SetParticlePosition(g4.G4ThreeVector(*position))
             self._gun.SetParticleMomentumDirection(g4.G4ThreeVector(*primary.direction))
@@ -243,7 +274,8 @@ class Events(g4.G4UserEventAction):
         number, record = event.GetEventID(), self._record
         segments = rows_of(record.segments, SEGMENTS)
         trajectories = rows_of(record.trajectories, TRAJECTORIES)
-        self._writer.add(number, event_seeds(self._seed, number)[1], record.shot, segments, trajectories)
+        transport_seed = event_seeds(self._seed, number)[1]
+        self._writer.add(number, transport_seed, record.shot, segments, trajectories, record.neutrinos)
         # With nobody left to read it, this raises and ends the run.
         os.write(self._progress_fd, b"event\n")
 
@@ -283,8 +315,15 @@ def check_particles(cfg: config.Simulate) -> None:
                 )
 
 
-def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progress_fd: int) -> None:
-    """Simulate events into a file of steps.
+def simulate(
+    cfg: config.Simulate,
+    num_events: int,
+    seed: int,
+    out: Path,
+    progress_fd: int,
+    share: tuple[int, int] = (0, 1),
+) -> None:
+    """Simulate events into a file of steps; `share` says which interactions of the generator's files it takes.
 
     Raises
     ------
@@ -303,6 +342,12 @@ def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progre
         "geant4_data": DATA_LABEL,
         **material_attrs(),
     }
+    spills: Spills = []
+    if from_files := neutrinos.from_files(cfg):
+        paths = files.expand(from_files.files)
+        found = files.read(from_files.kind, paths, share)
+        spills = neutrinos.spills(found, from_files.mean_interactions, num_events, seed)
+        attrs["generator_files"] = json.dumps([path.name for path in paths])
     record = Record()
     with StepsWriter(out, cfg, attrs) as writer:
         manager = g4.G4RunManagerFactory.CreateRunManager(g4.G4RunManagerType.SerialOnly)
@@ -311,7 +356,7 @@ def simulate(cfg: config.Simulate, num_events: int, seed: int, out: Path, progre
         manager.SetUserInitialization(box)
         manager.SetUserInitialization(physics)
         # Geant4 refuses actions that exist before its physics.
-        stepping = (Gun(cfg, seed, record), Tracking(record), Stepping(record))
+        stepping = (Gun(cfg, seed, record, spills), Tracking(record), Stepping(record))
         actions = Actions(*stepping, Events(seed, record, writer, progress_fd))
         manager.SetUserInitialization(actions)
         manager.Initialize()
@@ -328,11 +373,15 @@ def main() -> int:
     parser.add_argument("--num-events", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the file of steps")
+    parser.add_argument(
+        "--share", type=int, nargs=2, default=(0, 1), help="share i of n of the generator's files"
+    )
     parser.add_argument("--progress-fd", type=int, default=2, help="open file to report progress on")
     options = parser.parse_args()
     try:
         cfg = config.Simulate.model_validate_json(options.config)
-        simulate(cfg, options.num_events, options.seed, options.out, options.progress_fd)
+        share = tuple(options.share)
+        simulate(cfg, options.num_events, options.seed, options.out, options.progress_fd, share)
     except ValueError as error:
         os.write(options.progress_fd, f"error: {error}\n".encode())
         return 2

@@ -6,26 +6,15 @@ learns particles and not a flux.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from lartpc.config import GENERATORS, Generator, Gun, ParticleGroup, Simulate, Vector
-from lartpc.simulate import cosmic
+from lartpc.config import Generator, GeneratorFiles, Gun, ParticleGroup, Simulate, Vector
+from lartpc.simulate import cosmic, neutrinos
+from lartpc.simulate.primary import Primary
 
 VERTEX_INTERACTION = 0
 """The interaction of all particles from the vertex; every other particle has its own after it."""
-
-
-class Primary(NamedTuple):
-    """One particle to shoot; the origin is the centre of the box."""
-
-    pdg: int
-    kinetic_energy_mev: float
-    position_cm: Vector
-    direction: Vector
-    interaction: int
-    time_ns: float = 0.0
 
 
 def check(cfg: Simulate) -> None:
@@ -36,6 +25,8 @@ def check(cfg: Simulate) -> None:
     ValueError
         The message names the key and the remedy.
     """
+    if isinstance(cfg.generator, GeneratorFiles):
+        neutrinos.check(cfg.generator, cfg.box_cm)
     if 2 * cfg.wall_margin_cm >= cfg.box_cm:
         raise ValueError(
             f"simulate.wall_margin_cm ({cfg.wall_margin_cm:g}) must be less than half of "
@@ -71,7 +62,7 @@ def check(cfg: Simulate) -> None:
 
 def mixtures(cfg: Simulate) -> Iterator[tuple[str, Generator]]:
     """Yield the mixtures of particles that the chosen generator draws from, with their names."""
-    for name in GENERATORS[cfg.generator]:
+    for name in cfg.reads:
         if isinstance(generator := getattr(cfg, name), Generator):
             yield name, generator
 
@@ -107,14 +98,23 @@ def primaries(cfg: Simulate, rng: np.random.Generator) -> list[Primary]:
         return [_shoot(cfg.gun, cfg.gun.position_cm or vertex, VERTEX_INTERACTION, rng, cfg.gun.direction)]
     shot = [_shoot(group, vertex, VERTEX_INTERACTION, rng) for group in draw_groups(cfg.vertex, rng)]
     first = VERTEX_INTERACTION + 1
-    if cfg.generator == "cosmic":
-        for number, muon in enumerate(cosmic.muons(cfg.box_cm, cfg.cosmic.window_us, rng), start=first):
-            pdg, energy_mev, position_cm, direction, time_ns = muon
-            shot.append(Primary(pdg, energy_mev, position_cm, direction, number, time_ns))
-        return shot
-    for number, group in enumerate(draw_groups(cfg.rain, rng), start=first):
-        shot.append(_shoot(group, _position(half, rng), number, rng))
+    for name in cfg.reads[1:]:
+        shot += overlay(cfg, name, first, rng)
     return shot
+
+
+def overlay(cfg: Simulate, name: str, first: int, rng: np.random.Generator) -> list[Primary]:
+    """Draw what comes over the particles of the vertex, `cosmic` or `rain`: interactions from number `first` on."""
+    if name == "cosmic":
+        return [
+            Primary(muon.pdg, muon.kinetic_energy_mev, muon.position_cm, muon.direction, number, muon.time_ns)
+            for number, muon in enumerate(cosmic.muons(cfg.box_cm, cfg.cosmic.window_us, rng), start=first)
+        ]
+    half = cfg.box_cm / 2
+    return [
+        _shoot(group, _position(half, rng), number, rng)
+        for number, group in enumerate(draw_groups(cfg.rain, rng), start=first)
+    ]
 
 
 def draw_groups(generator: Generator, rng: np.random.Generator) -> Sequence[ParticleGroup]:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from lartpc import __version__
 from lartpc.atomic import complete, part_of
 from lartpc.config import Simulate
-from lartpc.simulate.generators import Primary
+from lartpc.event import PRODUCTS
+from lartpc.neutrinos.record import record_fields, table
+from lartpc.simulate.primary import Primary
 
 FORMAT = "lartpc-geant4-steps"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
+"""1.1: `neutrinos`."""
 
 CHUNK_ROWS = 8192
 FLUSH_ROWS = 100_000
@@ -55,7 +58,16 @@ PRIMARIES = np.dtype(
 EVENT = np.dtype([("event_id", "i4"), ("seed", "i8")])
 """One row per event, with or without steps, and Geant4's seed for it."""
 
-DATASETS = {"segments": SEGMENTS, "trajectories": TRAJECTORIES, "primaries": PRIMARIES, "event": EVENT}
+NEUTRINOS = np.dtype([("event_id", "i4"), *((name, *of) for name, of in record_fields())])
+"""An interaction of a generator's file: the columns of `truth_neutrino`, `interaction` being its number."""
+
+DATASETS = {
+    "segments": SEGMENTS,
+    "trajectories": TRAJECTORIES,
+    "primaries": PRIMARIES,
+    "event": EVENT,
+    "neutrinos": NEUTRINOS,
+}
 
 UNITS = {
     **dict.fromkeys(("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "dx"), "mm"),
@@ -65,6 +77,7 @@ UNITS = {
     **dict.fromkeys(("t0", "t_start"), "ns"),
 }
 """Unit of each field that has one."""
+UNITS_OF_NEUTRINOS = {name: column.unit for name, column in PRODUCTS["truth_neutrino"].columns.items()}
 
 
 class StepsWriter:
@@ -96,7 +109,7 @@ class StepsWriter:
                 name, (0,), dtype, maxshape=(None,), chunks=(CHUNK_ROWS,), compression=1, shuffle=True
             )
             for field in dtype.names or ():
-                data.attrs[field] = UNITS.get(field, "")
+                data.attrs[field] = (UNITS_OF_NEUTRINOS if name == "neutrinos" else UNITS).get(field, "")
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +135,7 @@ class StepsWriter:
         shot: Sequence[Primary],
         segments: NDArray[Any],
         trajectories: NDArray[Any],
+        neutrinos: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Append an event; `event_id` of its records is set here.
 
@@ -129,12 +143,15 @@ class StepsWriter:
         ----------
         segments, trajectories
             Records of the dtypes `SEGMENTS` and `TRAJECTORIES`, of any number.
+        neutrinos
+            Rows of `truth_neutrino`; what they do not say is unknown.
         """
         rows = {
             "segments": segments,
             "trajectories": trajectories,
             "primaries": _primary_rows(shot),
             "event": np.array([(event, seed)], EVENT),
+            "neutrinos": _neutrino_rows(neutrinos),
         }
         for name, value in rows.items():
             value["event_id"] = event
@@ -163,4 +180,11 @@ def _primary_rows(shot: Sequence[Primary]) -> NDArray[Any]:
         row["ke"] = primary.kinetic_energy_mev
         row["xyz"] = np.multiply(primary.position_cm, 10)
         row["direction"] = primary.direction
+    return rows
+
+
+def _neutrino_rows(neutrinos: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
+    rows = np.zeros(len(neutrinos), NEUTRINOS)
+    for name, values in table(neutrinos).items():
+        rows[name] = values
     return rows

@@ -60,8 +60,8 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 5
-TABLES_VERSION = 9
+INGEST_VERSION = 6
+TABLES_VERSION = 10
 EVALUATE_VERSION = 5
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.config import Summarize
+from lartpc.config import Summarize, Thresholds
 from lartpc.event import Columns, Event, num_rows
 from lartpc.geometry import volume_of
 from lartpc.kinematics import unit
@@ -34,19 +34,35 @@ def _species_table(num: int, row: NDArray[Any], species: NDArray[Any]) -> NDArra
     return counts.reshape(num, len(Species))
 
 
-def _composition(num: int, row: NDArray[Any], species: NDArray[Any], is_primary: NDArray[Any]) -> Rows:
-    """Count the particles of each interaction by species, and spell its topology."""
+def _composition(
+    num: int,
+    row: NDArray[Any],
+    species: NDArray[Any],
+    is_primary: NDArray[Any],
+    energy: NDArray[Any],
+    thresholds: Thresholds,
+) -> Rows:
+    """Count the particles of each interaction by species, and spell its topology, bare and with thresholds."""
     all_particles = _species_table(num, row, species)
     primaries = _species_table(num, np.where(is_primary > 0, row, NONE), species)
     words = names_of(Species)
+    least = np.array([*(getattr(thresholds, word) for word in words), np.inf])[species]
+    above = _species_table(num, np.where((is_primary > 0) & (energy >= least), row, NONE), species)
     return {
         **{f"num_{word}s": all_particles[:, i] for i, word in enumerate(words)},
         **{f"num_primary_{word}s": primaries[:, i] for i, word in enumerate(words)},
-        "topology": [
-            "".join(f"{count}{_LETTERS[s]}" for s, count in zip(Species, counts, strict=True) if count)
-            for counts in primaries.tolist()
-        ],
+        "topology": _topology(primaries),
+        **{f"num_primary_{word}s_above": above[:, i] for i, word in enumerate(words)},
+        "topology_above": _topology(above),
     }
+
+
+def _topology(counts: NDArray[np.int64]) -> list[str]:
+    """Spell numbers (N, species), such as "1mu2p"."""
+    return [
+        "".join(f"{count}{_LETTERS[s]}" for s, count in zip(Species, row, strict=True) if count)
+        for row in counts.tolist()
+    ]
 
 
 def interaction_rows(
@@ -74,7 +90,14 @@ def interaction_rows(
         **xyz_rows("vertex", vertex),
         "num_particles": found["num_particles"],
         "num_primaries": found["num_primaries"],
-        **_composition(num, owner, identity["species"], identity["is_primary"]),
+        **_composition(
+            num,
+            owner,
+            identity["species"],
+            identity["is_primary"],
+            columns["kinetic_energy_mev"],
+            cfg.thresholds,
+        ),
         "num_voxels": _total(num, owner, event["particle"]["num_voxels"]).astype(np.int64),
         "energy_mev": found["energy"],
         "reconstructed_energy_mev": _total(num, owner, energy),
@@ -106,11 +129,19 @@ def truth_interaction_rows(
     counted = compositions(event, num)
     return {
         "truth_interaction_id": np.arange(num),
+        "truth_neutrino_id": _neutrino_of(event["truth_neutrino"]["interaction"], num),
         **xyz_rows("vertex", vertex),
         "is_vertex_in_box": event.box.contains(true["vertex"]),
         "num_particles": true["num_particles"],
         "num_primaries": true["num_primaries"],
-        **_composition(num, owner, particle["species"], particle["is_primary"]),
+        **_composition(
+            num,
+            owner,
+            particle["species"],
+            particle["is_primary"],
+            particle["energy_init"],
+            cfg.thresholds,
+        ),
         "num_voxels": _total(num, owner, particle["num_voxels"]).astype(np.int64),
         "energy_mev": true["energy"],
         "kinetic_energy_initial_mev": _total(num, owner, np.where(seen, particle["energy_init"], 0.0)),
@@ -122,6 +153,14 @@ def truth_interaction_rows(
         "interaction_id": best,
         "iou": iou,
     }
+
+
+def _neutrino_of(interaction_M: NDArray[Any], num: int) -> NDArray[np.int64]:
+    """Return the neutrino of each interaction (N,), -1 for none."""
+    neutrino = np.full(num, NONE, np.int64)
+    rows = np.flatnonzero(interaction_M >= 0)
+    neutrino[interaction_M[rows]] = rows
+    return neutrino
 
 
 def _total(num: int, owner_F: NDArray[Any], value_F: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.fields import names_of
 from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
+from lartpc.tables.neutrinos import truth_neutrino_rows, truth_primary_rows
 from lartpc.tables.particles import (
     Measured,
     fragment_rows,
@@ -82,6 +83,8 @@ def event_rows(
         "truth_interactions": truth_interaction_rows(event, true, interaction_pairs, volumes_cm, cfg),
         "truth_particles": truth_particle_rows(event, true, particle_pairs),
         "truth_fragments": truth_fragments,
+        "truth_neutrinos": truth_neutrino_rows(event, cfg),
+        "truth_primaries": truth_primary_rows(event),
         "truth_points": _truth_points(event, point, truth_point_distance_cm),
         "matches": _matches(event, particle_pairs, interaction_pairs, fragment_pairs),
         "voxels": voxel_rows(event, cfg.voxels),
@@ -211,6 +214,7 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
             for name in (
                 *("point", "fragment", "particle", "interaction"),
                 *("truth_point", "truth_fragment", "truth_particle", "truth_interaction"),
+                "truth_neutrino",
             )
         },
     }

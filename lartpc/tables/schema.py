@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from lartpc.event import MAX_COUNT
-from lartpc.tables import metric_fields, particle_fields
+from lartpc.tables import metric_fields, neutrino_fields, particle_fields
 from lartpc.tables.fields import (
     Field,
     Table,
@@ -30,13 +30,14 @@ from lartpc.tables.fields import (
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
 parents, flavour; 1.5, 2026-11,
 parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of true objects what is measured has the
-prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`."""
+prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`;
+2.1, 2026-11, `truth_neutrinos`, `truth_primaries`, topologies with thresholds."""
 
 Rows = dict[str, Any]
 """Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
@@ -95,6 +96,9 @@ TABLES: dict[str, Table] = {
             "num_truth_points": count("true points; 0 without truth"),
             "num_truth_particles": count("true particles with voxels; 0 without truth"),
             "num_truth_interactions": count("true interactions; 0 without truth"),
+            "num_truth_neutrinos": count(
+                "neutrinos that interact, seen or not; 0 where the source knows none"
+            ),
         },
     ),
     "interactions": Table(
@@ -109,6 +113,7 @@ TABLES: dict[str, Table] = {
             **per(Species, "num_{}s", count, "particles of species {}"),
             **per(Species, "num_primary_{}s", count, "primary particles of species {}"),
             "topology": text(_TOPOLOGY),
+            **neutrino_fields.above(", by the best kinetic energy"),
             "num_voxels": count("voxels"),
             "energy_mev": number("visible energy: all that is deposited", "MeV"),
             "reconstructed_energy_mev": number(
@@ -165,6 +170,7 @@ TABLES: dict[str, Table] = {
         {
             **_KEYS,
             "truth_interaction_id": identifier("true interaction"),
+            "truth_neutrino_id": refer("truth_neutrinos", "neutrino that makes it"),
             **xyz("vertex", "generated vertex"),
             "is_vertex_in_box": flag("whether the vertex lies in the imaged box"),
             "num_particles": count("particles with voxels"),
@@ -172,6 +178,7 @@ TABLES: dict[str, Table] = {
             **per(Species, "num_{}s", count, "particles of species {}"),
             **per(Species, "num_primary_{}s", count, "primary particles of species {}"),
             "topology": text(_TOPOLOGY),
+            **neutrino_fields.above(", with voxels, by the kinetic energy at creation"),
             "num_voxels": count("voxels"),
             "energy_mev": number("deposited energy", "MeV"),
             "kinetic_energy_initial_mev": number(
@@ -214,6 +221,16 @@ TABLES: dict[str, Table] = {
             "point_id": refer("points", "nearest predicted point"),
             "distance_cm": number("distance to it; infinite where the event has none", "cm"),
         },
+    ),
+    "truth_neutrinos": Table(
+        "a neutrino that interacts, as its generator recorded it, seen or not",
+        (*_EVENT, "truth_neutrino_id"),
+        {**_KEYS, **neutrino_fields.TRUTH_NEUTRINO},
+    ),
+    "truth_primaries": Table(
+        "a particle that leaves a generated vertex, seen or not",
+        (*_EVENT, "truth_primary_id"),
+        {**_KEYS, **neutrino_fields.TRUTH_PRIMARY},
     ),
     "matches": Table(
         "a reconstructed and a true object that share voxels",

@@ -10,7 +10,7 @@ import pytest
 import uproot
 
 from lartpc.config import Ingest
-from lartpc.event import IMAGE, TRUTH
+from lartpc.event import GENERATED, IMAGE, TRUTH
 from lartpc.ingest import open_source
 from lartpc.ingest.formats.edepsim_root import EdepSimRootReader
 from lartpc.ingest.formats.root import Branch, first_numbers
@@ -40,7 +40,7 @@ def damage(path, branch, offset, new):
 
 def test_segments_of_all_detectors_in_cm():
     reader = open_source(FIVE)
-    assert isinstance(reader, EdepSimRootReader) and reader.truth == TRUTH
+    assert isinstance(reader, EdepSimRootReader) and reader.truth == TRUTH + GENERATED
     assert [reader.identity(entry) for entry in range(5)] == [(3, 0, number) for number in (7, 7, 2, 9, 12)]
     steps = reader.read(0)
     assert np.allclose(steps.energy, [8, 8, 8, 9, 0.5, 12])  # the last is of the second detector
@@ -73,10 +73,10 @@ def test_trajectories_know_process_energy_and_vertex():
 
 def test_truth_and_quarantine_of_a_file(tmp_path):
     summary = ingest(FIVE, Ingest(), out=tmp_path / "out.h5")
-    assert (summary.num_events, summary.num_quarantined, summary.truth) == (5, 2, TRUTH)
+    assert (summary.num_events, summary.num_quarantined, summary.truth) == (5, 2, TRUTH + GENERATED)
     assert summary.energy_mev == pytest.approx(45.5) and summary.energy_outside_mev == 0
     with open_events(tmp_path / "out.h5") as events:
-        assert set(events.products) == set(IMAGE + TRUTH)
+        assert set(events.products) == set(IMAGE + TRUTH + GENERATED)
         particle = events[0]["truth_particle"]
         assert particle["pdg"].tolist() == [13, 11, 11]
         assert particle["semantic"].tolist() == [Semantic.TRACK, Semantic.MICHEL, Semantic.SHOWER]
@@ -203,7 +203,7 @@ def test_a_genuine_file_is_its_official_conversion(data_folder, tmp_path):
     cfg = Ingest(centre_cm=(0.11, -30.07, 0.13))
     of_root = ingest(source, cfg, out=tmp_path / "root.h5")
     of_twin = ingest(twin, cfg, out=tmp_path / "twin.h5")
-    assert (of_root.num_quarantined, of_root.truth, of_twin.truth) == (0, TRUTH, ())
+    assert (of_root.num_quarantined, of_root.truth, of_twin.truth) == (0, TRUTH + GENERATED, ())
     assert of_root.energy_mev == pytest.approx(of_twin.energy_mev, rel=1e-12)
     with open_events(tmp_path / "root.h5") as ours, open_events(tmp_path / "twin.h5") as theirs:
         for event, other in zip(ours, theirs, strict=True):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lartpc.config import Ingest, Volume
-from lartpc.event import IMAGE, TRUTH
+from lartpc.event import GENERATED, IMAGE, TRUTH
 from lartpc.ingest import open_source
 from lartpc.ingest.formats.edepsim import EdepSimReader
 from lartpc.ingest.formats.geant4 import FORMAT, Geant4Reader
@@ -117,7 +117,7 @@ def test_a_bad_event_is_set_aside_and_keeps_its_place(mixed_events, tmp_path):
     assert summary.energy_mev == pytest.approx(40.4)
     with open_events(tmp_path / "out.h5") as events:
         assert events.file_uid == "shard" and events.products
-        assert set(events.products) == set(IMAGE + TRUTH)
+        assert set(events.products) == set(IMAGE + TRUTH + GENERATED)
         assert events.entries.tolist() == [0, 1, 2, 3, 4]
         assert events[:][2]["event"]["event"].tolist() == [9]
         assert [event["event"]["event"][0] for event in events] == [3, 5, 9, 11, 40]

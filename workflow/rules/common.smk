@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
+from glob import glob
 from hashlib import blake2b
 
 from pydantic import ValidationError
@@ -12,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 from lartpc.config import explain
 from lartpc.config.production import digest_of_file, production
-from lartpc.plan import plan
+from lartpc.plan import plan, shares
 from lartpc.stages import (
     CHAIN,
     EVALUATE_VERSION,
@@ -78,6 +80,7 @@ if workflow.is_main_process:
         if num >= CONFIG.max_shards:
             logger.info(f"lartpc: sample {sample} is planned in {num} shards, the most by max_shards")
 
+SHARES = shares(tuple(SHARDS.values()))
 STAGES = {row.name: row for row in CHAIN}
 # What the images go through: views of wire planes end with points.
 RUN = [row.name for row in chain_in(CONFIG.segment.dimension)]
@@ -105,6 +108,27 @@ def keys(*splits):
 def shard_of(wildcards):
     """Return the planned shard of a job."""
     return SHARDS[f"{wildcards.sample}/{wildcards.shard}"]
+
+
+def generated_files(wildcards):
+    """Return the files of neutrino generators that a simulated shard is drawn from; [] for other generators."""
+    shard = shard_of(wildcards)
+    generator = CONFIG.simulate.generator
+    patterns = [] if isinstance(generator, str) else generator.files
+    return shard.generated or [path for pattern in patterns for path in sorted(glob(pattern, recursive=True))]
+
+
+def share_of(wildcards):
+    """Return the share of their interactions that it takes, as `lartpc simulate` asks for it; "" for all."""
+    if not generated_files(wildcards):
+        return ""
+    index, num = SHARES[f"{wildcards.sample}/{wildcards.shard}"]
+    return f"{index}/{num}"
+
+
+def option(name, value):
+    """Return an option of a command, quoted; "" where it has no value."""
+    return f"{name} {shlex.quote(str(value))}" if value else ""
 
 
 def weights(stage):

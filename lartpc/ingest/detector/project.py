@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lartpc.config import Ingest
-from lartpc.event import Columns
+from lartpc.event import GENERATED, Columns
 from lartpc.geometry import Box
 from lartpc.ingest.detector.response import drift_velocity_cm_us
 from lartpc.ingest.keys import number
@@ -222,6 +222,10 @@ def _truth(
         for owner in made[name].keys() & row_of.keys():
             if name != "truth_point":
                 made[name][owner] = row_of[owner][made[name][owner]]
+    for name in truth.keys() & set(GENERATED):
+        # the generator's record is of the detector, not of a view
+        interaction = np.asarray(truth[name]["interaction"], np.int64)
+        made[name] = truth[name] | {"interaction": row_of.get("interaction", np.full(1, NONE))[interaction]}
     if {"truth_interaction", "truth_particle"} <= made.keys():
         made["truth_interaction"] |= _count_particles(made["truth_interaction"], made["truth_particle"])
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lartpc.event import TRUTH
+from lartpc.event import GENERATED, TRUTH
 from lartpc.ingest.formats.hdf5 import (
     WINDOW_ROWS,
     Aliases,
@@ -64,7 +64,7 @@ class EdepSimReader(StepSource):
         self._segments = Table(path, file, "segments", SEGMENTS, optional=("time",))
         tables = [self._segments]
         if {"start_process", "start_subprocess"} <= set(fields(file, "trajectories")):
-            self.truth = TRUTH
+            self.truth = TRUTH + GENERATED
             self._trajectories = Table(
                 path, file, "trajectories", TRAJECTORIES, optional=("energy", "interaction")
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lartpc.event import TRUTH
+from lartpc.event import GENERATED, TRUTH
 from lartpc.ingest.formats.root import (
     LORENTZ_VECTOR,
     Branch,
@@ -34,7 +34,7 @@ CM_PER_MM = 0.1
 class EdepSimRootReader(StepSource):
     """Reader of edep-sim ROOT. One basket of each branch is held in memory."""
 
-    truth = TRUTH
+    truth = TRUTH + GENERATED
 
     def __init__(self, path: Path) -> None:
         file = open_root(path)

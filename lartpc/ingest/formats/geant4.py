@@ -1,12 +1,13 @@
 """Steps of our own Geant4 simulation (`lartpc simulate`): mm, MeV, ns, with full truth."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lartpc.event import TRUTH
+from lartpc.event import GENERATED, PRODUCTS, TRUTH, Columns
 from lartpc.ingest.formats.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
 from lartpc.ingest.processes import process_of_name
 from lartpc.ingest.source import StepSource, numbered
@@ -42,21 +43,29 @@ TRAJECTORIES: Aliases = {
     "interaction": ("interaction_id",),
 }
 EVENT: Aliases = {"event_id": ("event_id",)}
+NEUTRINOS: Aliases = {
+    "event_id": ("event_id",),
+    **{name: (name,) for name in PRODUCTS["truth_neutrino"].columns},
+}
 
 
 class Geant4Reader(StepSource):
     """Reader of `lartpc simulate` files; see `source.StepSource`."""
 
-    truth = TRUTH
+    truth = TRUTH + GENERATED
 
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
         self._segments = Table(path, file, "segments", SEGMENTS)
         self._trajectories = Table(path, file, "trajectories", TRAJECTORIES)
         tables = [self._segments, self._trajectories]
+        self._neutrinos = Table(path, file, "neutrinos", NEUTRINOS) if "neutrinos" in file else None
+        if self._neutrinos:
+            tables.append(self._neutrinos)
         if "event" in file:
             tables.append(Table(path, file, "event", EVENT))
-        ids, (self._segment_rows, self._trajectory_rows, *_) = index_events(tables)
+        ids, (self._segment_rows, self._trajectory_rows, *rows) = index_events(tables)
+        self._neutrino_rows = rows[0] if self._neutrinos else None
         super().__init__(path, file, numbered(ids))
         self.generator = _generator(file.attrs.get("config"))
         centre = file.attrs.get("centre_cm")
@@ -74,13 +83,20 @@ class Geant4Reader(StepSource):
             length_in_cm=CM_PER_MM,
             time_in_ns=1.0,
         )
-        return build_steps(
+        steps = build_steps(
             self._segments.columns(*self._segment_rows[entry]),
             event=event,
             length_in_cm=CM_PER_MM,
             time_in_ns=1.0,
             trajectories=trajectories,
         )
+        return replace(steps, neutrinos=self._read_neutrinos(entry))
+
+    def _read_neutrinos(self, entry: int) -> Columns | None:
+        if self._neutrinos is None or self._neutrino_rows is None:
+            return None
+        columns = self._neutrinos.columns(*self._neutrino_rows[entry])
+        return {name: columns[name] for name in PRODUCTS["truth_neutrino"].columns}
 
     def bounds_cm(self) -> FloatArray | None:
         """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
@@ -104,7 +120,7 @@ def _generator(settings: Any) -> str:
         found = json.loads(settings)["generator"]
     except (TypeError, KeyError, ValueError):
         return "lartpc simulate"
-    return f"lartpc simulate, {found}"
+    return f"lartpc simulate, {found['kind'] if isinstance(found, dict) else found}"
 
 
 def _processes(names: Any) -> IntArray:

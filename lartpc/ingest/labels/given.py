@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.config import Ingest
-from lartpc.event import PRODUCTS, Columns
+from lartpc.event import GENERATED, PRODUCTS, Columns, empty
 from lartpc.geometry import Box
 from lartpc.ingest.labels.connect import pieces
 from lartpc.ingest.labels.roles import FIRST_NUCLEUS
@@ -30,6 +30,7 @@ UNKNOWN = {"track_id": NONE, "parent_track_id": NONE, "is_primary": NONE, "num_p
 """What stands in columns where 0 would say something. In others it is nan, or the column's `none`."""
 
 POSITIONS = ("start_point", "end_point", "vertex", "position")
+"""Columns in voxel units; `truth_neutrino` is in cm."""
 
 
 def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: Ingest) -> dict[str, Columns]:
@@ -55,7 +56,11 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
     """
     if not products:
         return {}
-    given = {name: _moved(voxels.truth.get(name, {}), shift(voxels, box)) for name in products}
+    given = {
+        name: columns if name in GENERATED else _moved(columns, shift(voxels, box))
+        for name in products
+        for columns in [voxels.truth.get(name, {})]
+    }
     label_V = _labels(given["truth_voxel"], image, cfg)
     table_P = given.get("truth_particle", {})
     if "interaction" in table_P and "interaction" not in given["truth_voxel"]:
@@ -80,6 +85,12 @@ def carry(voxels: Voxels, image: Image, products: Sequence[str], box: Box, cfg: 
         "truth_interaction": _interactions(interactions, columns_P, image),
         "truth_point": _points(given.get("truth_point", {}), particles, columns_P, columns_F, box, cfg),
     }
+    if "truth_neutrino" in products:
+        neutrino = given["truth_neutrino"]
+        num = len(next(iter(neutrino.values()))) if neutrino else 0
+        row = np.asarray(neutrino.get("interaction", np.full(num, NONE)), np.int64)
+        columns = neutrino | {"interaction": interactions.row_of[row]}
+        made["truth_neutrino"] = empty("truth_neutrino", num) | columns
     return {name: made[name] for name in products}
 
 

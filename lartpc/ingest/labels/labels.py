@@ -17,6 +17,7 @@ from lartpc.event import Columns
 from lartpc.geometry import Box
 from lartpc.ingest.keys import number, number_rows, rows_of
 from lartpc.ingest.labels.connect import Lattice
+from lartpc.ingest.labels.generated import generated
 from lartpc.ingest.labels.roles import Ancestry, Role, ancestry
 from lartpc.ingest.labels.truth import Labelled, tables
 from lartpc.ingest.steps import IntArray, Steps
@@ -27,7 +28,7 @@ BoolArray = NDArray[np.bool_]
 
 
 def label(steps: Steps, image: Image, box: Box, cfg: Ingest) -> dict[str, Columns]:
-    """Make the truth products (`event.TRUTH`) of an event from its steps and its voxels.
+    """Make the truth products (`event.TRUTH` and `GENERATED`) of an event from its steps and its voxels.
 
     Raises
     ------
@@ -53,7 +54,9 @@ def label(steps: Steps, image: Image, box: Box, cfg: Ingest) -> dict[str, Column
         semantic_V=semantic_V,
         owner_V=_rows(pairs.root, owner_V),
     )
-    return tables(labelled, steps, image, family, box, cfg)
+    owners = labelled.owner_V[labelled.owner_V != NONE]
+    seen = np.unique(family.interaction[owners])
+    return tables(labelled, steps, image, family, box, cfg) | generated(steps, track_S, family, seen)
 
 
 @dataclass(frozen=True)

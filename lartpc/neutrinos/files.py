@@ -1,0 +1,51 @@
+"""The generator's files of a sample: which interactions a shard takes, and reading them in order."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from lartpc.neutrinos import nuhepmc
+from lartpc.neutrinos.record import Interaction
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """Return the files that patterns name, in order; ValueError if one names none."""
+    found: list[Path] = []
+    for pattern in patterns:
+        paths = sorted(glob.glob(pattern, recursive=True))
+        if not paths:
+            raise ValueError(f"no file of generated events matches '{pattern}'")
+        found += map(Path, paths)
+    return found
+
+
+def read(kind: str, files: Sequence[Path], share: tuple[int, int] = (0, 1)) -> Iterator[Interaction]:
+    """Yield the interactions of files, one after another, that belong to one of several shares.
+
+    Share `i` of `n` has the interactions i, i + n, i + 2n and so on of all files together: shares have no
+    interaction in common. Each says which file it is of, and its number there.
+
+    Raises
+    ------
+    ValueError
+        A file is missing or damaged.
+    """
+    index, num = share
+    return islice(_all(kind, files), index, None, num)
+
+
+def _read_one(kind: str, path: Path) -> Iterator[Interaction]:
+    if kind == "nuhepmc":
+        return nuhepmc.read(path)
+    # only now: uproot takes half a second
+    from lartpc.neutrinos import genie
+
+    return genie.read(path, kind)
+
+
+def _all(kind: str, files: Sequence[Path]) -> Iterator[Interaction]:
+    for number, path in enumerate(files):
+        for interaction in _read_one(kind, path):
+            yield replace(interaction, columns={**interaction.columns, "file": number})
