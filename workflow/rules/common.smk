@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 from collections import Counter
 from glob import glob
@@ -126,9 +125,9 @@ def share_of(wildcards):
     return f"{index}/{num}"
 
 
-def option(name, value):
-    """Return an option of a command, quoted; "" where it has no value."""
-    return f"{name} {shlex.quote(str(value))}" if value else ""
+def option_of(name, value):
+    """Return an option of a command as its words; none where it has no value."""
+    return [name, f"{value}"] if value else []
 
 
 def weights(stage):

@@ -29,14 +29,14 @@ rule simulate:
         mem_mb=1500,
         runtime=60,
     params:
-        num_events=lambda wc: option("--num-events", shard_of(wc).num_events),
+        num_events=lambda wc: option_of("--num-events", shard_of(wc).num_events),
         seed=lambda wc: shard_of(wc).seed,
-        generator=lambda wc: option("--generator", shard_of(wc).generator),
-        share=lambda wc: option("--share", share_of(wc)),
+        generator=lambda wc: option_of("--generator", shard_of(wc).generator),
+        share=lambda wc: option_of("--share", share_of(wc)),
     shell:
         """
-        lartpc simulate --config {input.settings:q} {params.num_events} --seed {params.seed:q} \
-            {params.generator} {params.share} --log {log:q}.geant4 --out {output:q} 2>{log:q}
+        lartpc simulate --config {input.settings:q} {params.num_events:q} --seed {params.seed:q} \
+            {params.generator:q} {params.share:q} --log {log:q}.geant4 --out {output:q} 2>{log:q}
         """
 
 
