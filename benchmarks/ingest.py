@@ -27,6 +27,11 @@ def sample(path: Path, num_events: int) -> None:
     simulate(Simulate(), num_events=num_events, seed=1, out=path)
 
 
+def cpu_s() -> float:
+    """Return the CPU time of this process and of children that ended: files are read in one [s]."""
+    return time.process_time() + sum(os.times()[2:4])
+
+
 def measure(source: Path, repeats: int) -> dict[str, Any]:
     """Return the least CPU time of each part [ms per event], and what was ingested."""
     import lartpc
@@ -42,9 +47,9 @@ def measure(source: Path, repeats: int) -> dict[str, Any]:
     best = dict.fromkeys((*PARTS, "all"), float("inf"))
 
     def timed(part: str, work: Callable[[], Any]) -> Any:
-        start = time.process_time()
+        start = cpu_s()
         done = work()
-        best[part] = min(best[part], time.process_time() - start)
+        best[part] = min(best[part], cpu_s() - start)
         return done
 
     def read() -> list[Any]:
@@ -67,7 +72,10 @@ def measure(source: Path, repeats: int) -> dict[str, Any]:
         "voxels": sum(len(image.energy) for image in images) / len(events),
         "steps": sum(map(len, events)) / len(events),
         "ms": {part: 1e3 * value / len(events) for part, value in best.items()},
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "rss_mb": max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        / 1024,
     }
 
 

@@ -13,7 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from lartpc.event import Columns
-from lartpc.ingest.steps import FloatArray, IntArray, Steps
+from lartpc.ingest.steps import FARTHEST_CM, LARGEST_ENERGY_MEV, FloatArray, IntArray, Steps
+
+LARGEST_INDEX = 2**31 - 1
+"""Images have no more voxels on a side."""
 
 
 class Closeable(Protocol):
@@ -79,10 +82,6 @@ class Source:
         """Return run, subrun and event number of all entries (E, 3)."""
         return self._identity_E3
 
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""
-        return None
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -126,13 +125,17 @@ class Voxels:
         return len(self.energy)
 
     def check(self) -> None:
-        """Raise ValueError if an energy is not finite or negative."""
-        bad = ~(np.isfinite(self.energy) & (self.energy >= 0))
+        """Raise ValueError if an energy is negative, or a number is not finite or beyond what can be."""
+        bad = ~((self.energy >= 0) & (self.energy <= LARGEST_ENERGY_MEV))
         if bad.any():
             row = int(np.argmax(bad))
             raise ValueError(
-                f"the energy of voxel row {row} is {self.energy[row]:.6g} MeV; it must be 0 or more"
+                f"the energy of voxel row {row} is {self.energy[row]:.6g} MeV; it must be 0 to {LARGEST_ENERGY_MEV:g}"
             )
+        if self.coord.size and not -LARGEST_INDEX <= self.coord.min() <= self.coord.max() <= LARGEST_INDEX:
+            raise ValueError(f"the voxel {np.abs(self.coord).max()} lies beyond any image")
+        if self.origin_cm is not None and not (np.abs(self.origin_cm) <= FARTHEST_CM).all():
+            raise ValueError(f"the image has its corner at {self.origin_cm} cm")
 
 
 class VoxelSource(Source, ABC):

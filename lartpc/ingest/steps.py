@@ -21,6 +21,18 @@ NO_PARENT = -1
 SMALL_PDG = 3999
 """Largest particle number that is looked up in a table: all common particles but nuclei."""
 
+LARGEST_ENERGY_MEV = 1e6
+"""No step and no voxel of a liquid-argon TPC holds a TeV: heavy nuclei lose 10 GeV/cm."""
+
+LARGEST_KINETIC_MEV = 1e15
+"""Cosmic rays have been seen up to 3e14 MeV (Astrophys. J. 441 (1995) 144)."""
+
+FARTHEST_CM = 1e7
+"""No detector is 100 km large, nor that far from the origin of its coordinates."""
+
+LARGEST_CODE = 2**31 - 1
+"""Particle numbers have ten digits at most (PDG review, section 45), and those of nuclei begin with 10."""
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -44,6 +56,24 @@ class Trajectories:
     position: FloatArray
     time: FloatArray
     interaction: IntArray
+
+    def check(self, event: int) -> None:
+        """Raise ValueError if a number is not finite, or a code or an energy is none that a particle has."""
+        for name in ("kinetic_energy", "momentum", "position", "time"):
+            value = getattr(self, name)
+            if not np.isfinite(value).all():
+                row = int(np.argwhere(~np.isfinite(value))[0, 0])
+                raise ValueError(f"event {event}: the {name} of track {self.track_id[row]} is not finite")
+        for name, bad in (
+            (
+                f"a kinetic energy above {LARGEST_KINETIC_MEV:g} MeV",
+                self.kinetic_energy > LARGEST_KINETIC_MEV,
+            ),
+            ("a negative kinetic energy", self.kinetic_energy < 0),
+            ("a PDG code of more than 32 bits", np.abs(self.pdg) > LARGEST_CODE),
+        ):
+            if bad.any():
+                raise ValueError(f"event {event}: track {self.track_id[np.argmax(bad)]} has {name}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,7 @@ class Steps:
         return len(self.energy)
 
     def check(self) -> None:
-        """Raise ValueError if a position, time or energy is not finite, or an energy is negative."""
+        """Raise ValueError if a position, time or energy is not finite or beyond what can be, or a code is."""
         for name in ("start", "end", "energy", "time"):
             bad = ~np.isfinite(getattr(self, name))
             if bad.any():
@@ -81,6 +111,33 @@ class Steps:
             raise ValueError(
                 f"event {self.event}: the energy of step {row} is negative ({self.energy[row]:.6g} MeV)"
             )
+        if (self.energy > LARGEST_ENERGY_MEV).any():
+            row = int(np.argmax(self.energy))
+            raise ValueError(
+                f"event {self.event}: step {row} has {self.energy[row]:.6g} MeV, more than {LARGEST_ENERGY_MEV:g}"
+            )
+        for name in ("start", "end"):
+            far = np.abs(getattr(self, name)) > FARTHEST_CM
+            if far.any():
+                row = int(np.argwhere(far)[0, 0])
+                raise ValueError(
+                    f"event {self.event}: the {name} of step {row} is more than {FARTHEST_CM:g} cm away"
+                )
+        if (np.abs(self.pdg) > LARGEST_CODE).any():
+            row = int(np.argmax(np.abs(self.pdg)))
+            raise ValueError(f"event {self.event}: step {row} has a PDG code of more than 32 bits")
+        if self.trajectories is not None:
+            self.trajectories.check(self.event)
+
+
+def integers(where: str, value: Any) -> IntArray:
+    """Return whole numbers as 64-bit integers; ValueError if they are none, or larger."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iub":
+        raise ValueError(f"{where} is {array.dtype}; whole numbers are needed")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{where} holds {array.max()}, which no 64-bit integer does")
+    return array.astype(np.int64)
 
 
 @lru_cache(maxsize=65_536)
@@ -120,7 +177,7 @@ def build_steps(
     """
     start_S3 = _stack(rows, "start", length_in_cm)
     end_S3 = _stack(rows, "end", length_in_cm)
-    pdg_S = np.asarray(rows["pdg"], np.int64)
+    pdg_S = integers("pdg", rows["pdg"])
     start_S3 = np.where(is_neutral(pdg_S)[:, None], end_S3, start_S3)
     return Steps(
         run=run,
@@ -130,7 +187,7 @@ def build_steps(
         end=end_S3,
         energy=np.asarray(rows["energy"], np.float64),
         time=np.asarray(rows["time"], np.float64) * time_in_ns,
-        track_id=np.asarray(rows["track_id"], np.int64),
+        track_id=integers("track_id", rows["track_id"]),
         pdg=pdg_S,
         trajectories=trajectories,
     )
@@ -154,20 +211,20 @@ def build_trajectories(
     ValueError
         A track id occurs twice.
     """
-    track_id_T = np.asarray(rows["track_id"], np.int64)
+    track_id_T = integers("track_id", rows["track_id"])
     ascending = bool((track_id_T[1:] > track_id_T[:-1]).all())
     order_T: IntArray | slice = slice(None) if ascending else np.argsort(track_id_T, kind="stable")
     track_id_T = track_id_T[order_T]
     if (twice := track_id_T[1:] == track_id_T[:-1]).any():
         raise ValueError(f"event {event}: track {track_id_T[1:][twice][0]} occurs twice in the trajectories")
-    parent_T = np.asarray(rows["parent_id"], np.int64)[order_T]
+    parent_T = integers("parent_id", rows["parent_id"])[order_T]
     none_T = parent_T <= 0
     none_T[none_T] = ~np.isin(parent_T[none_T], track_id_T)
     interaction = rows.get("interaction")
     return Trajectories(
         track_id=track_id_T,
         parent_track_id=np.where(none_T, NO_PARENT, parent_T),
-        pdg=np.asarray(rows["pdg"], np.int64)[order_T],
+        pdg=integers("pdg", rows["pdg"])[order_T],
         process=np.asarray(process, np.int64)[order_T],
         kinetic_energy=np.asarray(kinetic_energy, np.float64)[order_T],
         momentum=np.asarray(rows["momentum"], np.float64)[order_T],
@@ -176,7 +233,7 @@ def build_trajectories(
         interaction=(
             np.full(len(track_id_T), NONE, np.int64)
             if interaction is None
-            else np.asarray(interaction).astype(np.int64)[order_T]
+            else integers("interaction", interaction)[order_T]
         ),
     )
 

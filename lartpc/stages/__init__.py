@@ -60,7 +60,7 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 6
+INGEST_VERSION = 7
 TABLES_VERSION = 10
 EVALUATE_VERSION = 5
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

@@ -49,7 +49,6 @@ def test_hits_of_ndlar_flow(tmp_path, hits_name):
     path = write_flow(tmp_path / "any.name", hits_name=hits_name)
     source = open_source(path)
     assert isinstance(source, FlowReader) and source.selection == f"charge/{hits_name}"
-    assert np.allclose(source.bounds_cm(), [[-5, 2, 3], [999, 2, 4]])
     summary, events, _ = events_of(path, tmp_path, CFG.model_copy(update={"centre_cm": (0.0, 0.0, 0.0)}))
     assert summary.truth == () and (summary.num_events, summary.num_quarantined) == (3, 0)
     assert [int(event["event"]["event"][0]) for event in events] == [10, 11, 20]
@@ -96,12 +95,28 @@ def test_bad_hits_set_their_event_aside(tmp_path):
         hits = file["charge/calib_final_hits/data"][:]
         hits["E"][0] = np.nan
         file["charge/calib_final_hits/data"][:] = hits
-        file["charge/events/ref/charge/calib_final_hits/ref"][4] = [2, 77]
 
-    summary, events, quarantined = events_of(write_flow(tmp_path / "a.h5", spoil), tmp_path)
-    assert summary.num_quarantined == 2 and not any(event.num_voxels for event in events)
+    cfg = CFG.model_copy(update={"centre_cm": (0.0, 0.0, 0.0)})
+    summary, events, quarantined = events_of(write_flow(tmp_path / "a.h5", spoil), tmp_path, cfg)
+    assert summary.num_quarantined == 1 and [event.num_voxels for event in events] == [0, 0, 1]
     assert "energy of step 0 is not finite" in quarantined[0][1]
-    assert "refers to hit 77, 'charge/calib_final_hits/data' has 5" in quarantined[2][1]
+
+
+@pytest.mark.parametrize(
+    ("row", "pair", "words"),
+    [
+        (4, [2, 77], "refers to hit 77, there are 5"),
+        (4, [3, 4], "refers to event 3, there are 3"),
+        (4, [2, 3], "gives hit 3 to 2 events, and 2 of 5 hits not to one event each"),
+        (4, [0, 4], "leaves out hit 4 of event 0, and 1 of 5 in all"),
+    ],
+)
+def test_references_are_not_believed(tmp_path, row, pair, words):
+    def spoil(file):
+        file["charge/events/ref/charge/calib_final_hits/ref"][row] = pair
+
+    with pytest.raises(ValueError, match=words):
+        open_source(write_flow(tmp_path / "a.h5", spoil))
 
 
 def test_truncated_and_empty_flow_files(tmp_path):
@@ -122,6 +137,11 @@ def test_truncated_and_empty_flow_files(tmp_path):
 
     summary, events, _ = events_of(write_flow(tmp_path / "b.h5", empty), tmp_path)
     assert summary.num_events == 0 and not events
+
+
+def renew(file, name, rows):
+    del file[name]
+    file[name] = np.asarray(rows)
 
 
 def write_jax(path, change=lambda file: None):
@@ -150,15 +170,102 @@ def test_hits_of_larnd_sim_jax(tmp_path):
 
 def test_bad_batches(tmp_path):
     def spoil(file):
-        file["batch_0/eventID"][1] = 6
         del file["batch_1/Q"]
         file["batch_1/Q"] = np.zeros(3)
 
-    summary, _, quarantined = events_of(write_jax(tmp_path / "a.h5", spoil), tmp_path)
-    assert summary.num_quarantined == 2
-    assert "hits of events [5, 6]" in quarantined[0][1] and "differ in length" in quarantined[1][1]
+    with pytest.raises(ValueError, match=r"a\.h5: datasets of '/batch_1' differ in length"):
+        open_source(write_jax(tmp_path / "a.h5", spoil))
+    with pytest.raises(ValueError, match=r"'batch_1/eventID' is float64; whole numbers are needed"):
+        open_source(write_jax(tmp_path / "c.h5", lambda file: renew(file, "batch_1/eventID", [7.0, np.nan])))
     with pytest.raises(ValueError, match="group '/batch_2' has no dataset 'pix_z'"):
         open_source(write_jax(tmp_path / "b.h5", lambda file: file.pop("batch_2/pix_z")))
+
+
+def test_events_of_larnd_sim_jax_may_be_in_several_batches(tmp_path):
+    """And batches have rows of padding, event 0 at the origin, with and without charge."""
+
+    def several(file):
+        renew(file, "batch_0/eventID", [0, 5])
+        renew(file, "batch_0/pix_x", [0.22, 2.0])
+        renew(file, "batch_0/pix_y", [0.22, 2.0])
+        renew(file, "batch_1/eventID", [5, 7])
+        renew(file, "batch_2/eventID", [0, -1])
+        renew(file, "batch_2/Q", [-3e-6, 30.0])
+
+    summary, events, _ = events_of(write_jax(tmp_path / "a.h5", several), tmp_path)
+    assert [int(event["event"]["event"][0]) for event in events] == [5, 7, 9]
+    charge_ke = [event["voxel"]["energy"].sum() * MIP_RECOMBINATION / 0.0236 for event in events]
+    assert charge_ke == pytest.approx([20 + 10, 20, 30]) and "3 rows of padding" in summary.selection
+    # hits of event 0 elsewhere are an event
+    path = write_jax(tmp_path / "b.h5", lambda file: renew(file, "batch_2/eventID", [0, 0]))
+    assert [open_source(path).identity(entry)[2] for entry in range(4)] == [5, 7, 0, 9]
+
+
+def test_a_group_for_each_event_of_a_batch(tmp_path):
+    def grouped(file):
+        for number, event in ((0, 5), (1, 7), (2, 8), (10, 5)):
+            file.move(f"batch_{number}", "moved")
+            file.move("moved", f"batch_{number}/event_{event}")
+        renew(file, "batch_10/event_5/eventID", [5, 5])
+
+    path = write_jax(tmp_path / "a.h5", grouped)
+    source = open_source(path)
+    assert [source.identity(entry)[2] for entry in range(source.num_events)] == [5, 7, 8]
+    assert len(source.read(0)) == 4 and len(source.read(1)) == 2
+    source.close()
+    with h5py.File(path, "r+") as file:
+        file["batch_1/event_7/eventID"][1] = 6
+    with pytest.raises(ValueError, match=r"'/batch_1/event_7' has hits of events \[6, 7\]"):
+        open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_events", "charge_ke"),
+    [("batches", 26, None), ("older", 26, 9_900.0), ("parametrized", 7, None)],
+)
+def test_genuine_larnd_sim_jax(data_folder, tmp_path, name, num_events, charge_ke):
+    """The charge of all hits above their pedestal is kept, but that of padding."""
+    path = data_folder / f"larndsim_jax_{name}.h5"
+    expected = {}
+    with h5py.File(path) as file:
+        for batch in file.values():
+            for group in [batch] if "Q" in batch else batch.values():
+                charge, number = group["Q"][:].astype(float), group["eventID"][:]
+                for event in np.unique(number[charge > 0]).tolist():
+                    expected[event] = expected.get(event, 0) + charge[(number == event) & (charge > 0)].sum()
+    padding = expected.pop(0, 0.0)
+    assert (padding > 0) == (name == "older")
+    summary, events, _ = events_of(path, tmp_path, config.Ingest())
+    assert (summary.num_events, summary.num_quarantined) == (num_events, 0)
+    found = {
+        int(event["event"]["event"][0]): event["event"]["energy_mev"][0] * MIP_RECOMBINATION / 0.0236
+        for event in events
+    }
+    assert found == pytest.approx(expected) and summary.energy_outside_mev == 0
+
+
+def test_genuine_hits_lie_where_their_segments_do(data_folder):
+    """The segments of an event of larnd-sim-jax and its hits, which were made of them: axes are put back."""
+    segments, hits = (open_source(data_folder / f"larndsim_jax_{name}.h5") for name in ("input", "batches"))
+    middle = {}
+    for source in (segments, hits):
+        for entry in range(source.num_events):
+            steps = source.read(entry)
+            weight = steps.energy / steps.energy.sum()
+            middle.setdefault(steps.event, []).append(weight @ (0.5 * (steps.start + steps.end)))
+    pairs = np.array([both for both in middle.values() if len(both) == 2])
+    assert len(pairs) == 26
+    assert (np.median(np.abs(pairs[:, 0] - pairs[:, 1]), axis=0) < 1.5).all()
+
+
+def test_genuine_ndlar_flow(data_folder, tmp_path):
+    path = data_folder / "ndlar_flow_12ev.h5"
+    with h5py.File(path) as file:
+        energy = file["charge/calib_final_hits/data"]["E"]
+        ids = file["charge/events/data"]["id"].tolist()
+    summary, events, _ = events_of(path, tmp_path, CFG)
+    assert [int(event["event"]["event"][0]) for event in events] == ids
+    assert summary.num_quarantined == 0 and summary.energy_mev == pytest.approx(energy[energy > 0].sum())
 
 
 @pytest.mark.parametrize("name", ["packets", "charge/packets/data"])

@@ -126,7 +126,7 @@ def test_energy_is_shared_and_particles_are_complete(tmp_path):
     reader = open_source(path)
     assert isinstance(reader, Larcv3Reader) and reader.truth == TRUTH
     assert reader.identity(0) == (7, 8, 9) and reader.voxel_size_cm == pytest.approx(0.3)
-    assert np.allclose(reader.bounds_cm(), [[1, 2, 3], [2.2, 3.5, 4.8]])
+    assert np.allclose(reader.centre_cm, [1.6, 2.75, 3.9])
     summary = ingest(path, Ingest(voxel_size_cm=0.3, num_voxels=16), out=tmp_path / "out.h5")
     assert (summary.num_quarantined, summary.num_voxels) == (0, 5)
     assert summary.energy_mev == pytest.approx(17.0)
@@ -173,7 +173,7 @@ def test_volumes_stand_on_one_grid(tmp_path):
     reader = open_source(path)
     assert reader.truth == () and not reader.read(0).truth
     assert reader.read(0).coord.tolist() == [[0, 0, 0], [11, 2, 1]]
-    assert np.allclose(reader.bounds_cm(), [[0, 0, -0.6], [4.2, 1.5, 1.8]])
+    assert reader.centre_cm is None  # its two volumes lie in two places
 
 
 def test_parts_of_the_truth(tmp_path):
@@ -203,9 +203,10 @@ def test_choice_among_producers():
 
 def test_events_that_make_no_sense_are_set_aside(tmp_path):
     def reason(path):
-        ingest(path, Ingest(voxel_size_cm=0.3), out=tmp_path / "out.h5")
-        with open_events(tmp_path / "out.h5") as events:
-            return events.quarantined()[0][1]
+        with pytest.raises(ValueError, match=r"\.h5") as error:  # as the file has no other event
+            ingest(path, Ingest(voxel_size_cm=0.3), out=tmp_path / "out.h5")
+        assert str(path) in str(error.value)
+        return str(error.value)
 
     assert "1 clusters, but 2 particles" in reason(good(tmp_path / "a.h5", clusters=[voxels((1, 1, 1, 1.0))]))
     negative = [("p", voxels((1, 1, 1, -1.0)))]
@@ -218,7 +219,7 @@ def test_events_that_make_no_sense_are_set_aside(tmp_path):
         rows = file["Data/sparse3d_p_group/voxel_extents"][:]
         rows["N"] = 5
         file["Data/sparse3d_p_group/voxel_extents"][:] = rows
-    assert "sparse3d_p_group/voxels' has 1 rows, rows up to 5" in reason(path)
+    assert "does not give each of the 1 rows of 'Data/sparse3d_p_group/voxels' once" in reason(path)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_files_and_events_without_anything(tmp_path):
                 kept = rows[:0]
                 del file[f"{name}/{table}"]
                 file[f"{name}/{table}"] = kept
-    assert open_source(path).bounds_cm() is None
+    assert open_source(path).centre_cm is None
     assert ingest(path, Ingest(), out=tmp_path / "out.h5").num_events == 0
     path = write(tmp_path / "empty.h5", images=[("p", voxels())], clusters=[], particles=[])
     summary = ingest(path, Ingest(voxel_size_cm=0.3), out=tmp_path / "out.h5")

@@ -170,7 +170,7 @@ def test_points_outside_the_image_are_counted(tmp_path, ingested):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda file: file.pop("cluster"), "no dataset 'cluster'; it has cluster_extra, point"),
+        (lambda file: file.pop("cluster"), "no dataset 'cluster'; the file has cluster_extra, point"),
         (lambda file: (file.pop("cluster"), vlen(file, "cluster", [[1] * 6])), "'cluster' has 1 events"),
         (
             lambda file: (file.pop("cluster"), file.create_dataset("cluster", data=np.zeros(2))),

@@ -153,7 +153,11 @@ def test_truncated_and_empty(copied, tmp_path, version):
 
     def empty(file, data):
         file["events"].resize(0, axis=0)
-        (data("run_info") if version == 1 else data("run_info")["fixed"]).resize(0, axis=0)
+        for name in file["products"] if version == 2 else file["events"].dtype.names:
+            if version == 2:
+                data(name)["event_offsets"].resize(1, axis=0)
+            rows = data(name) if version == 1 else data(name)["fixed" if "fixed" in data(name) else "values"]
+            rows.resize(0, axis=0)
 
     summary, events, _ = events_of(copied(version, empty), tmp_path)
     assert summary.num_events == 0 and not events

@@ -10,23 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lartpc.event import GENERATED, TRUTH
-from lartpc.ingest.formats.hdf5 import (
-    WINDOW_ROWS,
-    Aliases,
-    Table,
-    bounds_cm,
-    fields,
-    index_events,
-    is_hdf5,
-    open_hdf5,
-)
-from lartpc.ingest.physics import check_loss, kinetic_energy_mev, kinetic_from_momentum_mev
+from lartpc.ingest.formats.hdf5 import fields, is_hdf5, names, open_hdf5
+from lartpc.ingest.formats.tables import Aliases, Table, index_events
+from lartpc.ingest.physics import kinetic_energy_mev, kinetic_from_momentum_mev
 from lartpc.ingest.processes import process_of_codes
 from lartpc.ingest.source import StepSource, numbered
-from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
+from lartpc.ingest.steps import IntArray, Steps, Trajectories, build_steps, build_trajectories
 from lartpc.vocab import NONE
 
-LOOKS_FOR = "HDF5 with 'segments' that have 'event_id' or 'eventID', 'x_start' and 'dE'"
 NS_PER_US = 1000.0
 
 SEGMENTS: Aliases = {
@@ -63,17 +54,16 @@ class EdepSimReader(StepSource):
         file = open_hdf5(path)
         self._segments = Table(path, file, "segments", SEGMENTS, optional=("time",))
         tables = [self._segments]
-        if {"start_process", "start_subprocess"} <= set(fields(file, "trajectories")):
+        if {"start_process", "start_subprocess"} <= set(fields(path, file, "trajectories")):
             self.truth = TRUTH + GENERATED
             self._trajectories = Table(
                 path, file, "trajectories", TRAJECTORIES, optional=("energy", "interaction")
             )
             tables.append(self._trajectories)
-        tables += [Table(path, file, name, EVENTS) for name in EVENT_TABLES if fields(file, name)]
-        self._check_units()
+        tables += [Table(path, file, name, EVENTS) for name in EVENT_TABLES if fields(path, file, name)]
         ids, self._rows = index_events(tables)
         super().__init__(path, file, numbered(ids))
-        if "packets" in file:
+        if "packets" in names(path, file):
             self.selection = "segments, the true deposits; not packets"
 
     def read(self, entry: int) -> Steps:
@@ -88,19 +78,6 @@ class EdepSimReader(StepSource):
             time_in_ns=NS_PER_US,
             trajectories=self._read_trajectories(entry, event) if self.has_truth else None,
         )
-
-    def _check_units(self) -> None:
-        rows = self._segments.columns(0, min(len(self._segments), WINDOW_ROWS))
-        start_S3, end_S3 = (
-            np.stack([rows[f"{axis}_{side}"] for axis in "xyz"], axis=-1).astype(np.float64)
-            for side in ("start", "end")
-        )
-        energy_S = rows["energy"].astype(np.float64)
-        check_loss(self._segments.path, start_S3, end_S3, energy_S, rows["pdg"].astype(np.int64))
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
-        return bounds_cm(self._segments, 1.0)
 
     def _read_trajectories(self, entry: int, event: int) -> Trajectories:
         rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])
@@ -125,8 +102,8 @@ def recognises(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        names = set(fields(file, "segments"))
-        return {"x_start", "dE"} <= names and bool({"event_id", "eventID"} & names)
+        found = set(fields(path, file, "segments"))
+        return {"x_start", "dE"} <= found and bool({"event_id", "eventID"} & found)
 
 
 def vertices_by_position(parent_id: ArrayLike, position: ArrayLike) -> IntArray:

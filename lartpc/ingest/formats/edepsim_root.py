@@ -23,11 +23,10 @@ from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_energy_mev
 from lartpc.ingest.processes import process_of_codes
 from lartpc.ingest.source import StepSource
-from lartpc.ingest.steps import FloatArray, IntArray, Steps, Trajectories, build_steps, build_trajectories
+from lartpc.ingest.steps import IntArray, Steps, Trajectories, build_steps, build_trajectories
 from lartpc.vocab import NONE
 
 TREE = "EDepSimEvents"
-LOOKS_FOR = f"ROOT with tree '{TREE}'"
 CM_PER_MM = 0.1
 
 
@@ -85,18 +84,6 @@ class EdepSimRootReader(StepSource):
             time_in_ns=1.0,
             trajectories=trajectories,
         )
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
-        low_3, high_3 = np.full(3, np.inf), np.full(3, -np.inf)
-        for entry in range(self.num_events):
-            segments, _ = self._segments.read(entry)
-            for side in ("Start", "Stop"):
-                position_S3 = segments[side]["vector"]["xyz"]
-                position_S3 = position_S3[np.isfinite(position_S3).all(axis=-1)]
-                low_3 = np.minimum(low_3, position_S3.min(axis=0, initial=np.inf))
-                high_3 = np.maximum(high_3, position_S3.max(axis=0, initial=-np.inf))
-        return np.stack([low_3, high_3]) * CM_PER_MM if np.isfinite(low_3).all() else None
 
     def _branch(self, path: Path, name: str) -> Branch:
         return Branch(path, self._tree, name)

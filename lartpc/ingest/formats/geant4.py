@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import GENERATED, PRODUCTS, TRUTH, Columns
-from lartpc.ingest.formats.hdf5 import Aliases, Table, bounds_cm, fields, index_events, is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import attribute, fields, is_hdf5, names, open_hdf5, stated_centre
+from lartpc.ingest.formats.tables import Aliases, Table, index_events
 from lartpc.ingest.processes import process_of_name
 from lartpc.ingest.source import StepSource, numbered
-from lartpc.ingest.steps import FloatArray, IntArray, Steps, build_steps, build_trajectories
+from lartpc.ingest.steps import IntArray, Steps, build_steps, build_trajectories
 
 FORMAT = "lartpc-geant4-steps"
 """Value of the root attribute `format`. The first files lack it and are known by their fields."""
 
-LOOKS_FOR = (
-    f"HDF5 with root attribute format='{FORMAT}', or with 'trajectories' that have 'process' and "
-    "'interaction_id'"
-)
 CM_PER_MM = 0.1
 
 SEGMENTS: Aliases = {
@@ -57,19 +54,19 @@ class Geant4Reader(StepSource):
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
         self._segments = Table(path, file, "segments", SEGMENTS)
-        self._trajectories = Table(path, file, "trajectories", TRAJECTORIES)
+        self._trajectories = Table(path, file, "trajectories", TRAJECTORIES, text=("process",))
         tables = [self._segments, self._trajectories]
-        self._neutrinos = Table(path, file, "neutrinos", NEUTRINOS) if "neutrinos" in file else None
+        held = names(path, file)
+        self._neutrinos = Table(path, file, "neutrinos", NEUTRINOS) if "neutrinos" in held else None
         if self._neutrinos:
             tables.append(self._neutrinos)
-        if "event" in file:
+        if "event" in held:
             tables.append(Table(path, file, "event", EVENT))
         ids, (self._segment_rows, self._trajectory_rows, *rows) = index_events(tables)
         self._neutrino_rows = rows[0] if self._neutrinos else None
         super().__init__(path, file, numbered(ids))
-        self.generator = _generator(file.attrs.get("config"))
-        centre = file.attrs.get("centre_cm")
-        self.centre_cm = None if centre is None else (float(centre[0]), float(centre[1]), float(centre[2]))
+        self.generator = _generator(attribute(path, file, "config"))
+        self.centre_cm = stated_centre(path, file)
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""
@@ -98,20 +95,16 @@ class Geant4Reader(StepSource):
         columns = self._neutrinos.columns(*self._neutrino_rows[entry])
         return {name: columns[name] for name in PRODUCTS["truth_neutrino"].columns}
 
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all steps (2, 3), or None without steps."""
-        return bounds_cm(self._segments, CM_PER_MM)
-
 
 def recognises(path: Path) -> bool:
     """Tell whether the file is one of ours."""
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        written = file.attrs.get("format")
+        written = attribute(path, file, "format")
         if written is not None:
             return (written.decode() if isinstance(written, bytes) else str(written)) == FORMAT
-        return {"process", "interaction_id"} <= set(fields(file, "trajectories"))
+        return {"process", "interaction_id"} <= set(fields(path, file, "trajectories"))
 
 
 def _generator(settings: Any) -> str:
@@ -123,7 +116,10 @@ def _generator(settings: Any) -> str:
     return f"lartpc simulate, {found['kind'] if isinstance(found, dict) else found}"
 
 
-def _processes(names: Any) -> IntArray:
-    name_T = names.tolist()  # bytes, or str from variable-length strings
-    code = {name: process_of_name(name.decode() if isinstance(name, bytes) else name) for name in set(name_T)}
+def _processes(found: Any) -> IntArray:
+    name_T = found.tolist()  # bytes, or str from variable-length strings
+    code = {
+        name: process_of_name(name.decode(errors="replace") if isinstance(name, bytes) else name)
+        for name in set(name_T)
+    }
     return np.array([code[name] for name in name_T], np.int64)

@@ -1,6 +1,11 @@
-"""Row tables of simulation files in HDF5: columns by alias, events by row range, bounded memory."""
+"""HDF5 files as they come: opened, looked at and read so that each fault names file and dataset.
 
-from collections.abc import Iterator, Mapping, Sequence
+What is damaged, declares what it does not hold, or is of another type than numbers is refused before its rows are
+read. "Optional" means absent: what is there and cannot be opened is an error.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +13,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.faults import passes
+from lartpc.ingest.damage import explain
+from lartpc.ingest.steps import FARTHEST_CM, IntArray
 
-WINDOW_ROWS = 65_536
-"""Rows of a table held in memory at a time; an event with more rows is read whole."""
+LARGE_BYTES = 268_435_456
+"""Datasets and chunks below this size are read whatever they take on disk."""
 
-CACHE_BYTES = 134_217_728
-"""A table up to this size is read once and held, so that memory is bounded all the same."""
-
-Aliases = Mapping[str, tuple[str, ...]]
-"""Our name of a column → the names that it has in files, the preferred one first."""
+LARGEST_PACKING = 200
+"""No table of physics is packed more than this; deflate reaches 1,000, which is zeros or an attack."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -27,133 +31,169 @@ def is_hdf5(path: Path) -> bool:
 
 def open_hdf5(path: Path) -> h5py.File:
     """Open a file for reading; ValueError if it is damaged."""
-    try:
+    with readable(path):
         return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error}); copy or make it again") from error
 
 
-def fields(file: h5py.File, name: str) -> tuple[str, ...]:
+@contextmanager
+def readable(path: Path, name: str = "") -> Iterator[None]:
+    """Turn whatever HDF5 makes of damaged bytes into ValueError that names file and dataset.
+
+    What is the machine's fault, such as a failing disk or too little memory, is passed on.
+    """
+    try:
+        yield
+    except Exception as error:
+        if passes(error):
+            raise
+        where = f"{path}: '{name}'" if name else str(path)
+        raise ValueError(f"{where} cannot be read ({explain(error)}); copy or make the file again") from error
+
+
+def has(path: Path, group: Any, name: str) -> bool:
+    """Tell whether a group has an entry of this name, which may be a path, be it whole or damaged."""
+    first, _, rest = name.partition("/")
+    with readable(path, first):
+        if not isinstance(group, h5py.Group) or not group.id.links.exists(first.encode()):
+            return False
+    return not rest or has(path, node(path, group, first), rest)
+
+
+def node(path: Path, group: Any, name: str) -> Any:
+    """Return a group or dataset, None where there is none; ValueError where there is one, but damaged."""
+    if not has(path, group, name):
+        return None
+    with readable(path, name):
+        return group[name]
+
+
+def names(path: Path, group: Any) -> tuple[str, ...]:
+    """Return the names of what a group holds."""
+    with readable(path, getattr(group, "name", "") or ""):
+        return tuple(group)
+
+
+def attribute(path: Path, of: Any, name: str) -> Any:
+    """Return an attribute, None where there is none; ValueError where there is one, but damaged."""
+    with readable(path, name):
+        return of.attrs[name] if h5py.h5a.exists(of.id, name.encode()) else None
+
+
+def fields(path: Path, file: Any, name: str) -> tuple[str, ...]:
     """Return the field names of a compound dataset, none if there is no such dataset."""
-    found = file.get(name)
-    return tuple(found.dtype.names or ()) if isinstance(found, h5py.Dataset) else ()
+    found = node(path, file, name)
+    with readable(path, name):
+        return tuple(found.dtype.names or ()) if isinstance(found, h5py.Dataset) else ()
 
 
-class Table:
-    """One compound dataset with an event id in each row; the rows of an event stand together.
+def dataset(path: Path, file: Any, name: str, ndim: int | None = 1) -> h5py.Dataset:
+    """Return a dataset, the size of which was looked at.
 
     Raises
     ------
     ValueError
-        A field that is not `optional` is missing, or the rows cannot be read.
+        There is none of this name, it is damaged, of another dimension, or declares more than it holds.
     """
+    found = node(path, file, name)
+    if not isinstance(found, h5py.Dataset):
+        held = ", ".join(names(path, file)[:20]) or "nothing"
+        raise ValueError(f"{path}: no dataset '{name}'; the file has {held}")
+    with readable(path, name):
+        shape, type_ = found.shape, found.dtype
+    if shape is None or (ndim is not None and len(shape) != ndim):
+        raise ValueError(
+            f"{path}: dataset '{name}' has the shape {shape}; it must be of dimension {ndim or 1}"
+        )
+    _check_size(path, found, name, shape, type_.itemsize)
+    return found
 
-    def __init__(
-        self, path: Path, file: h5py.File, name: str, aliases: Aliases, optional: Sequence[str] = ()
-    ) -> None:
-        self.path = path
-        self.name = name
-        names = fields(file, name)
-        self.field: dict[str, str] = {}
-        for column, choices in aliases.items():
-            found = next((choice for choice in choices if choice in names), None)
-            if found is not None:
-                self.field[column] = found
-            elif column not in optional:
-                raise ValueError(
-                    f"{path}: dataset '{name}' has no field {' or '.join(map(repr, choices))} "
-                    f"({column}); it has {', '.join(names) or 'no fields'}"
-                )
-        self._data = file[name]
-        self._first = 0
-        self._window: NDArray[Any] = self._data[:0]
 
-    def __len__(self) -> int:
-        return int(self._data.shape[0])
+def read(path: Path, data: h5py.Dataset, start: int, stop: int, field: str | None = None) -> NDArray[Any]:
+    """Return rows of a dataset, or of one field of it; ValueError if there are fewer, or they are damaged."""
+    name = str(data.name).removeprefix("/")
+    if not 0 <= start <= stop <= len(data):
+        raise ValueError(f"{path}: '{name}' has {len(data)} rows, rows {start} to {stop} are referred to")
+    with readable(path, name):
+        rows: NDArray[Any] = (data.fields(field) if field else data)[start:stop]
+    return rows
 
-    def columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        """Return the columns of the rows `start:stop`; reading forward is cheap."""
-        if start < self._first or stop > self._first + len(self._window):
-            self._window = self._read(start, max(stop, start + WINDOW_ROWS))
-            self._first = start
-        rows = self._window[start - self._first : stop - self._first]
-        return {column: rows[field] for column, field in self.field.items()}
 
-    def windows(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """Go through all rows once, a window at a time."""
-        for start in range(0, len(self), WINDOW_ROWS):
-            rows = self._read(start, start + WINDOW_ROWS)
-            yield {column: rows[field] for column, field in self.field.items()}
+def is_number(type_: np.dtype[Any]) -> bool:
+    """Tell whether a type is real numbers of up to 8 bytes: no text, no complex ones, no damaged ones."""
+    return type_.kind in "fiu" and type_.itemsize <= 8
 
-    def event_ids(self) -> IntArray:
-        """Return the event id of each row."""
-        if len(self) * self._data.dtype.itemsize <= CACHE_BYTES:  # keep it: to read it costs decompression
-            self._window, self._first = self._read(0, len(self)), 0
-            return self._window[self.field["event_id"]].astype(np.int64)
-        data = self._data.fields(self.field["event_id"])
-        try:
-            pieces = [data[i : i + WINDOW_ROWS] for i in range(0, len(self), WINDOW_ROWS)]
-        except OSError as error:
-            raise self._damaged(error) from error
-        return np.concatenate([np.zeros(0, np.int64), *pieces]).astype(np.int64)
 
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
-        try:
-            rows: NDArray[Any] = self._data[start:stop]
-        except OSError as error:
-            raise self._damaged(error) from error
-        return rows
+def positive(where: str, value: Any) -> float:
+    """Return a number above 0; ValueError if it is none."""
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu" or not 0 < array.ravel()[0] < np.inf:
+        raise ValueError(f"{where} is {value}; it must be a number above 0")
+    return float(array.ravel()[0])
 
-    def _damaged(self, error: OSError) -> ValueError:
-        return ValueError(
-            f"{self.path}: dataset '{self.name}' cannot be read ({error}); copy or make it again"
+
+def tile(path: Path, name: str, first_N: IntArray, count_N: IntArray, of: str, num: int) -> None:
+    """Check that an index gives each row of what it points to once: ranges of rows `first` to `first + count`.
+
+    Raises
+    ------
+    ValueError
+        A row belongs to nothing, or is given twice, or there are too few.
+    """
+    used = np.flatnonzero(count_N)
+    order = used[np.argsort(first_N[used], kind="stable")]
+    first, stop = first_N[order], (first_N + count_N)[order]
+    if (count_N < 0).any() or len(order) == 0:
+        bad, row = len(order) > 0 or num > 0, int(np.argmax(count_N < 0)) if len(count_N) else 0
+    else:
+        wrong = np.append(first[0] != 0, first[1:] != stop[:-1])
+        bad, row = (
+            bool(wrong.any() or stop[-1] != num),
+            int(order[np.argmax(wrong)] if wrong.any() else order[-1]),
+        )
+    if bad:
+        raise ValueError(
+            f"{path}: '{name}' does not give each of the {num} rows of '{of}' once (see its row {row}); the file is "
+            "damaged, make it again"
         )
 
 
-def index_events(tables: Sequence[Table]) -> tuple[IntArray, list[IntArray]]:
-    """Find the events of a file: their ids (E,), and for each table their row ranges (E, 2).
+def stated_centre(path: Path, file: Any) -> tuple[float, float, float] | None:
+    """Return the attribute `centre_cm` of a file, None if it has none; ValueError if it is no place."""
+    found = attribute(path, file, "centre_cm")
+    if found is None:
+        return None
+    centre = np.asarray(found)
+    if centre.shape != (3,) or centre.dtype.kind not in "fiu" or not (np.abs(centre) <= FARTHEST_CM).all():
+        raise ValueError(f"{path}: the attribute 'centre_cm' is {found}; it must be a position in cm")
+    x, y, z = centre.astype(np.float64).tolist()
+    return x, y, z
 
-    An event may lack rows in some of the tables. An id that comes again after other events is another
-    event; this is only possible where all tables list the same events in the same order.
 
-    Raises
-    ------
-    ValueError
-        The ids repeat or descend, and the tables do not agree on them.
-    """
-    runs = [_runs(table.event_ids()) for table in tables]
-    if all((np.diff(ids) > 0).all() for ids, _ in runs):
-        ids_E: IntArray = np.unique(np.concatenate([ids for ids, _ in runs]))
-        ranges = []
-        for ids, bounds in runs:
-            range_E2 = np.zeros((len(ids_E), 2), np.int64)
-            range_E2[np.searchsorted(ids_E, ids)] = bounds
-            ranges.append(range_E2)
-        return ids_E, ranges
-    for table, (ids, _) in zip(tables, runs, strict=True):
-        if not np.array_equal(ids, runs[0][0]):
+def _check_size(path: Path, data: h5py.Dataset, name: str, shape: tuple[int, ...], row_bytes: int) -> None:
+    with readable(path, name):
+        if data.is_virtual or data.external:
+            return
+        stored = data.id.get_storage_size()
+        declared = int(np.prod(shape, dtype=object)) * row_bytes
+        chunks = data.chunks
+        filled = data.id.get_num_chunks() if chunks and declared else 0
+    largest = declared
+    if chunks:
+        num_chunks = int(
+            np.prod([-(-size // step) for size, step in zip(shape, chunks, strict=True)], dtype=object)
+        )
+        if declared and filled < num_chunks:
             raise ValueError(
-                f"{table.path}: event ids repeat or are out of order, and the datasets '{tables[0].name}' "
-                f"and '{table.name}' list different events; write the rows in ascending order of event id"
+                f"{path}: dataset '{name}' declares {shape[0]} rows in {num_chunks} chunks, and {filled} of these "
+                "are there; copy or make the file again"
             )
-    return runs[0][0], [bounds for _, bounds in runs]
-
-
-def bounds_cm(segments: Table, length_in_cm: float) -> FloatArray | None:
-    """Return the lowest and highest finite coordinates of the steps (2, 3) [cm], None without any."""
-    low_3, high_3 = np.full(3, np.inf), np.full(3, -np.inf)
-    for rows in segments.windows():
-        for side in ("start", "end"):
-            position_S3 = np.stack([rows[f"{axis}_{side}"] for axis in "xyz"], axis=-1).astype(np.float64)
-            position_S3 = position_S3[np.isfinite(position_S3).all(axis=-1)]
-            low_3 = np.minimum(low_3, position_S3.min(axis=0, initial=np.inf))
-            high_3 = np.maximum(high_3, position_S3.max(axis=0, initial=-np.inf))
-    return np.stack([low_3, high_3]) * length_in_cm if np.isfinite(low_3).all() else None
-
-
-def _runs(ids: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the id and the row range of each stretch of equal ids."""
-    if not len(ids):
-        return ids, np.zeros((0, 2), np.int64)
-    start = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
-    return ids[start], np.stack([start, np.append(start[1:], len(ids))], axis=-1)
+        largest = max(declared, int(np.prod(chunks, dtype=object)) * row_bytes)
+    elif declared and not stored:
+        raise ValueError(
+            f"{path}: dataset '{name}' declares {shape[0]} rows, and none was written; copy or make the file again"
+        )
+    if largest > LARGE_BYTES and largest > LARGEST_PACKING * stored:
+        raise ValueError(
+            f"{path}: dataset '{name}' declares {largest / 1e6:,.0f} MB, and takes {stored / 1e6:,.3g} MB on disk; "
+            "no table of events is packed like that, so it is not read"
+        )

@@ -4,27 +4,35 @@ A hit is a point with an energy; what larnd-sim itself writes, packets, has no p
 H hits, E events.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.ingest.formats.hdf5 import Aliases, Table, fields, is_hdf5, open_hdf5
+from lartpc.ingest.formats.hdf5 import (
+    dataset,
+    fields,
+    has,
+    is_hdf5,
+    is_number,
+    names,
+    node,
+    open_hdf5,
+    read,
+)
+from lartpc.ingest.formats.tables import Aliases, Table
+from lartpc.ingest.keys import order_of
 from lartpc.ingest.source import StepSource, numbered
-from lartpc.ingest.steps import FloatArray, IntArray, Steps
-
-FLOW_LOOKS_FOR = "HDF5 with 'charge/calib_final_hits/data' or 'charge/calib_prompt_hits/data' (ndlar_flow)"
-JAX_LOOKS_FOR = "HDF5 with groups 'batch_<number>' that have 'pix_x' and 'Q' (larnd-sim-jax)"
-PACKETS_LOOKS_FOR = "HDF5 with 'packets' (larnd-sim; to be told what to do)"
+from lartpc.ingest.steps import FloatArray, IntArray, Steps, integers
 
 FLOW_HITS = ("charge/calib_final_hits", "charge/calib_prompt_hits")
 FLOW_EVENTS = "charge/events"
 FLOW_FIELDS: Aliases = {**{axis: (axis,) for axis in "xyz"}, "energy": ("E",)}
 
 JAX_DATASETS = ("eventID", "pix_x", "pix_y", "pix_z", "Q")
+PIXEL_CM = 0.5
+"""A pixel is no wider: hits nearer to the origin across the drift lie in the pixel of padding rows, at (0, 0, 0)."""
 
 W_ION_MEV = 23.6e-6
 """Energy per electron-ion pair in liquid argon (Miyajima et al., Phys. Rev. A 10, 1452) [MeV]."""
@@ -35,12 +43,18 @@ k = 0.0486 (kV/cm)(g/cm²)/MeV (ICARUS, NIM A 523, 275), at 2.1 MeV/cm and 1.396
 
 
 class FlowReader(StepSource):
-    """Reader of ndlar_flow's calibrated hits (h5flow layout, cm, MeV); see `source.StepSource`."""
+    """Reader of ndlar_flow's calibrated hits (h5flow layout, cm, MeV); see `source.StepSource`.
+
+    Raises
+    ------
+    ValueError
+        Fields are missing, or the references do not give each hit to one event.
+    """
 
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
-        found = [name for name in FLOW_HITS if f"{name}/data" in file]
-        linked = [name for name in found if f"{FLOW_EVENTS}/ref/{name}/ref_region" in file]
+        found = [name for name in FLOW_HITS if has(path, file, f"{name}/data")]
+        linked = [name for name in found if has(path, file, f"{FLOW_EVENTS}/ref/{name}/ref_region")]
         if not linked:
             raise ValueError(
                 f"{path}: no references from events to hits, looked for "
@@ -48,74 +62,167 @@ class FlowReader(StepSource):
             )
         self.selection = linked[0]
         self._hits = Table(path, file, f"{linked[0]}/data", FLOW_FIELDS)
-        references = file[f"{FLOW_EVENTS}/ref/{linked[0]}"]
-        self._reference, region = references["ref"], references["ref_region"][:]
-        self._region_E2 = np.stack([region["start"], region["stop"]], axis=-1).astype(np.int64)
-        has_events = "id" in fields(file, f"{FLOW_EVENTS}/data")
-        ids = file[f"{FLOW_EVENTS}/data"].fields("id")[:] if has_events else np.arange(len(region))
-        if len(ids) != len(region):
-            raise ValueError(
-                f"{path}: '{FLOW_EVENTS}/data' has {len(ids)} events, their references {len(region)}; the file "
-                "is not whole, make it again"
-            )
+        folder = f"{FLOW_EVENTS}/ref/{linked[0]}"
+        region = dataset(path, file, f"{folder}/ref_region")
+        num_events = len(region)
+        if "id" in fields(path, file, f"{FLOW_EVENTS}/data"):
+            events = dataset(path, file, f"{FLOW_EVENTS}/data")
+            if len(events) != num_events:
+                raise ValueError(
+                    f"{path}: '{FLOW_EVENTS}/data' has {len(events)} events, their references {num_events}; the "
+                    "file is not whole, make it again"
+                )
+            ids = integers(f"{path}: '{FLOW_EVENTS}/data.id'", read(path, events, 0, num_events, "id"))
+        else:
+            ids = np.arange(num_events)
+        pair = dataset(path, file, f"{folder}/ref", ndim=2)
+        pair_N2 = integers(f"{path}: '{folder}/ref'", read(path, pair, 0, len(pair)))
+        if pair_N2.shape[1] != 2:
+            raise ValueError(f"{path}: '{folder}/ref' has the shape {pair_N2.shape}; it must be (N, 2)")
+        self._check_references(path, folder, pair_N2, read(path, region, 0, num_events))
+        order = order_of(pair_N2[:, 0])
+        self._row_N = pair_N2[order, 1]
+        self._first_E = np.append(0, np.cumsum(np.bincount(pair_N2[:, 0], minlength=num_events)))
         super().__init__(path, file, numbered(ids))
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""
-        start, stop = self._region_E2[entry].tolist()
-        pair = np.asarray(self._reference[start:stop], np.int64).reshape(-1, 2)
-        row_H = np.sort(pair[pair[:, 0] == entry, 1])
+        row_H = np.sort(self._row_N[self._first_E[entry] : self._first_E[entry + 1]])
         if not len(row_H):
             return _steps(self, entry, np.zeros((0, 3)), np.zeros(0))
-        if not 0 <= row_H[0] <= row_H[-1] < len(self._hits):
-            raise ValueError(f"refers to hit {row_H[-1]}, '{self._hits.name}' has {len(self._hits)}")
         rows = self._hits.columns(int(row_H[0]), int(row_H[-1]) + 1)
-        return _steps(self, entry, _position(rows)[row_H - row_H[0]], rows["energy"][row_H - row_H[0]])
+        position_H3 = np.stack([rows[axis] for axis in "xyz"], axis=-1).astype(np.float64)[row_H - row_H[0]]
+        return _steps(self, entry, position_H3, rows["energy"][row_H - row_H[0]])
 
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all hits (2, 3), or None without any."""
-        return _bounds(_position(rows) for rows in self._hits.windows())
+    def _check_references(self, path: Path, folder: str, pair_N2: IntArray, region: NDArray[Any]) -> None:
+        """Check that each hit belongs to one event, in whose region its reference lies."""
+        num_events, num_hits = len(region), len(self._hits)
+        for column, of, num in ((0, "event", num_events), (1, "hit", num_hits)):
+            if len(pair_N2) and not 0 <= pair_N2[:, column].min() <= pair_N2[:, column].max() < num:
+                bad = pair_N2[(pair_N2[:, column] < 0) | (pair_N2[:, column] >= num), column][0]
+                raise ValueError(
+                    f"{path}: '{folder}/ref' refers to {of} {bad}, there are {num}; make the file again"
+                )
+        count_H = np.bincount(pair_N2[:, 1], minlength=num_hits)
+        if (count_H != 1).any():
+            hit = int(np.argmax(count_H != 1))
+            raise ValueError(
+                f"{path}: '{folder}/ref' gives hit {hit} to {count_H[hit]} events, and {(count_H != 1).sum()} of "
+                f"{num_hits} hits not to one event each; make the file again"
+            )
+        if not {"start", "stop"} <= set(region.dtype.names or ()):
+            raise ValueError(f"{path}: '{folder}/ref_region' has no fields 'start' and 'stop'")
+        start_E, stop_E = (
+            integers(f"{path}: '{folder}/ref_region'", region[name]) for name in ("start", "stop")
+        )
+        event_N, place_N = pair_N2[:, 0], np.arange(len(pair_N2))
+        out_N = (place_N < start_E[event_N]) | (place_N >= stop_E[event_N])
+        if out_N.any():
+            raise ValueError(
+                f"{path}: '{folder}/ref_region' leaves out hit {pair_N2[np.argmax(out_N), 1]} of event "
+                f"{event_N[np.argmax(out_N)]}, and {out_N.sum()} of {len(out_N)} in all; make the file again"
+            )
+
+
+class _Piece(NamedTuple):
+    """Rows (N,) of a group that belong to an event."""
+
+    group: str
+    rows: IntArray
 
 
 class JaxReader(StepSource):
-    """Reader of larnd-sim-jax, each batch an event; see `source.StepSource`.
+    """Reader of larnd-sim-jax: hits by event number, which may be in several batches; see `source.StepSource`.
 
-    larnd-sim calls the drift axis z, edep-sim x: they are put back. Charges become energies by the
-    recombination of a minimum-ionising track.
+    Today's files have a group for each event in a batch, older ones several events in a batch, with rows of
+    padding among them. larnd-sim calls the drift axis z, edep-sim x: they are put back. Charges become
+    energies by the recombination of a minimum-ionising track.
     """
 
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
-        self._batches = [file[name] for name in _batches(file)]
-        ids = []
-        for batch in self._batches:
-            if missing := [name for name in JAX_DATASETS if name not in batch]:
-                raise ValueError(
-                    f"{path}: group '{batch.name}' has no dataset {', '.join(map(repr, missing))}; it has "
-                    f"{', '.join(batch)}"
-                )
-            ids.append(int(batch["eventID"][0]) if len(batch["eventID"]) else 0)
-        super().__init__(path, file, numbered(np.array(ids, np.int64)))
+        self._pieces: dict[int, list[_Piece]] = {}
+        groups = [
+            group
+            for batch in _numbered(names(path, file), "batch_")
+            for group in _events_of(path, file, batch)
+        ]
+        event_of = {group: self._event_ids(path, file, group) for group in groups}
+        padding = {group: _padding(path, file, group, event_N) for group, event_N in event_of.items()}
+        # a lone event 0 at the origin is one; where there are others, these rows are padding
+        others = any((event_N > 0).any() for event_N in event_of.values())
+        num_padding = 0
+        for group, event_N in event_of.items():
+            left_out_N = event_N < 0
+            if others:
+                left_out_N = left_out_N | padding[group]
+            num_padding += int(left_out_N.sum())
+            for event in dict.fromkeys(event_N[~left_out_N].tolist()):
+                rows = np.flatnonzero((event_N == event) & ~left_out_N)
+                self._pieces.setdefault(event, []).append(_Piece(group, rows))
+        super().__init__(path, file, numbered(np.array(list(self._pieces), np.int64)))
+        if num_padding:
+            self.selection = f"hits; {num_padding} rows of padding left out"
 
     def read(self, entry: int) -> Steps:
         """Read one event; ValueError if its rows make no sense."""
-        batch = self._batches[entry]
-        lengths = {name: len(batch[name]) for name in JAX_DATASETS}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"datasets of '{batch.name}' differ in length: {lengths}")
-        number_H = np.asarray(batch["eventID"][:])
-        if (number_H != number_H[:1]).any():
-            raise ValueError(f"'{batch.name}' has hits of events {np.unique(number_H).tolist()}")
-        energy_H = np.asarray(batch["Q"][:], np.float64) * 1000 * W_ION_MEV / MIP_RECOMBINATION
-        return _steps(self, entry, self._position(batch), energy_H)
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all hits (2, 3), or None without any."""
-        return _bounds(self._position(batch) for batch in self._batches)
+        _, _, event = self.identity(entry)
+        positions, energies = [np.zeros((0, 3))], [np.zeros(0)]
+        for group, rows in self._pieces[event]:
+            value = {name: _numbers(self.path, self._file, f"{group}/{name}") for name in JAX_DATASETS[1:]}
+            positions.append(np.stack([value[f"pix_{axis}"][rows] for axis in "zyx"], axis=-1))
+            energies.append(value["Q"][rows] * 1000 * W_ION_MEV / MIP_RECOMBINATION)
+        return _steps(self, entry, np.concatenate(positions), np.concatenate(energies))
 
     @staticmethod
-    def _position(batch: h5py.Group) -> FloatArray:
-        return np.stack([batch[f"pix_{axis}"][:] for axis in "zyx"], axis=-1).astype(np.float64)
+    def _event_ids(path: Path, file: Any, group: str) -> IntArray:
+        held = names(path, file[group])
+        if missing := [name for name in JAX_DATASETS if name not in held]:
+            hint = (
+                ""
+                if "adcs_distrib" not in held
+                else "; it is of a probabilistic simulation, which has no hits"
+            )
+            raise ValueError(
+                f"{path}: group '/{group}' has no dataset {', '.join(map(repr, missing))}; it has "
+                f"{', '.join(held)}{hint}"
+            )
+        lengths = {name: len(dataset(path, file, f"{group}/{name}")) for name in JAX_DATASETS}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"{path}: datasets of '/{group}' differ in length: {lengths}")
+        data = dataset(path, file, f"{group}/eventID")
+        event_N = integers(f"{path}: '{group}/eventID'", read(path, data, 0, len(data)))
+        name = group.rpartition("/event_")[2]
+        if name.isdecimal() and len(event_N) and not (event_N == int(name)).all():
+            raise ValueError(f"{path}: '/{group}' has hits of events {np.unique(event_N).tolist()}")
+        return event_N
+
+
+def _events_of(path: Path, file: Any, batch: str) -> list[str]:
+    """Return the groups of a batch with hits: one for each event, or the batch itself."""
+    held = names(path, file[batch])
+    return [f"{batch}/{name}" for name in _numbered(held, "event_")] or ([batch] if held else [])
+
+
+def _padding(path: Path, file: Any, group: str, event_N: IntArray) -> NDArray[np.bool_]:
+    """Tell which rows (N,) are padding: rows of event 0 that all have no charge, or lie in the pixel of (0, 0, 0).
+
+    Batches are filled up with segments of event 0 at the origin, whose charge some versions write.
+    """
+    rows = np.flatnonzero(event_N == 0)
+    found = np.zeros(len(event_N), np.bool_)
+    if not len(rows) or "/" in group:
+        return found
+    charge, x, y = (_numbers(path, file, f"{group}/{name}")[rows] for name in ("Q", "pix_x", "pix_y"))
+    found[rows] = bool(((charge <= 0) | ((np.abs(x) < PIXEL_CM) & (np.abs(y) < PIXEL_CM))).all())
+    return found
+
+
+def _numbers(path: Path, file: Any, name: str) -> FloatArray:
+    data = dataset(path, file, name)
+    if not is_number(data.dtype):
+        raise ValueError(f"{path}: dataset '{name}' is {data.dtype}; it must be real numbers")
+    return read(path, data, 0, len(data)).astype(np.float64)
 
 
 def recognises_flow(path: Path) -> bool:
@@ -123,7 +230,7 @@ def recognises_flow(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        return any(f"{name}/data" in file for name in FLOW_HITS)
+        return any(has(path, file, f"{name}/data") for name in FLOW_HITS)
 
 
 def recognises_jax(path: Path) -> bool:
@@ -131,8 +238,11 @@ def recognises_jax(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        batches = _batches(file)
-        return bool(batches) and bool({"pix_x", "Q"} & set(file[batches[0]]))
+        for batch in _numbered(names(path, file), "batch_"):
+            for group in _events_of(path, file, batch)[:1]:
+                held = names(path, node(path, file, group))
+                return bool({"pix_x", "Q"} & set(held))
+        return False
 
 
 def recognises_packets(path: Path) -> bool:
@@ -140,7 +250,7 @@ def recognises_packets(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        return "packets" in file or "charge/packets" in file
+        return has(path, file, "packets") or has(path, file, "charge/packets")
 
 
 def refuse_packets(path: Path) -> StepSource:
@@ -152,14 +262,10 @@ def refuse_packets(path: Path) -> StepSource:
     )
 
 
-def _batches(file: h5py.File) -> list[str]:
-    """Return the names of the groups `batch_<number>` in the order of their numbers."""
-    numbers = [name.removeprefix("batch_") for name in file if name.startswith("batch_")]
-    return [f"batch_{number}" for number in sorted(filter(str.isdecimal, numbers), key=int)]
-
-
-def _position(rows: dict[str, NDArray[Any]]) -> FloatArray:
-    return np.stack([rows[axis] for axis in "xyz"], axis=-1).astype(np.float64)
+def _numbered(found: tuple[str, ...], begin: str) -> list[str]:
+    """Return the names `<begin><number>` in the order of their numbers."""
+    numbers = [name.removeprefix(begin) for name in found if name.startswith(begin)]
+    return [f"{begin}{number}" for number in sorted(filter(str.isdecimal, numbers), key=int)]
 
 
 def _steps(source: StepSource, entry: int, position_H3: FloatArray, energy_H: NDArray[Any]) -> Steps:
@@ -179,12 +285,3 @@ def _steps(source: StepSource, entry: int, position_H3: FloatArray, energy_H: ND
         track_id=nobody_H,
         pdg=nobody_H,
     )
-
-
-def _bounds(positions: Iterator[FloatArray]) -> FloatArray | None:
-    low_3, high_3 = np.full(3, np.inf), np.full(3, -np.inf)
-    for position_H3 in positions:
-        finite_H3 = position_H3[np.isfinite(position_H3).all(axis=-1)]
-        low_3 = np.minimum(low_3, finite_H3.min(axis=0, initial=np.inf))
-        high_3 = np.maximum(high_3, finite_H3.max(axis=0, initial=-np.inf))
-    return np.stack([low_3, high_3]) if np.isfinite(low_3).all() else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lartpc.ingest.source import StepSource, Voxels, VoxelSource
-from lartpc.ingest.steps import FloatArray, Steps
+from lartpc.ingest.steps import Steps
 
 Open = Callable[[Path], StepSource | VoxelSource]
 
@@ -37,15 +37,6 @@ class _Files:
             self._opened, self._index = self._open_one(self.paths[index]), index
         return self._opened
 
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""
-        found = [self.open(index).bounds_cm() for index in range(len(self.paths))]
-        known = [bounds for bounds in found if bounds is not None]
-        if not known:
-            return None
-        low, high = np.min(known, axis=0)[0], np.max(known, axis=0)[1]
-        return np.stack([low, high])
-
     def close(self) -> None:
         if self._opened is not None:
             self._opened.close()
@@ -62,10 +53,6 @@ class JoinedSteps(StepSource):
         steps: Steps = self._file.read(entry)
         return steps
 
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""
-        return self._file.bounds_cm()
-
 
 class JoinedVoxels(VoxelSource):
     """Voxels of several files."""
@@ -76,10 +63,6 @@ class JoinedVoxels(VoxelSource):
         """Read one event; ValueError if its rows make no sense."""
         voxels: Voxels = self._file.read(entry)
         return voxels
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest coordinates of all deposits (2, 3), or None if not known."""
-        return self._file.bounds_cm()
 
 
 def join(paths: Sequence[Path], open_one: Open) -> StepSource | VoxelSource:

@@ -131,6 +131,14 @@ def common_pitch(path: Path, pitch_3: FloatArray) -> float:
     return float(pitch_3.mean())
 
 
+def common_centre(corners_cm: FloatArray) -> tuple[float, float, float] | None:
+    """Return the centre of images with these corners (N, 2, 3) [cm], None where they lie in different places."""
+    if not len(corners_cm) or not np.isfinite(corners_cm).all() or (np.ptp(corners_cm, axis=0) > 1e-3).any():
+        return None
+    x, y, z = corners_cm[0].mean(axis=0).tolist()
+    return x, y, z
+
+
 def assemble(
     grid: Grid,
     unit_cm: float,

@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import Columns
-from lartpc.ingest.formats.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.formats.larcv import (
+    Grid,
+    Tensor,
+    assemble,
+    choose,
+    cm_per_unit,
+    common_centre,
+    common_pitch,
+    split_names,
+)
 from lartpc.ingest.formats.root import Branch, Vectors, is_root, members, open_root, tree, trees
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE
 
-LOOKS_FOR = "ROOT with trees 'sparse3d_*_tree' or 'cluster3d_*_tree' (LArCV 2)"
 CM = 1
 """DistanceUnit_t of an image whose lengths are in cm."""
 
@@ -79,6 +87,9 @@ class Larcv2Reader(VoxelSource):
             size = common_pitch(path, base.meta.pitch_E3[valid[0]])
             self.unit_cm = cm_per_unit(size, stated_cm=base.meta.unit == CM)
             self.voxel_size_cm = size * self.unit_cm
+            low_E3 = base.meta.origin_E3[valid]
+            high_E3 = low_E3 + (base.meta.pitch_E3 * base.meta.num_E3)[valid]
+            self.centre_cm = common_centre(np.stack([low_E3, high_E3], axis=1) * self.unit_cm)
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its bytes make no sense."""
@@ -91,15 +102,6 @@ class Larcv2Reader(VoxelSource):
             clusters=self._clusters.tensor(entry) if self._clusters else None,
             particles=self._particles.read(entry) if self._particles else None,
         )
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest corners of all grids (2, 3), None without any."""
-        meta = self._base.meta
-        if not meta.valid_E.any():
-            return None
-        low_E3 = meta.origin_E3[meta.valid_E]
-        high_E3 = low_E3 + (meta.pitch_E3 * meta.num_E3)[meta.valid_E]
-        return np.stack([low_E3.min(axis=0), high_E3.max(axis=0)]) * self.unit_cm
 
 
 class _Tree:

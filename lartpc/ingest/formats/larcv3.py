@@ -11,13 +11,30 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
-from lartpc.ingest.formats.larcv import Grid, Tensor, assemble, choose, cm_per_unit, common_pitch, split_names
+from lartpc.ingest.formats.hdf5 import (
+    dataset,
+    is_hdf5,
+    is_number,
+    names,
+    node,
+    open_hdf5,
+    read,
+    tile,
+)
+from lartpc.ingest.formats.larcv import (
+    Grid,
+    Tensor,
+    assemble,
+    choose,
+    cm_per_unit,
+    common_centre,
+    common_pitch,
+    split_names,
+)
 from lartpc.ingest.source import Voxels, VoxelSource
-from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.ingest.steps import FloatArray, IntArray, integers
 from lartpc.vocab import NONE
 
-LOOKS_FOR = "HDF5 with 'Events/event_id' and 'Data/sparse3d_*_group' or 'Data/cluster3d_*_group' (LArCV 3)"
 POSITIONS = ("vtx", "end_pt", "first_step", "last_step", "parent_vtx", "ancestor_vtx")
 PLAIN = (
     "shape",
@@ -33,18 +50,26 @@ PLAIN = (
 )
 
 
+NUMBERS = {*PLAIN, "first", "N", "id", "value", "image_sizes", "number_of_voxels", "origin"} - {"process"}
+"""Fields that must be real numbers."""
+
+
 class Larcv3Reader(VoxelSource):
     """Reader of LArCV 3; see `source.VoxelSource`. Reads the rows of one event at a time."""
 
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
-        found = split_names(list(file["Data"]), "_group")
+        found = split_names(names(path, node(path, file, "Data")), "_group")
         chosen = choose(found["sparse3d"], found["cluster3d"], found["particle"])
         assert chosen is not None, "no voxels: not recognised"
         self.selection = str(chosen)
         self.truth = chosen.truth
-        ids = _dataset(path, file, "Events/event_id", ("run", "subrun", "event"))[:]
-        identity_E3 = np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")], axis=-1)
+        table = _dataset(path, file, "Events/event_id", ("run", "subrun", "event"))
+        ids = read(path, table, 0, len(table))
+        identity_E3 = np.stack(
+            [integers(f"{path}: 'Events/event_id.{name}'", ids[name]) for name in ("run", "subrun", "event")],
+            axis=-1,
+        )
         super().__init__(path, file, identity_E3)
         self._image = self._product("sparse3d", chosen.image)
         self._classes = self._product("sparse3d", chosen.classes)
@@ -58,6 +83,7 @@ class Larcv3Reader(VoxelSource):
             size_cm = common_pitch(path, base.grid(0).pitch)
             self.unit_cm = cm_per_unit(size_cm)
             self.voxel_size_cm = size_cm * self.unit_cm
+            self.centre_cm = common_centre(base.corners() * self.unit_cm)
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its rows make no sense."""
@@ -72,11 +98,6 @@ class Larcv3Reader(VoxelSource):
             clusters=self._clusters.tensor(entry, grid) if self._clusters else None,
             particles=self._particles.particles(entry) if self._particles else None,
         )
-
-    def bounds_cm(self) -> FloatArray | None:
-        """Return the lowest and highest corners of all grids (2, 3), None without any."""
-        bounds = self._base.bounds()
-        return None if bounds is None else bounds * self.unit_cm
 
     def _product(self, kind: str, producer: str) -> "_Product | None":
         if not producer:
@@ -97,18 +118,27 @@ class _Product:
         self.name = f"Data/{kind}_{producer}_group"
         self._path = path
         self._file = file
-        self._extents = self._whole("extents", ("first", "N"))
+        self._extents = self._index("extents")
         if kind == "particle":
             self._rows = self._table("particles", (*PLAIN, *POSITIONS))
+            self._tile("extents", self._extents, "particles", len(self._rows))
             return
         self._clustered = kind == "cluster3d"
-        self._projections = self._whole(
-            "projection_extents" if self._clustered else "voxel_extents", ("first", "N")
-        )
+        images = "projection_extents" if self._clustered else "voxel_extents"
+        self._projections = self._index(images)
         self._meta = self._whole("image_meta", ("image_sizes", "number_of_voxels", "origin"))
-        if self._clustered:
-            self._cluster_rows = self._table("cluster_extents", ("first", "N"))
         self._rows = self._table("voxels", ("id", "value"))
+        self._tile("extents", self._extents, images, len(self._projections))
+        if len(self._meta) != len(self._projections):
+            raise ValueError(
+                f"{path}: '{self.name}/image_meta' has {len(self._meta)} rows, '{images}' {len(self._projections)}"
+            )
+        last, name = self._projections, images
+        if self._clustered:
+            self._clusters = self._index("cluster_extents")
+            self._tile(images, last, "cluster_extents", len(self._clusters))
+            last, name = self._clusters, "cluster_extents"
+        self._tile(name, last, "voxels", len(self._rows))
 
     @property
     def num_events(self) -> int:
@@ -133,11 +163,10 @@ class _Product:
         first, count = self._range(self._extents[entry])
         return self.grid(first) if count else None
 
-    def bounds(self) -> FloatArray | None:
-        if not self.num_images:
-            return None
-        low, size = self._meta["origin"], self._meta["image_sizes"]
-        return np.stack([low.min(axis=0), (low + size).max(axis=0)])
+    def corners(self) -> FloatArray:
+        """Return the lower and upper corner of each image (N, 2, 3)."""
+        low = self._meta["origin"].astype(np.float64)
+        return np.stack([low, low + self._meta["image_sizes"]], axis=1)
 
     def tensor(self, entry: int, grid: Grid) -> Tensor:
         """Return the voxels of an entry, all of its volumes on the given grid."""
@@ -145,20 +174,19 @@ class _Product:
         num_clusters = 0
         first, count = self._range(self._extents[entry])
         for image in range(first, first + count):
-            if image >= len(self._projections):
-                raise ValueError(
-                    f"'{self.name}' has {len(self._projections)} images, image {image} is missing"
-                )
             start, num = self._range(self._projections[image])
             number_V = np.full(num, NONE, np.int64)
             if self._clustered:
-                clusters = self._read(self._cluster_rows, start, start + num)
-                size_C = clusters["N"].astype(np.int64)
+                clusters = self._clusters[start : start + num]
+                size_C = clusters[:, 1]
                 number_V = np.repeat(num_clusters + np.arange(num), size_C)
                 num_clusters += num
-                start, num = (int(clusters["first"][0]) if num else 0), int(size_C.sum())
-            voxels = self._read(self._rows, start, start + num)
-            coords.append(self._coord(voxels["id"].astype(np.int64), image, grid))
+                used = np.flatnonzero(size_C)
+                start, num = (int(clusters[used[0], 0]) if len(used) else 0), int(size_C.sum())
+                if (clusters[used, 0] != start + (np.cumsum(size_C) - size_C)[used]).any():
+                    raise ValueError(f"'{self.name}': the clusters of image {image} are not together")
+            voxels = read(self._path, self._rows, start, start + num)
+            coords.append(self._coord(integers("id", voxels["id"]), image, grid))
             values.append(voxels["value"].astype(np.float64))
             numbers.append(number_V)
         return Tensor(np.concatenate(coords), np.concatenate(values), np.concatenate(numbers), num_clusters)
@@ -166,7 +194,7 @@ class _Product:
     def particles(self, entry: int) -> dict[str, Any]:
         """Return the particles of an entry, positions as (P, 4)."""
         first, count = self._range(self._extents[entry])
-        rows = self._read(self._rows, first, first + count)
+        rows = read(self._path, self._rows, first, first + count)
         return {name: rows[name] for name in PLAIN} | {
             name: np.stack([rows[name][axis] for axis in "xyzt"], axis=-1) for name in POSITIONS
         }
@@ -174,7 +202,7 @@ class _Product:
     def _coord(self, id_V: IntArray, image: int, grid: Grid) -> IntArray:
         """Return the voxels (V, 3) of their ids, in which z runs fastest, on the given grid."""
         own = self.grid(image)
-        if len(id_V) and id_V.max() >= own.num.prod():
+        if len(id_V) and not 0 <= id_V.min() <= id_V.max() < own.num.prod():
             raise ValueError(f"'{self.name}': voxel {id_V.max()} of {own.num.prod()}")
         if (np.abs(own.pitch - grid.pitch) > 1e-6 * grid.pitch).any():
             raise ValueError(f"'{self.name}': voxels of {own.pitch} beside voxels of {grid.pitch}")
@@ -188,21 +216,20 @@ class _Product:
     def _whole(self, table: str, needed: tuple[str, ...]) -> Any:
         """Return a table of one row per event or image, which memory holds."""
         data = self._table(table, needed)
-        return self._read(data, 0, len(data))
+        return read(self._path, data, 0, len(data))
 
-    def _read(self, data: Any, start: int, stop: int) -> Any:
-        if stop > len(data):
-            raise ValueError(f"'{data.name[1:]}' has {len(data)} rows, rows up to {stop} are referred to")
-        try:
-            return data[start:stop]
-        except OSError as error:
-            raise ValueError(
-                f"{self._path}: '{data.name[1:]}' cannot be read ({error}); copy or make it again"
-            ) from error
+    def _index(self, table: str) -> IntArray:
+        """Return the first row and the number of rows of each element (N, 2)."""
+        rows = self._whole(table, ("first", "N"))
+        where = f"{self._path}: '{self.name}/{table}"
+        return np.stack([integers(f"{where}.{name}'", rows[name]) for name in ("first", "N")], axis=-1)
+
+    def _tile(self, table: str, index_N2: IntArray, of: str, num: int) -> None:
+        tile(self._path, f"{self.name}/{table}", index_N2[:, 0], index_N2[:, 1], f"{self.name}/{of}", num)
 
     @staticmethod
     def _range(row: Any) -> tuple[int, int]:
-        return int(row["first"]), int(row["N"])
+        return int(row[0]), int(row[1])
 
 
 def recognises(path: Path) -> bool:
@@ -210,20 +237,25 @@ def recognises(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        data = file.get("Data")
-        if "Events" not in file or not isinstance(data, h5py.Group):
+        if not {"Data", "Events"} <= set(names(path, file)):
             return False
-        found = split_names(list(data), "_group")
+        data = node(path, file, "Data")
+        if not isinstance(data, h5py.Group):
+            return False
+        found = split_names(names(path, data), "_group")
         return bool(found["sparse3d"] or found["cluster3d"])
 
 
 def _dataset(path: Path, file: Any, name: str, needed: tuple[str, ...]) -> Any:
-    data = file.get(name)
-    if not isinstance(data, h5py.Dataset):
-        raise ValueError(f"{path}: no dataset '{name}'")
-    names = data.dtype.names or ()
-    if lacking := [field for field in needed if field not in names]:
+    data = dataset(path, file, name)
+    held = data.dtype.names or ()
+    if lacking := [field for field in needed if field not in held]:
         raise ValueError(
-            f"{path}: dataset '{name}' has no field '{lacking[0]}'; it has {', '.join(names) or 'none'}"
+            f"{path}: dataset '{name}' has no field '{lacking[0]}'; it has {', '.join(held) or 'none'}"
         )
+    for field in needed:
+        if field in NUMBERS and not is_number(data.dtype[field].base):
+            raise ValueError(
+                f"{path}: field '{field}' of '{name}' is {data.dtype[field]}; it must be numbers"
+            )
     return data

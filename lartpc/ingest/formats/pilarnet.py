@@ -11,12 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
-from lartpc.ingest.formats.hdf5 import is_hdf5, open_hdf5
-from lartpc.ingest.source import Voxels, VoxelSource, numbered
-from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.ingest.formats.hdf5 import (
+    attribute,
+    dataset,
+    is_hdf5,
+    is_number,
+    names,
+    node,
+    open_hdf5,
+    positive,
+    read,
+    readable,
+    stated_centre,
+)
+from lartpc.ingest.source import LARGEST_INDEX, Voxels, VoxelSource, numbered
+from lartpc.ingest.steps import FloatArray, IntArray, integers
 from lartpc.vocab import NONE, Semantic, Species
-
-LOOKS_FOR = "HDF5 with 'point' and 'cluster' of one row of numbers per event (PILArNet-M)"
 
 POINT = ("x", "y", "z", "value", "energy", "time", "num_electrons", "dx")
 CLUSTER = ("num_points", "fragment", "group", "interaction", "semantic")
@@ -40,13 +50,15 @@ class PilarnetReader(VoxelSource):
 
     def __init__(self, path: Path) -> None:
         file = open_hdf5(path)
-        self._data = {name: file[name] for name in ("point", "cluster", "cluster_extra") if name in file}
-        for name in ("point", "cluster"):
-            if name not in self._data:
-                raise ValueError(f"{path}: no dataset '{name}'; it has {', '.join(file) or 'none'}")
+        held = names(path, file)
+        self._data = {
+            name: dataset(path, file, name)
+            for name in ("point", "cluster", "cluster_extra")
+            if name in held or name != "cluster_extra"
+        }
         for name, data in self._data.items():
             row_type = h5py.check_vlen_dtype(data.dtype)
-            if row_type is None or row_type.kind not in "fiu" or data.ndim != 1:
+            if row_type is None or not is_number(row_type):
                 raise ValueError(
                     f"{path}: dataset '{name}' is {data.dtype}; it must be one row of numbers per event"
                 )
@@ -54,14 +66,12 @@ class PilarnetReader(VoxelSource):
                 raise ValueError(
                     f"{path}: '{name}' has {len(data)} events, 'point' has {len(self._data['point'])}"
                 )
-        numbers = file["identity"][:] if "identity" in file else numbered(np.arange(len(self._data["point"])))
-        super().__init__(path, file, numbers)
+        super().__init__(path, file, self._identities(path, file, held))
         self._columns = self._revision()
-        if "voxel_size_cm" in file.attrs:
-            self.voxel_size_cm = float(file.attrs["voxel_size_cm"])
-        if "centre_cm" in file.attrs:
-            x, y, z = file.attrs["centre_cm"].tolist()
-            self.centre_cm = (x, y, z)
+        size_cm = attribute(path, file, "voxel_size_cm")
+        if size_cm is not None:
+            self.voxel_size_cm = positive(f"{path}: the attribute 'voxel_size_cm'", size_cm)
+        self.centre_cm = stated_centre(path, file)
         self._has_times = self._probe_times()
         self.truth = tuple(name for name in TRUTH if self._has_times or name != "truth_point")
 
@@ -69,7 +79,7 @@ class PilarnetReader(VoxelSource):
         """Read one event; ValueError if its rows make no sense."""
         point = self._table("point", POINT, entry)
         cluster = self._table("cluster", self._columns, entry)
-        size_C = cluster["num_points"].astype(np.int64)
+        size_C = _integers("num_points", cluster["num_points"])
         if (size_C < 0).any() or size_C.sum() != len(point["x"]):
             raise ValueError(
                 f"'cluster' counts {size_C.sum()} points in its {len(size_C)} clusters, "
@@ -78,6 +88,8 @@ class PilarnetReader(VoxelSource):
         position_V3 = np.stack([point[axis] for axis in "xyz"], axis=-1)
         if not np.isfinite(position_V3).all():
             raise ValueError(f"'point' has a coordinate that is not finite in row {_first_bad(position_V3)}")
+        if (np.abs(position_V3) > LARGEST_INDEX).any():
+            raise ValueError("'point' has a coordinate beyond any image")
         coord_V3 = np.floor(position_V3).astype(np.int64)
         return Voxels(
             coord=coord_V3,
@@ -141,22 +153,39 @@ class PilarnetReader(VoxelSource):
             "truth_interaction": {"vertex": vertex},
         }
 
+    def _identities(self, path: Path, file: Any, held: tuple[str, ...]) -> IntArray:
+        num_events = len(self._data["point"])
+        if "identity" not in held:
+            return numbered(np.arange(num_events))
+        data = dataset(path, file, "identity", ndim=2)
+        if data.shape != (num_events, 3):
+            raise ValueError(
+                f"{path}: 'identity' has the shape {data.shape}; it must be ({num_events}, 3), run, subrun and event "
+                "number of each event of 'point'"
+            )
+        return integers(f"{path}: 'identity'", read(path, data, 0, num_events))
+
     def _table(self, name: str, columns: tuple[str, ...], entry: int) -> dict[str, FloatArray]:
         """Read the row of an event as columns of equal length."""
-        try:
-            row: NDArray[Any] = np.asarray(self._data[name][entry], np.float64)
-        except OSError as error:
-            raise ValueError(f"'{name}' cannot be read ({error}); copy or make the file again") from error
+        row: NDArray[Any] = np.asarray(self._row(name, entry), np.float64)
         if len(row) % len(columns):
             raise ValueError(f"'{name}' has {len(row)} numbers, not a multiple of {len(columns)}")
         return dict(zip(columns, row.reshape(-1, len(columns)).T, strict=True))
+
+    def _row(self, name: str, entry: int) -> NDArray[Any]:
+        with readable(self.path, name):
+            row: NDArray[Any] = self._data[name][entry]
+        return row
 
     def _revision(self) -> tuple[str, ...]:
         """Tell the columns of `cluster` by the first events: their points must add up."""
         named = CLUSTER_2 if "cluster_extra" in self._data else CLUSTER
         for entry in range(min(self.num_events, NUM_PROBED)):
-            num_points = len(self._data["point"][entry]) / len(POINT)
-            row = np.asarray(self._data["cluster"][entry])
+            try:
+                num_points = len(self._row("point", entry)) / len(POINT)
+                row = self._row("cluster", entry)
+            except ValueError:
+                continue  # the event will be set aside
             fits = [
                 columns
                 for columns in (CLUSTER, CLUSTER_2)
@@ -171,7 +200,7 @@ class PilarnetReader(VoxelSource):
         for entry in range(min(self.num_events, NUM_PROBED)):
             try:
                 time_V = self._table("point", POINT, entry)["time"]
-                size_C = self._table("cluster", self._columns, entry)["num_points"].astype(np.int64)
+                size_C = _integers("num_points", self._table("cluster", self._columns, entry)["num_points"])
             except ValueError:
                 continue
             if (size_C < 0).any() or size_C.sum() != len(time_V):
@@ -188,16 +217,19 @@ def recognises(path: Path) -> bool:
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
-        point, cluster = file.get("point"), file.get("cluster")
+        held = names(path, file)
+        if "point" not in held:
+            return False
+        point = node(path, file, "point")
         return isinstance(point, h5py.Dataset) and (
-            isinstance(cluster, h5py.Dataset) or h5py.check_vlen_dtype(point.dtype) is not None
+            "cluster" in held or h5py.check_vlen_dtype(point.dtype) is not None
         )
 
 
 def _integers(name: str, value_C: FloatArray) -> IntArray:
-    bad_C = ~np.isfinite(value_C) | (value_C != np.rint(value_C))
+    bad_C = ~(np.abs(value_C) <= LARGEST_INDEX) | (value_C != np.rint(value_C))
     if bad_C.any():
-        raise ValueError(f"the {name} of a cluster is {value_C[bad_C][0]}, not a whole number")
+        raise ValueError(f"the {name} of a cluster is {value_C[bad_C][0]}, no whole number of 32 bits")
     return value_C.astype(np.int64)
 
 

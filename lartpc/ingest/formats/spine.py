@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from lartpc.event import TRUTH, Columns
 from lartpc.ingest.formats import spine_products
 from lartpc.ingest.formats.hdf5 import open_hdf5
+from lartpc.ingest.formats.larcv import common_centre
 from lartpc.ingest.formats.spine_products import Rows, open_products
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.processes import process_of_codes, process_of_name
-from lartpc.ingest.source import Voxels, VoxelSource, numbered
-from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
+from lartpc.ingest.source import LARGEST_INDEX, Voxels, VoxelSource, numbered
+from lartpc.ingest.steps import FARTHEST_CM, NO_PARENT, FloatArray, IntArray
 from lartpc.vocab import NONE, Semantic, Species
-
-LOOKS_FOR = "HDF5 with 'events' and a group 'info' that has 'cfg' and 'version' (SPINE)"
 
 NUM_PROBED = 64
 """First events that are looked into, to tell whether the ends of true particles are known."""
@@ -65,15 +64,21 @@ class SpineReader(VoxelSource):
                 f"{', '.join(sorted(names))}; add them to the keys that SPINE's writer stores"
             )
         self._image = next((image for image in found if self._has_members(image.members)), found[0])
+        used = {
+            *OBJECTS,
+            self._image.points,
+            self._image.energy,
+            "meta",
+            "run_info",
+            "truth_fragments",
+        } & set(names)
+        for name in sorted(used):
+            self._products.check(name)
         num_events = self._products.num_events
         super().__init__(path, file, numbered(np.arange(num_events)))
         if "run_info" in names:
             self._identity_E3 = self._run_info()
-        if num_events:
-            origin, pitch_cm, count = self._meta(0)
-            self.voxel_size_cm = pitch_cm
-            x, y, z = (origin + 0.5 * pitch_cm * count).tolist()
-            self.centre_cm = (x, y, z)
+        self.voxel_size_cm, self.centre_cm = self._common_grid()
         if self._has_members(self._image.members):
             self.truth = tuple(name for name in TRUTH if name != "truth_point" or self._knows_ends())
 
@@ -86,12 +91,14 @@ class SpineReader(VoxelSource):
                 f"'{self._image.points}' has shape {position.shape}, '{self._image.energy}' {energy.shape}; "
                 "they must be (N, 3) and (N,)"
             )
-        if not np.isfinite(position).all():
-            raise ValueError(f"'{self._image.points}' has a coordinate that is not finite")
+        if not (np.abs(position) <= LARGEST_INDEX).all():
+            raise ValueError(
+                f"'{self._image.points}' has a coordinate that is not finite, or beyond any image"
+            )
         origin, pitch_cm, _ = self._meta(entry)
         if self.voxel_size_cm is not None and abs(pitch_cm - self.voxel_size_cm) > 1e-4 * pitch_cm:
             raise ValueError(
-                f"'meta' has voxels of {pitch_cm:.6g} cm, of {self.voxel_size_cm:.6g} cm in event 0"
+                f"'meta' has voxels of {pitch_cm:.6g} cm, of {self.voxel_size_cm:.6g} cm in most events"
             )
         in_cm = self._is_cm(entry)
         x, y, z = origin.tolist()
@@ -174,14 +181,40 @@ class SpineReader(VoxelSource):
         rows = self._products.objects("meta", entry, ("lower", "size", "count"))
         if missing := {"lower", "size", "count"} - set(rows):
             raise ValueError(f"{self.path}: product 'meta' has no field {', '.join(sorted(missing))}")
+        if len(rows["size"]) != 1 or any(rows[name].shape != (1, 3) for name in rows):
+            raise ValueError(f"'meta' of event {entry} has {len(rows['size'])} rows; it must have one")
         size = rows["size"][0].astype(np.float64)
-        if not (size > 0).all() or np.ptp(size) > 5e-3 * size.mean():
+        if not (np.abs(rows["lower"]) <= FARTHEST_CM).all():
+            raise ValueError(
+                f"'meta' of event {entry} has its lower corner at {rows['lower'][0].tolist()} cm"
+            )
+        if not (size > 0).all() or not np.isfinite(size).all() or np.ptp(size) > 5e-3 * size.mean():
             raise ValueError(
                 f"{self.path}: 'meta' of event {entry} has voxels of "
                 f"{' x '.join(f'{length:.6g}' for length in size)} cm; cubes are needed"
             )
         lower = np.asarray(rows["lower"][0], np.float64)
         return lower, float(size.mean()), np.asarray(rows["count"][0], np.int64)
+
+    def _common_grid(self) -> tuple[float | None, tuple[float, float, float] | None]:
+        """Return the voxel size [cm], and the centre [cm] if all images have the same, of those that are whole."""
+        sizes, corners = [], []
+        for entry in range(self.num_events):
+            try:
+                low, size_cm, count = self._meta(entry)
+            except ValueError:
+                continue  # the event will be set aside
+            sizes.append(size_cm)
+            corners.append(np.stack([low, low + size_cm * count]))
+        if not sizes:
+            return None, None
+        size_cm = float(np.median(sizes))
+        alike = [
+            corner
+            for corner, size in zip(corners, sizes, strict=True)
+            if abs(size - size_cm) <= 1e-4 * size_cm
+        ]
+        return size_cm, common_centre(np.array(alike))
 
     def _is_cm(self, entry: int) -> bool:
         """Tell by the objects of an event whether positions are in cm, SPINE's default, or in voxels."""
@@ -258,4 +291,4 @@ def _process(name: str | bytes) -> int:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,154 @@
+"""What ingestion made of files: sums, faults by file, and whether anything is left."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lartpc.ingest.source import StepSource, VoxelSource
+from lartpc.ingest.steps import Steps
+
+WARN_ABOVE = 0.01
+"""A larger share of the energy that is not imaged is warned of."""
+
+NUM_PROBED = 64
+"""Events by which it is told where deposits lie."""
+
+
+@dataclass
+class Summary:
+    """What was read and written. With planes of wires, each event is read once for each plane.
+
+    The energies add up: `energy_mev` = voxels + outside + below + lost, all of the events that are used. That
+    of the others, as far as it could be read and is a finite number, is `energy_quarantined_mev`.
+    """
+
+    num_events: int = 0
+    num_planes: int = 0
+    num_quarantined: int = 0
+    num_voxels: int = 0
+    energy_mev: float = 0.0
+    energy_outside_mev: float = 0.0
+    energy_below_mev: float = 0.0
+    energy_lost_mev: float = 0.0
+    energy_quarantined_mev: float = 0.0
+    truth: tuple[str, ...] = ()
+    selection: str = ""
+
+    @property
+    def has_truth(self) -> bool:
+        """Tell whether there is any truth."""
+        return bool(self.truth)
+
+    def __str__(self) -> str:
+        """Return the summary in words."""
+        what = f"images of {self.num_planes} planes" if self.num_planes else "events"
+        return "; ".join(
+            [
+                f"{self.num_events} {what}, {self.num_quarantined} of them set aside",
+                f"{self.num_voxels} {'pixels' if self.num_planes else 'voxels'}",
+                ", ".join(
+                    [f"{self.energy_mev:.6g} MeV"]
+                    + [f"{mev:.6g} MeV of it {where}" for where, (mev, _) in self._away().items() if mev]
+                ),
+                f"truth: {', '.join(self.truth) or 'none'}",
+                *([self.selection] if self.selection else []),
+            ]
+        )
+
+    def warnings(self) -> list[str]:
+        """Return what is to be warned of: energy that is not imaged, and events that were set aside."""
+        return [
+            f"{mev / self.energy_mev:.1%} of the energy is {where}: {remedy}"
+            for where, (mev, remedy) in self._away().items()
+            if mev > WARN_ABOVE * self.energy_mev
+        ]
+
+    def _away(self) -> dict[str, tuple[float, str]]:
+        return {
+            "outside": (
+                self.energy_outside_mev,
+                "see ingest.detector, centre_cm, num_voxels and volumes",
+            ),
+            "below the threshold": (
+                self.energy_below_mev,
+                "see ingest.voxel_threshold_mev and wires.pixel_threshold_mev",
+            ),
+            "lost to the response": (self.energy_lost_mev, "see ingest.response"),
+        }
+
+
+class Faults:
+    """Events that cannot be used, by the file that they are of."""
+
+    def __init__(self, parts: Sequence[tuple[Path, int]]) -> None:
+        self._parts = parts
+        self._first = np.cumsum([0, *(num for _, num in parts)])
+        self._reasons: dict[int, list[str]] = defaultdict(list)
+        self._units: dict[int, list[str]] = defaultdict(list)
+        self._num_right: Counter[int] = Counter()
+
+    def add(self, entry: int, reason: str, *, is_units: bool) -> None:
+        """Note that an event cannot be used, and whether its units are the reason."""
+        part = self._part(entry)
+        self._reasons[part].append(reason)
+        if is_units:
+            self._units[part].append(reason)
+
+    def count_judged(self, entry: int, is_right: bool) -> None:
+        """Note an event whose units are right, if they could be judged."""
+        self._num_right[self._part(entry)] += is_right
+
+    def check(self) -> None:
+        """Check that each file is usable as a file.
+
+        Raises
+        ------
+        ValueError
+            Most events of a file that can be judged are in other units; or all of its events fail alike, or fail.
+        """
+        for part, reasons in self._units.items():
+            if len(reasons) > self._num_right[part]:
+                raise ValueError(f"{self._parts[part][0]}: {reasons[0]}; convert the file")
+        num_left = sum(num for _, num in self._parts) - sum(map(len, self._reasons.values()))
+        for part, reasons in self._reasons.items():
+            path, num = self._parts[part]
+            kinds = Counter(re.sub(r"\d[\d.e+-]*", "#", reason) for reason in reasons)
+            if len(reasons) == num and (not num_left or (num > 1 and len(kinds) == 1)):
+                kind, count = kinds.most_common(1)[0]
+                example = next(reason for reason in reasons if re.sub(r"\d[\d.e+-]*", "#", reason) == kind)
+                raise ValueError(
+                    f"{path}: none of its {num} events can be used; {count} of them because: {example}"
+                )
+
+    def _part(self, entry: int) -> int:
+        return int(np.searchsorted(self._first, entry, side="right")) - 1
+
+
+def typical_position(source: StepSource | VoxelSource) -> list[float] | None:
+    """Return the middle of the deposits of the first events (3,) [cm], of each the median; None for none."""
+    found = []
+    for entry in range(min(source.num_events, NUM_PROBED)):
+        try:
+            read = source.read(entry)
+        except ValueError:
+            continue
+        if not len(read):
+            continue
+        if isinstance(read, Steps):
+            found.append(np.median(read.start, axis=0))
+        elif read.origin_cm is not None and isinstance(source, VoxelSource) and source.voxel_size_cm:
+            found.append(np.add(read.origin_cm, source.voxel_size_cm * (np.median(read.coord, axis=0) + 0.5)))
+    return [round(float(x), 1) for x in np.median(found, axis=0)] if found else None
+
+
+def check_left(summary: Summary, path: Path, around: list[float] | None) -> None:
+    """Raise ValueError, as nothing of the energy of a file is left, saying where it went and what to set."""
+    where, (mev, remedy) = max(summary._away().items(), key=lambda item: item[1][0])
+    at = f"; its deposits lie around {tuple(around)} cm" if around and where == "outside" else ""
+    raise ValueError(
+        f"{path}: nothing is left of its {summary.energy_mev:.6g} MeV, {mev:.6g} MeV of it are {where}{at}; {remedy}"
+    )
