@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lartpc.faults import passes
 from lartpc.ingest.damage import explain
-from lartpc.ingest.formats import edepsim, edepsim_root, geant4, hits, larcv2, larcv3, pilarnet, spine
+from lartpc.ingest.formats import edepsim, edepsim_root, geant4, hits, jaxtpc, larcv2, larcv3, pilarnet, spine
 from lartpc.ingest.formats.joined import join
 from lartpc.ingest.formats.whatis import describe, inside
 from lartpc.ingest.source import StepSource, VoxelSource
@@ -23,6 +23,7 @@ FORMATS = (
     Format(geant4.recognises, geant4.Geant4Reader),
     Format(edepsim.recognises, edepsim.EdepSimReader),
     Format(edepsim_root.recognises, edepsim_root.EdepSimRootReader),
+    Format(jaxtpc.recognises, jaxtpc.JaxtpcReader),
     Format(larcv2.recognises, larcv2.Larcv2Reader),
     Format(larcv3.recognises, larcv3.Larcv3Reader),
     Format(pilarnet.recognises, pilarnet.PilarnetReader),
