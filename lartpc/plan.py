@@ -1,5 +1,6 @@
 """Sample sheets to shards: what there is to do, known before the DAG is made. Imports as little as can be."""
 
+import codecs
 import csv
 import glob
 import os
@@ -23,6 +24,10 @@ GENERATED = ("nuhepmc", "gst", "rootracker")
 
 MAX_FILES = 250
 """Most files of a shard: an event file names them all, in an attribute of HDF5's 64 kB at most."""
+
+
+LONGEST_NAME = 150
+"""Bytes of a shard's name: files have endings behind it, and 255 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +110,38 @@ def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shar
 def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
     if not sheet.is_file():
         raise ValueError(f"sample sheet {sheet} does not exist; set 'samples' in the configuration")
-    with sheet.open(newline="") as file:
-        lines = [(line, text) for line, text in enumerate(file, 1) if not text.startswith("#")]
-        reader = csv.DictReader((text for _, text in lines), delimiter="\t")
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{sheet}: the columns must be {', '.join(COLUMNS)}, separated by tabs")
-        for row in reader:
-            line = lines[reader.line_num - 1][0]
-            if None in row or None in row.values():
-                raise ValueError(f"{sheet}, line {line}: must have {len(COLUMNS)} fields; use '-' for none")
-            yield line, {key: value.strip() for key, value in row.items()}
+    numbered = enumerate(_decoded(sheet).splitlines(), 1)
+    lines = [(line, text) for line, text in numbered if text.strip() and not text.startswith("#")]
+    reader = csv.DictReader((text for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
+    if tuple(name.strip() for name in reader.fieldnames or ()) != COLUMNS:
+        found = f"; its first line is {lines[0][1]!r}" if lines else "; it is empty"
+        raise ValueError(f"{sheet}: the columns must be {', '.join(COLUMNS)}, separated by tabs{found}")
+    reader.fieldnames = COLUMNS
+    for row in reader:
+        line = lines[reader.line_num - 1][0]
+        if None in row or None in row.values():
+            raise ValueError(f"{sheet}, line {line}: must have {len(COLUMNS)} fields; use '-' for none")
+        yield line, {key: value.strip() for key, value in row.items()}
+
+
+def _decoded(sheet: Path) -> str:
+    """Return the text of a sheet: UTF-8, or UTF-16 with a byte-order mark, as spreadsheets write it."""
+    content = sheet.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{sheet}, line {line}: byte {content[error.start : error.start + 1].hex()} is not "
+            f"{encoding.removesuffix('-sig').upper()} text (it may be Latin-1); save the sheet as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"{sheet}, line {line}: has zero bytes, as UTF-16 without its mark does; save it as UTF-8"
+        )
+    return text
 
 
 def _simulated(row: dict[str, str], seed: int, max_shards: int, where: str) -> list[Shard]:
@@ -175,18 +202,37 @@ def _slices(row: dict[str, str], num_events: int | None, num_shards: int, seed: 
 
 def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[str]]:
     """Return a pattern with its variables replaced, and the files that it names."""
-    pattern = os.path.expandvars(source)
-    if "$" in pattern:
-        raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
-    paths = sorted(glob.glob(pattern, recursive=True))
+    pattern = source
+    if source.startswith("~"):
+        try:
+            pattern = str(Path(source).expanduser())
+        except RuntimeError as error:
+            raise ValueError(f"{where}: '{source}' cannot be resolved ({error})") from None
+    if not _exists(pattern):  # a name with $, [ or * in it is taken as it is where there is such a file
+        pattern = os.path.expandvars(pattern)
+        if "$" in pattern:
+            raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
+    found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    paths = [path for path in found if not _exists(f"{path}/")]
     if not paths:
-        raise ValueError(f"{where}: no file matches '{pattern}'")
+        remedy = ""
+        if found:
+            remedy = f" but folders: name the files in them, such as '{found[0].rstrip('/')}/*.h5'"
+        elif "{" in pattern:
+            remedy = ": braces are not expanded, give each its row, or use * and [...]"
+        elif "[" in pattern:
+            remedy = ": brackets mean one letter of those in them, write [[] for one"
+        raise ValueError(f"{where}: no file matches '{pattern}'{remedy}")
     for path in paths:
         try:
             usable(path)
         except ValueError as error:
             raise ValueError(f"{where}: sample '{row['sample']}', file {path!r}: {error}") from None
     return pattern, paths
+
+
+def _exists(path: str) -> bool:
+    return bool(glob.glob(glob.escape(path)))
 
 
 def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
@@ -215,7 +261,7 @@ def _grouped(paths: Iterable[str], num_shards: int) -> dict[str, tuple[str, ...]
     """Deal files to shards by a digest of their path, and return those of each shard, in order."""
     dealt: dict[int, list[str]] = {}
     for path in paths:
-        digest = blake2b(path.encode(), digest_size=8).digest()
+        digest = blake2b(os.fsencode(path), digest_size=8).digest()
         dealt.setdefault(int.from_bytes(digest, "big") % num_shards, []).append(path)
     return {f"{index:04d}": tuple(dealt[index]) for index in sorted(dealt)}
 
@@ -225,7 +271,10 @@ def _names(paths: Sequence[str]) -> list[str]:
     stems = [_stem(path) for path in paths]
     count = Counter(stems)
     return [
-        stem if count[stem] == 1 else f"{stem}-{_tag(path)}" for stem, path in zip(stems, paths, strict=True)
+        stem
+        if count[stem] == 1 and len(os.fsencode(stem)) <= LONGEST_NAME
+        else f"{os.fsencode(stem)[:LONGEST_NAME].decode(errors='ignore')}-{_tag(path)}"
+        for stem, path in zip(stems, paths, strict=True)
     ]
 
 
@@ -235,4 +284,4 @@ def _stem(path: str) -> str:
 
 
 def _tag(path: str) -> str:
-    return blake2b(path.encode(), digest_size=4).hexdigest()
+    return blake2b(os.fsencode(path), digest_size=4).hexdigest()

@@ -139,3 +139,73 @@ def test_no_sample_is_simulated_in_more_shards_than_allowed(tmp_path: Path) -> N
     shards = plan([sheet(tmp_path, "mc\ttest\tgeant4\t20000\t10000")], seed=1, max_shards=MANY)
     assert len(shards) == MANY
     assert sum(shard.num_events or 0 for shard in shards) == 20000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_sheets_of_spreadsheets_are_read(tmp_path: Path, encoding: str, newline: str) -> None:
+    (tmp_path / "Zürich.h5").touch()
+    path = sheet(tmp_path, f"a\treconstruct\t{tmp_path}/Zürich.h5\t-\t-", "")
+    path.write_bytes(path.read_text().replace("\n", newline).encode(encoding))
+    assert [shard.key for shard in plan([path], seed=1, max_shards=MANY)] == ["a/Zürich"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        (
+            "latin-1",
+            r"samples\.tsv, line 3: byte fc is not UTF-8 text \(it may be Latin-1\); save the sheet as UTF-8",
+        ),
+        ("utf-16-le", r"samples\.tsv, line [13]: .*save"),
+    ],
+)
+def test_other_encodings_are_refused_with_the_line(tmp_path: Path, encoding: str, message: str) -> None:
+    path = sheet(tmp_path, "a\treconstruct\tZürich.h5\t-\t-")
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(ValueError, match=message):
+        plan([path], seed=1, max_shards=MANY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a[1].h5",
+        "a[1-2].h5",
+        "[x].h5",
+        "a*b.h5",
+        "a?.h5",
+        'a "b" c.h5',
+        "a'b.h5",
+        "n" * 240 + ".h5",
+        "ü" * 120,
+    ],
+)
+def test_a_file_of_that_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "a1.h5").touch()
+    shards = plan([sheet(tmp_path, f"a\treconstruct\t{tmp_path}/{name}\t-\t-")], seed=1, max_shards=MANY)
+    assert [shard.sources for shard in shards] == [(str(tmp_path / name),)]
+    assert len(shards[0].name.encode()) < 180
+
+
+def test_the_home_folder_may_be_given_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.h5").touch()
+    shards = plan([sheet(tmp_path, "a\treconstruct\t~/*.h5\t-\t-")], seed=1, max_shards=MANY)
+    assert shards[0].sources == (str(tmp_path / "a.h5"),)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{folder}", "but folders: name the files in them"),
+        ("{folder}/{{a,b}}.h5", "braces are not expanded"),
+        ("{folder}/a[1].h5", "brackets mean one letter"),
+        ("~nobody-of-this-name/a.h5", "cannot be resolved"),
+    ],
+)
+def test_patterns_that_match_nothing_say_why(tmp_path: Path, source: str, message: str) -> None:
+    row = f"a\treconstruct\t{source.format(folder=tmp_path)}\t-\t-"
+    with pytest.raises(ValueError, match=message):
+        plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
