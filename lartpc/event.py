@@ -210,6 +210,7 @@ PRODUCTS: dict[str, Product] = {
             "lepton_track_id": Column("i8", "", "its identifier in the source; -1: none", none=NONE),
             "lepton_energy": _record("MeV", "its total energy"),
             "lepton_momentum": Column("f8", "MeV/c", "its momentum", shape=(3,), none=nan),
+            "lepton_angle": _record("rad", "angle between lepton and neutrino"),
             "vertex": Column("f8", "cm", "position in the detector, for views, too", shape=(3,), none=nan),
             "time": _record("ns", "time of the interaction"),
             "weight": _record("", "weight that the generator asks for (its central value)"),

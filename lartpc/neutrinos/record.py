@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from particle import Particle, ParticleNotFound
+from particle import InvalidParticle, Particle, ParticleNotFound
 
 from lartpc.event import PRODUCTS, Columns
 from lartpc.vocab import NONE, Current, InteractionMode
@@ -89,7 +89,7 @@ def mass_mev(pdg: int) -> float | None:
     """Return the mass of a particle (PDG), None where the tables have none."""
     try:
         mass = Particle.from_pdgid(pdg).mass
-    except ParticleNotFound:
+    except (ParticleNotFound, InvalidParticle):
         return None
     return None if mass is None else float(mass)
 
@@ -117,6 +117,7 @@ def kinematics(neutrino: FourMomentum, lepton: FourMomentum | None) -> dict[str,
     return found | {
         "lepton_energy": lepton[3],
         "lepton_momentum": lepton[:3],
+        "lepton_angle": _angle_rad(neutrino, lepton),
         "q2": q2 * 1e-6,
         "energy_transfer": q0,
         "momentum_transfer": square**0.5,
@@ -124,6 +125,11 @@ def kinematics(neutrino: FourMomentum, lepton: FourMomentum | None) -> dict[str,
         "bjorken_x": q2 / (2 * NUCLEON_MASS_MEV * q0) if q0 > 0 else np.nan,
         "inelasticity": q0 / neutrino[3] if neutrino[3] > 0 else np.nan,
     }
+
+
+def _angle_rad(one: FourMomentum, two: FourMomentum) -> float:
+    a, b = np.array(one[:3]), np.array(two[:3])
+    return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
 def current_of(neutrino_pdg: int, leptons: Iterable[int]) -> tuple[Current | None, int]:

@@ -38,13 +38,12 @@ _MASS_MEV = {
 def truth_neutrino_rows(event: Event, cfg: Summarize) -> Rows:
     """Return the rows of `truth_neutrinos`."""
     true = event["truth_neutrino"]
-    momentum, lepton = true["momentum"], true["lepton_momentum"]
     return {
         "truth_neutrino_id": np.arange(num_rows(true)),
         "truth_interaction_id": true["interaction"],
         "neutrino_pdg": true["pdg"],
         "neutrino_energy_mev": true["energy"],
-        **xyz_rows("neutrino_momentum", momentum, "_mev_c"),
+        **xyz_rows("neutrino_momentum", true["momentum"], "_mev_c"),
         "current": true["current"],
         "mode": true["mode"],
         "process_number": true["process"],
@@ -57,8 +56,8 @@ def truth_neutrino_rows(event: Event, cfg: Summarize) -> Rows:
         "momentum_transfer_mev_c": true["momentum_transfer"],
         "lepton_id": _particle_of(event, true["lepton_track_id"]),
         "lepton_energy_mev": true["lepton_energy"],
-        **xyz_rows("lepton_momentum", lepton, "_mev_c"),
-        "lepton_angle_rad": _angle_rad(momentum, lepton),
+        **xyz_rows("lepton_momentum", true["lepton_momentum"], "_mev_c"),
+        "lepton_angle_rad": true["lepton_angle"],
         **xyz_rows("vertex", true["vertex"]),
         "time_ns": true["time"],
         "weight": true["weight"],
@@ -95,12 +94,6 @@ def _particle_of(event: Event, track_id: NDArray[Any]) -> NDArray[np.int64]:
     known = event["truth_particle"]["track_id"]
     row = {int(track): row for row, track in enumerate(known) if track >= 0}
     return np.array([row.get(int(track), NONE) for track in track_id], np.int64)
-
-
-def _angle_rad(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
-    across = np.linalg.norm(np.cross(one, two), axis=1)
-    angle: NDArray[np.float64] = np.arctan2(across, np.einsum("ni,ni->n", one, two))
-    return angle
 
 
 def _final_state(event: Event, cfg: Summarize) -> Rows:

@@ -207,13 +207,18 @@ def gst(path: Path) -> Path:
             name: ak.Array([[PROTON[i] * 1e-3, PION[i] * 1e-3]])
             for i, name in enumerate(("pxf", "pyf", "pzf", "Ef"))
         }
-        file["gst"] = {
+        columns = {
             **one,
             **flags,
             **{name: np.array([value]) for name, value in gev.items()},
             **hadrons,
             "pdgf": ak.Array([[2212, 211]]),
         }
+        kinds = {
+            name: str(values.type.content) if isinstance(values, ak.Array) else values.dtype
+            for name, values in columns.items()
+        }
+        file.mktree("gst", kinds).extend(columns)
     return path
 
 

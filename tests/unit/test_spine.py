@@ -47,7 +47,7 @@ def test_image_and_truth(copied, tmp_path, version):
     path = copied(version)
     assert isinstance(open_source(path), SpineReader)
     summary, events, _ = events_of(path, tmp_path)
-    assert summary.truth == TRUTH
+    assert summary.truth == (*TRUTH, "truth_neutrino")
     assert (summary.num_events, summary.num_quarantined, summary.num_voxels) == (2, 0, 44)
     with h5py.File(DATA / "spine_v1.h5") as file:
         assert summary.energy_mev == pytest.approx(file["depositions_label"][:].sum(), rel=1e-6)

@@ -4,11 +4,13 @@ The classes are those of edep-sim's io/ (TG4HitSegment.h, TG4Trajectory.h, TG4Pr
 Shape suffixes: S steps, T trajectories, N vertices.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lartpc.event import GENERATED, TRUTH
+from lartpc.event import GENERATED, TRUTH, Columns
 from lartpc.ingest.formats.root import (
     LORENTZ_VECTOR,
     Branch,
@@ -24,6 +26,7 @@ from lartpc.ingest.physics import kinetic_energy_mev
 from lartpc.ingest.processes import process_of_codes
 from lartpc.ingest.source import StepSource
 from lartpc.ingest.steps import IntArray, Steps, Trajectories, build_steps, build_trajectories
+from lartpc.neutrinos.record import NEUTRINOS, FourMomentum, current_of, kinematics, of_reaction, table
 from lartpc.vocab import NONE
 
 TREE = "EDepSimEvents"
@@ -56,8 +59,16 @@ class EdepSimRootReader(StepSource):
             "TG4TrajectoryPoint",
             ("Position", "Process", "Subprocess"),
         )
-        self._primaries = Vectors(
-            self._branch(path, "Primaries.Particles"), "TG4PrimaryParticle", ("TrackId",)
+        particles = self._branch(path, "Primaries.Particles")
+        self._primaries = Vectors(particles, "TG4PrimaryParticle", ("TrackId", "PDGCode", "Momentum"))
+        self._generated = {
+            name: self._branch(path, f"Primaries.{name}")
+            for name in ("Reaction", "Weight", "InteractionNumber", "Position")
+        }
+        informational = self._branch(path, "Primaries.Informational")
+        self._incoming = (
+            Vectors(informational, "TG4PrimaryVertex", ("Particles",)),
+            Vectors(informational, "TG4PrimaryParticle", ("PDGCode", "Momentum")),
         )
 
     def read(self, entry: int) -> Steps:
@@ -75,7 +86,7 @@ class EdepSimRootReader(StepSource):
             "track_id": track_id_S,
             "pdg": np.append(trajectories.pdg, 0)[rows_of(track_id_S, trajectories.track_id)],
         }
-        return build_steps(
+        steps = build_steps(
             rows,
             run=run,
             subrun=subrun,
@@ -84,6 +95,54 @@ class EdepSimRootReader(StepSource):
             time_in_ns=1.0,
             trajectories=trajectories,
         )
+        return replace(steps, neutrinos=self._read_neutrinos(entry))
+
+    def _read_neutrinos(self, entry: int) -> Columns:
+        """Return the vertices whose reaction names a neutrino, as GENIE's do; the interaction is the vertex.
+
+        The neutrino is among the incoming particles that edep-sim keeps as an informational vertex.
+        """
+        primaries, count_N = self._primaries.read(entry)
+        outer, inner = self._incoming
+        vertices, of_N = outer.read(entry)
+        incoming, size = inner.read_nested(vertices["Particles"], of_N)
+        owner = np.repeat(np.repeat(np.arange(len(of_N)), of_N), size)
+        reactions = self._generated["Reaction"].strings(entry, len(count_N))
+        weight_N = self._generated["Weight"].numbers(entry, ">f4")
+        number_N = self._generated["InteractionNumber"].numbers(entry, ">i4")
+        place_N = self._generated["Position"].numbers(entry, LORENTZ_VECTOR)
+        vertex = np.repeat(np.arange(len(count_N)), count_N)
+        rows = []
+        for number, reaction in enumerate(reactions):
+            said = of_reaction(reaction.decode(errors="replace"))
+            if abs(said.get("pdg", 0)) not in NEUTRINOS:
+                continue
+            out = np.flatnonzero(vertex == number)
+            current, lepton_pdg = current_of(said["pdg"], primaries["PDGCode"][out].tolist())
+            lepton = next((row for row in out if primaries["PDGCode"][row] == lepton_pdg != 0), None)
+            neutrino = np.flatnonzero((owner == number) & (incoming["PDGCode"] == said["pdg"]))
+            four = _four(incoming["Momentum"][neutrino[0]]) if len(neutrino) else None
+            other = _four(primaries["Momentum"][lepton]) if lepton is not None else None
+            momenta = kinematics(four, other) if four else {}
+            if other and not four:
+                momenta = {"lepton_energy": other[3], "lepton_momentum": other[:3]}
+            x, y, z = (place_N["vector"]["xyz"][number].astype(np.float64) * CM_PER_MM).tolist()
+            rows.append(
+                {
+                    **momenta,
+                    **said,
+                    "interaction": number,
+                    "current": said.get("current", NONE if current is None else int(current)),
+                    "lepton_pdg": lepton_pdg,
+                    "lepton_track_id": NONE if lepton is None else int(primaries["TrackId"][lepton]),
+                    "vertex": (x, y, z),
+                    "time": float(place_N["t"][number]),
+                    "weight": float(weight_N[number]),
+                    "entry": int(number_N[number]),
+                    "num_final": len(out),
+                }
+            )
+        return table(rows)
 
     def _branch(self, path: Path, name: str) -> Branch:
         return Branch(path, self._tree, name)
@@ -123,6 +182,11 @@ class EdepSimRootReader(StepSource):
         order = np.argsort(track_id[tracked], kind="stable")
         row_T = rows_of(track_id_T, track_id[tracked][order])
         return np.append(vertex[tracked][order], NONE)[row_T]
+
+
+def _four(momentum: Any) -> FourMomentum:
+    x, y, z = momentum["vector"]["xyz"].astype(np.float64).tolist()
+    return x, y, z, float(momentum["t"])
 
 
 def recognises(path: Path) -> bool:

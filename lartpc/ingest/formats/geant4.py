@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lartpc.event import GENERATED, PRODUCTS, TRUTH, Columns
+from lartpc.event import GENERATED, PRODUCTS, TRUTH, Columns, empty
 from lartpc.ingest.formats.hdf5 import attribute, fields, is_hdf5, names, open_hdf5, stated_centre
 from lartpc.ingest.formats.tables import Aliases, Table, index_events
 from lartpc.ingest.processes import process_of_name
@@ -44,6 +44,8 @@ NEUTRINOS: Aliases = {
     "event_id": ("event_id",),
     **{name: (name,) for name in PRODUCTS["truth_neutrino"].columns},
 }
+LATER = tuple(NEUTRINOS.keys() - {"event_id", "interaction", "pdg"})
+"""Columns that an earlier version may lack."""
 
 
 class Geant4Reader(StepSource):
@@ -57,7 +59,7 @@ class Geant4Reader(StepSource):
         self._trajectories = Table(path, file, "trajectories", TRAJECTORIES, text=("process",))
         tables = [self._segments, self._trajectories]
         held = names(path, file)
-        self._neutrinos = Table(path, file, "neutrinos", NEUTRINOS) if "neutrinos" in held else None
+        self._neutrinos = Table(path, file, "neutrinos", NEUTRINOS, LATER) if "neutrinos" in held else None
         if self._neutrinos:
             tables.append(self._neutrinos)
         if "event" in held:
@@ -93,7 +95,8 @@ class Geant4Reader(StepSource):
         if self._neutrinos is None or self._neutrino_rows is None:
             return None
         columns = self._neutrinos.columns(*self._neutrino_rows[entry])
-        return {name: columns[name] for name in PRODUCTS["truth_neutrino"].columns}
+        known = {name: values for name, values in columns.items() if name != "event_id"}
+        return empty("truth_neutrino", len(columns["event_id"])) | known
 
 
 def recognises(path: Path) -> bool:

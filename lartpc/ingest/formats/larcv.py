@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
+from lartpc.ingest.formats.neutrinos import of_rows
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_from_momentum_mev
 from lartpc.ingest.processes import process_of_codes, process_of_name
@@ -147,12 +148,13 @@ def assemble(
     classes: Tensor | None,
     clusters: Tensor | None,
     particles: Columns | None,
+    neutrinos: Columns | None = None,
 ) -> Voxels:
     """Put the products of one event together.
 
     The energy of a voxel of the image is shared among its clusters in the proportion of their values.
     Without an image the clusters are the image. Columns of `particles` are named as in LArCV, without
-    the leading underscore; positions (P, 4) are x, y, z, t.
+    the leading underscore; positions (P, 4) are x, y, z, t. Those of `neutrinos` are named as SPINE does.
 
     Raises
     ------
@@ -190,6 +192,10 @@ def assemble(
         truth["truth_voxel"] = {"semantic": semantic, "particle": owner}
     elif classes is not None:
         truth["truth_voxel"] = {"semantic": semantic}
+    if neutrinos is not None:
+        vertices_cm = vertices * unit_cm if known and particles is not None else np.zeros((0, 3))
+        position_cm = neutrinos["position"] * unit_cm
+        truth["truth_neutrino"] = of_rows(neutrinos, position_cm, vertices_cm)
     x, y, z = (grid.origin * unit_cm).tolist()
     return Voxels(coord=coord, energy=energy, origin_cm=(x, y, z), truth=truth)
 
@@ -359,7 +365,7 @@ def _processes(names: NDArray[np.generic], parent_P: IntArray) -> IntArray:
 
 def split_names(names: Mapping[str, object] | Sequence[str], ending: str) -> dict[str, list[str]]:
     """Sort the names of products, `<kind>_<producer><ending>`, into producers by kind."""
-    found: dict[str, list[str]] = {"sparse3d": [], "cluster3d": [], "particle": []}
+    found: dict[str, list[str]] = {"sparse3d": [], "cluster3d": [], "particle": [], "neutrino": []}
     for name in names:
         kind, _, producer = name.partition("_")
         if kind in found and producer.endswith(ending):

@@ -20,6 +20,7 @@ from lartpc.ingest.formats.larcv import (
     common_pitch,
     split_names,
 )
+from lartpc.ingest.formats.neutrinos import FIELDS, MEMBERS
 from lartpc.ingest.formats.root import Branch, Vectors, is_root, members, open_root, tree, trees
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
@@ -53,8 +54,9 @@ class Larcv2Reader(VoxelSource):
         found = split_names(sorted(trees(path, file)), "_tree")
         chosen = choose(found["sparse3d"], found["cluster3d"], found["particle"])
         assert chosen is not None, "no voxels: not recognised"
-        self.selection = str(chosen)
-        self.truth = chosen.truth
+        neutrino = sorted(found["neutrino"], key=lambda name: (name != chosen.particles, name))[:1]
+        self.selection = ", ".join([str(chosen), *(f"neutrino_{name}" for name in neutrino)])
+        self.truth = chosen.truth + (("truth_neutrino",) if neutrino and chosen.truth else ())
         self._image = (
             _Image(path, tree(path, file, f"sparse3d_{chosen.image}_tree")) if chosen.image else None
         )
@@ -71,11 +73,16 @@ class Larcv2Reader(VoxelSource):
             if chosen.particles
             else None
         )
+        self._neutrinos = (
+            _Neutrinos(path, tree(path, file, f"neutrino_{neutrino[0]}_tree"))
+            if "truth_neutrino" in self.truth
+            else None
+        )
         base = self._image or self._clusters
         assert base is not None, "neither image nor clusters"
         self._base = base
         super().__init__(path, file, base.identity_E3)
-        for other in (self._classes, self._clusters, self._particles):
+        for other in (self._classes, self._clusters, self._particles, self._neutrinos):
             if other and not np.array_equal(other.identity_E3, base.identity_E3):
                 raise ValueError(
                     f"{path}: trees '{base.name}' and '{other.name}' do not list the same events; write "
@@ -101,6 +108,7 @@ class Larcv2Reader(VoxelSource):
             classes=self._classes.tensor(entry) if self._classes else None,
             clusters=self._clusters.tensor(entry) if self._clusters else None,
             particles=self._particles.read(entry) if self._particles else None,
+            neutrinos=self._neutrinos.read(entry) if self._neutrinos else None,
         )
 
 
@@ -200,6 +208,34 @@ class _Particles(_Tree):
         lengths = {len(column) for column in columns.values()}
         if len(lengths) > 1:
             raise ValueError(f"'{self.name}': branches with {sorted(lengths)} particles")
+        return columns
+
+
+class _Neutrinos(_Tree):
+    """Neutrinos (larcv/core/DataFormat/Neutrino.h); of the members, earlier versions have a part."""
+
+    def __init__(self, path: Path, tree: Any) -> None:
+        super().__init__(path, tree)
+        has = members(path, tree)
+        wanted = {name: f"_part_v._{MEMBERS.get(name, name)}" for name in FIELDS}
+        self._numbers = {name: self.branch(of) for name, of in wanted.items() if of in has}
+        if "pdg_code" not in self._numbers:
+            raise ValueError(
+                f"{path}: tree '{self.name}' has no branch '_part_v._pdg'; it has {', '.join(sorted(has))}"
+            )
+        self._position = [self.branch(f"_part_v._vtx._{axis}") for axis in "xyz"]
+        self._momentum = [
+            self.branch(name) for name in ("_part_v._px", "_part_v._py", "_part_v._pz") if name in has
+        ]
+
+    def read(self, entry: int) -> Columns:
+        """Return the neutrinos of an entry, named as SPINE does, positions (N, 3) in units of the file."""
+        columns: Columns = {name: branch.numbers(entry) for name, branch in self._numbers.items()}
+        columns["position"] = np.stack([branch.numbers(entry) for branch in self._position], axis=-1)
+        if len(self._momentum) == 3:
+            columns["momentum"] = np.stack([branch.numbers(entry) for branch in self._momentum], axis=-1)
+        if len(lengths := {len(column) for column in columns.values()}) > 1:
+            raise ValueError(f"'{self.name}': branches with {sorted(lengths)} neutrinos")
         return columns
 
 

@@ -24,18 +24,15 @@ from lartpc.vocab import NONE
 
 Bytes = NDArray[np.uint8]
 Items = dict[str, NDArray[Any]]
+Pieces = dict[str, list[NDArray[Any]]]
 
 BYTE_COUNT = 0x40000000
 MEMBERWISE = 0x4000
 IS_REFERENCED = 1 << 4
 """TObject::kIsReferenced: two more bytes follow, which are not foreseen here."""
 
-SCALARS = {1: "i1", 2: ">i2", 3: ">i4", 4: ">i8", 5: ">f4", 8: ">f8", 11: "u1", 12: ">u2", 13: ">u4"} | {
-    14: ">u8",
-    16: ">i8",
-    17: ">u8",
-    18: "?",
-}
+SCALARS = {1: "i1", 2: ">i2", 3: ">i4", 4: ">i8", 5: ">f4", 8: ">f8", 11: "u1", 12: ">u2", 13: ">u4"}
+SCALARS |= {14: ">u8", 16: ">i8", 17: ">u8", 18: "?"}
 """TVirtualStreamerInfo::EReadWrite of plain numbers, as they are on file."""
 TOBJECT = np.dtype([("version", ">u2"), ("unique_id", ">u4"), ("bits", ">u4")])
 VECTOR = np.dtype([("count", ">u4"), ("version", ">u2"), ("object", TOBJECT), ("xyz", ">f8", (3,))])
@@ -245,26 +242,44 @@ class Vectors:
         data = self.branch.entry(entry)
         where = f"{self.branch.where}, entry {entry}"
         position = self._header(data, where)
-        pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in self._wanted}
+        pieces: Pieces = {name: [] for name in self._wanted}
         counts = []
         while position < len(data):
-            count, position = _count(data, position, where)
+            count, position = self._one(data, position, where, pieces)
             counts.append(count)
-            if not count:
-                continue
-            for name, dtype in self._members.items():
-                if dtype is None:
-                    column, position = _variable(data, position, where)
-                else:
-                    column, position = _fixed(data, position, dtype, count, where)
-                if name in pieces:
-                    pieces[name].append(column)
-        return {
-            name: np.concatenate(found)
-            if found
-            else np.zeros(0, np.uint8 if self._members[name] is None else self._members[name])
-            for name, found in pieces.items()
-        }, np.array(counts, np.int64)
+        return self._joined(pieces), np.array(counts, np.int64)
+
+    def read_nested(self, data: Bytes, counts: NDArray[np.int64]) -> tuple[Items, NDArray[np.int64]]:
+        """Return the wanted members, and items, of vectors (bytes `data`) within vectors of `counts` (L,) items."""
+        where = f"{self.branch.where}, its {self._class}"
+        pieces: Pieces = {name: [] for name in self._wanted}
+        found, position = [], 0
+        for outer in counts.tolist():
+            position += 2 if outer else 0  # the version of the class
+            for _ in range(outer):
+                count, position = self._one(data, position, where, pieces)
+                found.append(count)
+        if position != len(data):
+            raise ValueError(f"{where}: {len(data)} bytes, but the vectors in them take {position}")
+        return self._joined(pieces), np.array(found, np.int64)
+
+    def _one(self, data: Bytes, position: int, where: str, pieces: Pieces) -> tuple[int, int]:
+        """Add the wanted members of one vector to the pieces; return its items and where it ends."""
+        count, position = _count(data, position, where)
+        if not count:
+            return 0, position
+        for name, dtype in self._members.items():
+            if dtype is None:
+                column, position = _variable(data, position, where)
+            else:
+                column, position = _fixed(data, position, dtype, count, where)
+            if name in pieces:
+                pieces[name].append(column)
+        return count, position
+
+    def _joined(self, pieces: Pieces) -> Items:
+        nothing = {name: np.zeros(0, dtype or np.uint8) for name, dtype in self._members.items()}
+        return {name: np.concatenate([nothing[name], *found]) for name, found in pieces.items()}
 
     def read_first(self, entry: int, num_vectors: int) -> Items:
         """Return the wanted members of the first item of each vector (L,); no vector may be empty.

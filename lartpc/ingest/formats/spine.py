@@ -13,6 +13,7 @@ from lartpc.event import TRUTH, Columns
 from lartpc.ingest.formats import spine_products
 from lartpc.ingest.formats.hdf5 import open_hdf5
 from lartpc.ingest.formats.larcv import common_centre
+from lartpc.ingest.formats.neutrinos import FIELDS, of_rows
 from lartpc.ingest.formats.spine_products import Rows, open_products
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.processes import process_of_codes, process_of_name
@@ -41,6 +42,8 @@ IMAGES = (
 """What the reconstruction saw, and the true image; the first that the true particles have voxels in counts."""
 
 OBJECTS = ("truth_particles", "truth_fragments", "truth_interactions", "reco_particles")
+NEUTRINO_PRODUCTS = ("neutrinos", "truth_interactions")
+"""Products that have attributes of neutrinos, the first one that there is counts."""
 PARTICLE = (
     *("id", "track_id", "parent_track_id", "pdg_code", "pid", "shape", "creation_process", "interaction_id"),
     *("is_primary", "ke", "momentum", "t", "first_step", "last_step", "start_point", "end_point"),
@@ -81,6 +84,10 @@ class SpineReader(VoxelSource):
         self.voxel_size_cm, self.centre_cm = self._common_grid()
         if self._has_members(self._image.members):
             self.truth = tuple(name for name in TRUTH if name != "truth_point" or self._knows_ends())
+            self._neutrinos = next(
+                (name for name in NEUTRINO_PRODUCTS if "pdg_code" in self._products.fields(name)), ""
+            )
+            self.truth += ("truth_neutrino",) if self._neutrinos else ()
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its rows make no sense."""
@@ -153,6 +160,14 @@ class SpineReader(VoxelSource):
             "truth_particle": particle,
             "truth_interaction": {"vertex": _voxels(vertex_N3, origin, pitch_cm, in_cm)},
         }
+        if self._neutrinos:
+            neutrinos = self._products.objects(self._neutrinos, entry, FIELDS)
+            position = neutrinos["position"].astype(np.float64).reshape(-1, 3)
+            to_cm = 1.0 if in_cm else pitch_cm
+            shift_3 = np.zeros(3) if in_cm else origin
+            truth["truth_neutrino"] = of_rows(
+                neutrinos, position * to_cm + shift_3, vertex_N3 * to_cm + shift_3
+            )
         if index in self._products.fields("truth_fragments"):
             fragments = self._products.objects("truth_fragments", entry, ("shape", index))
             fragment_V = _spread(fragments[index], num_voxels, "truth_fragments", index)

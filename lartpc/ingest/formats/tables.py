@@ -22,7 +22,7 @@ LARGEST_SPAN = 4_194_304
 """Rows of an event that is in pieces lie no farther from each other, so that memory is bounded."""
 
 INTEGERS = frozenset({"event_id", "track_id", "parent_id", "pdg", "process", "subprocess", "interaction"})
-VECTORS = frozenset({"position", "momentum"})
+VECTORS = frozenset({"position", "momentum", "lepton_momentum", "vertex"})
 """Our names of columns that must be whole numbers, and of those with three numbers a row; others have one."""
 
 Aliases = Mapping[str, tuple[str, ...]]
