@@ -18,7 +18,7 @@ BYTECODE := $(COMPILE) -j 0 -x '/tests/|/testing/_internal/' $(VENV)/lib && $(CO
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install run train-demo test test-slow test-slurm test-drills test-all check format schema clean
+.PHONY: help fuzz install run train-demo test test-slow test-slurm test-drills test-all check format schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ train-demo: ## the same with networks trained anew, briefly, on the default samp
 
 test: $(DEV) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)
+
+fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (10000: hours), others each time
+	LARTPC_FUZZ_CASES=$(or $(CASES),10000) $(PYTEST) -n 2 tests/fuzz $(ARGS)
 
 test-slow: $(DEV) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)

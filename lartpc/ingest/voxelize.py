@@ -22,6 +22,9 @@ BoolArray = NDArray[np.bool_]
 
 NO_VOLUMES = np.zeros((0, 2, 3))
 
+LEAST_MEV = float(np.finfo(np.float32).tiny)
+"""Less is nothing in single precision, in which energies are written."""
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -170,7 +173,7 @@ def _gather(
         key_D = key_D * num_voxels + np.clip(index_D, 0, num_voxels).astype(np.int64)
     key_V, row = number(key_D[inside_D])
     energy_V = np.bincount(row, energy_D[inside_D], len(key_V)).astype(np.float64)
-    kept_V = (energy_V > 0) & (energy_V >= threshold_mev)
+    kept_V = energy_V >= max(threshold_mev, LEAST_MEV)
     voxel_D = np.full(len(energy_D), NONE, np.int64)
     voxel_D[inside_D] = np.where(kept_V, np.cumsum(kept_V) - 1, NONE)[row]
     return Image(

@@ -21,7 +21,7 @@ from lartpc.geometry import Box
 from lartpc.ingest.detector.response import drift_velocity_cm_us
 from lartpc.ingest.keys import number
 from lartpc.ingest.steps import FloatArray, IntArray
-from lartpc.ingest.voxelize import Image, split
+from lartpc.ingest.voxelize import LEAST_MEV, Image, split
 from lartpc.vocab import NONE
 
 POSITIONS = ("start_point", "end_point", "vertex", "position")
@@ -124,7 +124,7 @@ def project(
     index_2Q = index_2Q[:, inside_Q].astype(np.int64)
     key_U, pixel_Q = number(index_2Q[0] * side + index_2Q[1])
     energy_U = np.bincount(pixel_Q, energy_Q[inside_Q], len(key_U)).astype(np.float64)
-    kept_U = (energy_U > 0) & (energy_U >= threshold_mev)
+    kept_U = energy_U >= max(threshold_mev, LEAST_MEV)
     coord_U3 = np.stack([key_U // side, key_U % side, np.zeros_like(key_U)], axis=-1)[kept_U]
     view = View(
         coord_U3,

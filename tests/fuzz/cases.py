@@ -1,0 +1,129 @@
+"""What is fuzzed: a file to begin with, how it may be changed, and what must hold of every outcome.
+
+To add one, for whatever reads files: a `Case` in `CASES`. Its `use` does what a user would with the changed file,
+raises AssertionError where the result is wrong, and lets what the reader raises pass; an exception is right if
+`refuses` says so.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import test_edepsim
+import test_hits
+import test_ingest
+import test_jaxtpc
+import test_larcv3
+import test_pilarnet
+from fuzz.mutations import BYTE_KINDS, TREE_KINDS
+
+from lartpc.config import Ingest
+from lartpc.event import PRODUCTS, TRUTH
+from lartpc.faults import passes
+from lartpc.run.ingest import ingest
+from lartpc.store import open_events
+
+DATA = Path(__file__).parents[1] / "data"
+HDF5 = BYTE_KINDS + TREE_KINDS
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results."""
+
+    make: Callable[[Path], object]
+    use: Callable[[Path, Path], None]
+    kinds: tuple[str, ...] = HDF5
+
+
+def refuses(error: Exception, path: Path) -> bool:
+    """Tell whether an exception is a right refusal: a fault of the input, in one line, with the file's name."""
+    return (
+        isinstance(error, ValueError)
+        and not passes(error)
+        and str(path) in str(error)
+        and "\n" not in str(error)
+    )
+
+
+def reading(cfg: Ingest) -> Callable[[Path, Path], None]:
+    """Return the use of a file of events: ingest it, and check that nothing is lost, made or impossible."""
+
+    def use(path: Path, folder: Path) -> None:
+        out = folder / "out.h5"
+        summary = ingest(path, cfg, out=out, file_uid="fuzz")
+        sums = dict.fromkeys(("energy_mev", "energy_outside_mev", "energy_below_mev", "energy_lost_mev"), 0.0)
+        with open_events(out) as events:
+            aside = events.quarantined()
+            assert len(events) == summary.num_events and len(aside) == summary.num_quarantined
+            for event in events.stream():
+                row = {name: float(event["event"][name][0]) for name in sums}
+                if event.entry in aside:
+                    assert event.num_voxels == 0
+                    continue
+                voxels_mev = float(event["voxel"]["energy"].sum(dtype=np.float64))
+                accounted = voxels_mev + sum(mev for name, mev in row.items() if name != "energy_mev")
+                assert abs(accounted - row["energy_mev"]) <= 1e-5 * row["energy_mev"] + 1e-6, (
+                    "energy is lost or made"
+                )
+                assert np.isfinite(event["voxel"]["energy"]).all() and (event["voxel"]["energy"] > 0).all()
+                assert event.box.contains(event["voxel"]["coord"]).all(), "a voxel outside the box"
+                for name, mev in row.items():
+                    sums[name] += mev
+                for product in set(event) & set(TRUTH):
+                    for column in PRODUCTS[product].columns:
+                        assert not np.isinf(event[product][column]).any(), f"{product}.{column} is infinite"
+        for name, mev in sums.items():
+            assert abs(getattr(summary, name) - mev) <= 1e-6 * abs(mev) + 1e-9, f"{name} does not add up"
+
+    return use
+
+
+def _edepsim(path: Path) -> None:
+    rows = [test_edepsim.muon(1), test_edepsim.muon(1, track=1, x=3.0), test_edepsim.muon(4)]
+    test_edepsim.write(path, segments=[row[0] for row in rows], trajectories=[row[1] for row in rows])
+
+
+def _segments_only(path: Path) -> None:
+    rows = [test_edepsim.muon(event, x=x)[0] for event, x in ((1, 0.0), (1, 2.0), (2, 0.0), (5, 4.0))]
+    test_edepsim.write(path, segments=rows, rename=True)
+
+
+def _geant4(path: Path) -> None:
+    rows = [test_ingest.g4_muon(event) for event in (1, 2, 5)]
+    test_ingest.write_geant4(path, [row[0] for row in rows], [row[1] for row in rows], events=[1, 2, 3, 5])
+
+
+def _jax_by_event(path: Path) -> None:
+    def grouped(file: h5py.File) -> None:
+        for number, event in ((0, 5), (1, 7), (2, 8), (10, 9)):
+            file.move(f"batch_{number}", "moved")
+            file.move("moved", f"batch_{number}/event_{event}")
+
+    test_hits.write_jax(path, grouped)
+
+
+def _copy(name: str) -> Callable[[Path], object]:
+    return lambda path: shutil.copy(DATA / name, path)
+
+
+GENERIC, COARSE = reading(Ingest()), reading(Ingest(voxel_size_cm=0.4, num_voxels=320))
+
+CASES: dict[str, Case] = {
+    "edep-sim HDF5": Case(_edepsim, GENERIC),
+    "edep-sim segments": Case(_segments_only, GENERIC),
+    "edep-sim ROOT": Case(_copy("edepsim_5ev.root"), GENERIC, BYTE_KINDS),
+    "Geant4 steps": Case(_geant4, GENERIC),
+    "JAXTPC": Case(lambda path: test_jaxtpc.write(path, [test_jaxtpc.muon(), test_jaxtpc.muon(30)]), GENERIC),
+    "LArCV 2": Case(_copy("larcv2_4ev.root"), GENERIC, BYTE_KINDS),
+    "LArCV 3": Case(test_larcv3.good, GENERIC),
+    "PILArNet-M": Case(test_pilarnet.write, GENERIC),
+    "SPINE 1": Case(_copy("spine_v1.h5"), COARSE),
+    "SPINE 2": Case(_copy("spine_v2.h5"), COARSE),
+    "ndlar_flow": Case(test_hits.write_flow, COARSE),
+    "larnd-sim-jax": Case(_jax_by_event, COARSE),
+    "larnd-sim-jax, older": Case(test_hits.write_jax, COARSE),
+}
