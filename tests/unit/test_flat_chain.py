@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from test_project import CFG, write_steps
 from training import TRAIN
 
@@ -107,7 +108,8 @@ def test_tables_figures_and_page_of_2d_images(shard: dict[str, Path]) -> None:
 def test_what_needs_3d_says_so(
     use: Callable[[Path], Any], shard: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lartpc.run.weights.load_weights", lambda *_: None)
+    monkeypatch.setattr("lartpc.run.weights.read_weights", lambda *_: {})
+    monkeypatch.setattr("lartpc.run.weights.load_weights", lambda *_: torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match=r"needs 3D images, and these are views|views of wire planes"):
         use(shard["ingest"])
 
