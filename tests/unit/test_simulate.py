@@ -312,7 +312,7 @@ def test_same_seed_same_events(run_of_three, tmp_path):
     short, longer, other = read(run_of_three), read(tmp_path / "longer.h5"), read(tmp_path / "other.h5")
     for name, rows in short.items():
         np.testing.assert_array_equal(longer[name][longer[name]["event_id"] < 3], rows)
-        assert len(longer[name]) > len(rows)
+        assert len(longer[name]) > len(rows) or name == "neutrinos"  # no generator, no neutrinos
     assert other["event"]["seed"][0] != short["event"]["seed"][0]
     assert other["segments"]["dE"][:100].tolist() != short["segments"]["dE"][:100].tolist()
 
