@@ -1,0 +1,23 @@
+"""THE contract: what an event holds. `products` has every product and column, with units."""
+
+from lartpc.event.columns import Column, Columns, Product
+from lartpc.event.event import Event, blank, check_finite, conform, empty, num_rows
+from lartpc.event.products import GENERATED, IMAGE, MAX_COUNT, PRODUCTS, SCHEMA_VERSION, TRUTH
+
+__all__ = [
+    "GENERATED",
+    "IMAGE",
+    "MAX_COUNT",
+    "PRODUCTS",
+    "SCHEMA_VERSION",
+    "TRUTH",
+    "Column",
+    "Columns",
+    "Event",
+    "Product",
+    "blank",
+    "check_finite",
+    "conform",
+    "empty",
+    "num_rows",
+]
