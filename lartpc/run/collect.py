@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lartpc import __version__
 from lartpc.atomic import replacing
-from lartpc.run.quality.evaluate import pool
+from lartpc.run.quality.pool import pool
 from lartpc.run.summarize import EVENT_TABLES
 from lartpc.store import open_events
 from lartpc.tables import SCHEMA_VERSION, TABLES, schema

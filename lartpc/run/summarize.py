@@ -1,18 +1,16 @@
 """`lartpc summarize`: the tables of one shard."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lartpc import config
 from lartpc.event import blank
 from lartpc.run.memory import settled
+from lartpc.run.quality.evaluate import Judge
+from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, chain_in
-from lartpc.store import Events, open_events
+from lartpc.store import open_events
 from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
 from lartpc.tables.particles import measured
 from lartpc.truth import completed
@@ -57,9 +55,6 @@ def summarize(
         }
         judge = None
         if metrics:
-            # here: it builds on this module
-            from lartpc.run.quality.evaluate import Judge
-
             judge = Judge(events, section)
             writers["metrics"] = stack.enter_context(TableWriter(metrics, "metrics"))
         set_aside = events.quarantined()
@@ -79,19 +74,3 @@ def summarize(
             throughput_rows(events.file_uid, events.attributes(), len(events), int(events.num_voxels().sum()))
         )
     return {name: writer.num_rows for name, writer in writers.items()}
-
-
-def active_volumes_cm(events: Events, section: config.Summarize) -> NDArray[np.float64]:
-    """Return the corners (N, 2, 3) of the active volumes of a shard [cm].
-
-    They are those of the settings, else those that the events were ingested with, else the imaged box.
-    """
-    box = events.box
-    # the coordinates of wires are not those of volumes
-    volumes = () if box.dimension == 2 else section.volumes
-    if volumes is None:
-        settings = json.loads(str(events.attributes().get("ingest", {}).get("config", "{}")) or "{}")
-        volumes = tuple(config.Volume.model_validate(item) for item in settings.get("volumes", ()))
-    if not volumes:
-        return box.to_cm([[(0, 0, 0), box.shape]])
-    return box.to_cm(box.clip([(volume.low_cm, volume.high_cm) for volume in volumes]))

@@ -12,7 +12,8 @@ from handmade import good_event, write_shard
 
 from lartpc.event import TRUTH
 from lartpc.run.collect import collect, read_summary
-from lartpc.run.quality.evaluate import evaluate, pool
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.pool import pool
 from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES
 

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import QUARANTINED, good_event, quiet_event, write_shard
 
-from lartpc.run.quality.evaluate import evaluate, pool
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.pool import pool
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.nets.losses import ghost_term
 from lartpc.provenance import provenance
 from lartpc.run.ingest import ingest
-from lartpc.run.quality.evaluate import evaluate, pool
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.pool import pool
 from lartpc.stages import points, segment
 from lartpc.store import EventWriter, open_events
 from lartpc.truth import upstream_from_truth

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lartpc.atomic import replacing
 from lartpc.run.collect import read_summary
-from lartpc.run.quality.evaluate import pool_rows
+from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
 from lartpc.run.report.page import write_page

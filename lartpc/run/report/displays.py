@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lartpc import config, metrics
 from lartpc.event import Columns, Event, blank, num_rows
-from lartpc.run.quality.evaluate import POINT_LIMITS, is_counted
+from lartpc.run.quality.evaluate import is_counted
+from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables.fields import names_of

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from lartpc.atomic import replacing
-from lartpc.run.quality.evaluate import pool
+from lartpc.run.quality.pool import pool
 from lartpc.run.report.figures import ENERGIES, Row, quality
 
 METHODS = {"graph": "network", "meetings": "rules"}

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.run.quality.evaluate import POINT_LIMITS
+from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.run.report.displays import display
 from lartpc.stages import chain_in
 from lartpc.store import open_events
