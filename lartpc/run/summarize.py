@@ -12,7 +12,7 @@ from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import open_events
 from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
-from lartpc.tables.particles import measured
+from lartpc.tables.measured import measured
 from lartpc.truth import completed
 
 EVENT_TABLES = tuple(name for name in TABLES if name != "metrics")

@@ -1,13 +1,20 @@
-"""The makers of columns: types, units, words and references, for the definitions of the tables."""
+"""What tables are made of: the makers of columns with their types, units, words and references, and rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 _ENDINGS = {"cm": "_cm", "MeV/c": "_mev_c"}
+
+
+Rows = dict[str, Any]
+"""Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,12 @@ def xyz(name: str, what: str, unit: str = "cm") -> dict[str, Field]:
     """Return three columns for a vector."""
     stem = f"{name}_" if name else ""
     return {f"{stem}{axis}{_ENDINGS.get(unit, '')}": number(f"{what}, {axis}", unit) for axis in "xyz"}
+
+
+def xyz_rows(name: str, vector: NDArray[np.floating], ending: str = "_cm") -> Rows:
+    """Return the three columns of a vector."""
+    stem = f"{name}_" if name else ""
+    return {f"{stem}{axis}{ending}": vector[:, i] for i, axis in enumerate("xyz")}
 
 
 def per(

@@ -10,9 +10,9 @@ from lartpc.event import Columns, Event, num_rows
 from lartpc.geometry import volume_of
 from lartpc.kinematics import unit
 from lartpc.metrics import Overlaps
-from lartpc.tables.fields import names_of
-from lartpc.tables.particles import Measured, energy_of_primaries, xyz_rows
-from lartpc.tables.schema import Rows
+from lartpc.tables.fields import Rows, names_of, xyz_rows
+from lartpc.tables.measured import Measured
+from lartpc.tables.particles import energy_of_primaries
 from lartpc.truth import compositions
 from lartpc.vocab import NONE, Flavour, Semantic, Species
 

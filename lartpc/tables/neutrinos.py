@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from lartpc.config import Summarize
 from lartpc.event import Event, num_rows
 from lartpc.kinematics.argon import MASS_MEV
-from lartpc.tables.particles import xyz_rows
-from lartpc.tables.schema import Rows
+from lartpc.tables.fields import Rows, xyz_rows
 from lartpc.vocab import NONE, Species
 
 _KINDS = {

@@ -1,27 +1,17 @@
-"""Rows of particles, fragments and voxels, reconstructed and true.
-
-Shape suffixes: V voxels, F particles or fragments.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+"""Rows of particles, reconstructed and true. Shape suffix: F particles."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.config import Summarize
 from lartpc.event import Columns, Event, num_rows
 from lartpc.geometry import Box
-from lartpc.kinematics import Clusters, directions
 from lartpc.kinematics.argon import MASS_MEV, TRACKS
 from lartpc.kinematics.hierarchy import generations
-from lartpc.kinematics.measure import Particles, mass_mev, measure
+from lartpc.kinematics.measure import mass_mev
 from lartpc.kinematics.relations import pair_mass_mev
 from lartpc.metrics import Overlaps
-from lartpc.tables.fields import names_of
-from lartpc.tables.particle_fields import MEASURED_PREFIX
-from lartpc.tables.schema import Rows
+from lartpc.tables.fields import Rows, names_of, xyz_rows
+from lartpc.tables.measured import Floats, Measured, reco
 from lartpc.truth import parents, pi_zeros
 from lartpc.vocab import NONE, Semantic, Species
 
@@ -35,94 +25,7 @@ PDG_OF = {
 }
 _POINTING_CM = 1.0
 """Photons that start farther than this from the vertex have their direction from there."""
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The particles of an event, reconstructed or true: their ends in voxel units and what was measured."""
-
-    start: Floats
-    end: Floats
-    columns: Columns
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What is known of particles before they are measured: their voxels (V,), and (F,) class, species and ends."""
-
-    label: NDArray[np.integer]
-    semantic: NDArray[np.integer]
-    species: NDArray[np.integer]
-    start: Floats
-    end: Floats
-
-
-def measured(event: Event, volumes_cm: Floats, cfg: Summarize) -> tuple[Measured, Measured]:
-    """Measure the reconstructed and the true particles of an event."""
-    true = event["truth_particle"]
-    ends = (true[name].astype(np.float64) for name in ("start_point", "end_point"))
-    stated = _Given(event["truth_voxel"]["particle"], true["semantic"], true["species"], *ends)
-    found, known = _measure(event, [_found(event), stated], volumes_cm, cfg)
-    return found, known
-
-
-def measured_reco(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
-    """Measure the reconstructed particles of an event; tracks are turned as `identity` says."""
-    return _measure(event, [_found(event)], volumes_cm, cfg)[0]
-
-
-def _found(event: Event) -> _Given:
-    turn = event["identity"]["is_turned"][:, None] > 0
-    found = event["particle"]
-    start = np.where(turn, found["end_point"], found["start_point"]).astype(np.float64)
-    end = np.where(turn, found["start_point"], found["end_point"]).astype(np.float64)
-    return _Given(event["group"]["particle"], found["semantic"], event["identity"]["species"], start, end)
-
-
-def _measure(event: Event, given: Sequence[_Given], volumes_cm: Floats, cfg: Summarize) -> list[Measured]:
-    """Measure several sets of particles as one: that takes about the time of one."""
-    voxel, sizes = event["voxel"], [len(one.semantic) for one in given]
-    clusters = Clusters.side_by_side(voxel["coord"], voxel["energy"], [one.label for one in given], sizes)
-    semantic_F, species_F, start_F, end_F = (
-        np.concatenate([getattr(one, name) for one in given])
-        for name in ("semantic", "species", "start", "end")
-    )
-    # where the source states no ends, the particle's own place stands in for what is measured from there
-    known: NDArray[np.bool_] = np.isfinite(np.concatenate([start_F, end_F], axis=1)).all(axis=1)
-    begin, stop = (np.where(known[:, None], place, clusters.centre_F) for place in (start_F, end_F))
-    particles = Particles(clusters, semantic_F, species_F, begin, stop)
-    columns = measure(particles, event.box, volumes_cm, cfg)
-    for name in () if known.all() else _FROM_ENDS:
-        columns[name][~known] = np.nan
-    if event.box.dimension == 2:
-        # a projection tells no lengths
-        for name in _LENGTHS:
-            columns[name] = np.full_like(columns[name], np.nan)
-        columns["energy_method"] = np.full(len(semantic_F), NONE)
-    bounds = pairwise(np.cumsum([0, *sizes]).tolist())
-    return [
-        Measured(one.start, one.end, {name: values[slice(*rows)] for name, values in columns.items()})
-        for one, rows in zip(given, bounds, strict=True)
-    ]
-
-
-_LENGTHS = (
-    *(
-        "length_cm",
-        "range_energy_mev",
-        "scattering_energy_mev",
-        "kinetic_energy_mev",
-        "momentum_mev_c",
-        "chi2",
-    ),
-    *("start_dedx_mev_cm", "end_dedx_mev_cm"),
-)
-_FROM_ENDS = (
-    *("length_cm", "range_energy_mev", "chi2", "start_dedx_mev_cm", "end_dedx_mev_cm"),
-    *("straightness", "directional_spread", "axial_spread", "start_direction", "end_direction", "axis"),
-)
 
 
 def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: bool) -> Rows:
@@ -198,7 +101,7 @@ def truth_particle_rows(event: Event, found: Measured, pairs: Overlaps) -> Rows:
         **xyz_rows("start", box.to_cm(true["start_point"])),
         **xyz_rows("end", box.to_cm(true["end_point"])),
         "length_cm": _length_cm(found, box),
-        **_reco(_measured_rows(found, true["semantic"], true["species"])),
+        **reco(_measured_rows(found, true["semantic"], true["species"])),
         **_place_rows(found.columns),
         "vertex_distance_cm": np.linalg.norm(
             box.to_cm(true["start_point"]) - box.to_cm(vertex[true["interaction"]]), axis=1
@@ -251,11 +154,6 @@ def _length_cm(found: Measured, box: Box) -> Floats:
     return length
 
 
-def _reco(rows: Rows) -> Rows:
-    """Name what is measured of true objects as such."""
-    return {f"{MEASURED_PREFIX}{name}": values for name, values in rows.items()}
-
-
 def _place_rows(columns: Columns) -> Rows:
     """Return where the voxels of particles lie."""
     return {
@@ -301,94 +199,6 @@ def _measured_rows(found: Measured, semantic_F: NDArray[np.integer], species_F: 
         **xyz_rows("end_direction", columns["end_direction"], ""),
         **xyz_rows("axis", columns["axis"], ""),
     }
-
-
-def fragment_rows(event: Event, pairs: Overlaps, has_truth: bool) -> tuple[Rows, Rows]:
-    """Return the rows of `fragments` and of `truth_fragments`."""
-    found, true = event["fragment"], event["truth_fragment"]
-    shape, true_shape = _fragment_shapes(event)
-    best, iou = pairs.best_true()
-    best_reco, reco_iou = pairs.best_reco()
-    order = np.lexsort((-found["primary_score"], found["particle"]))
-    first = order[np.unique(found["particle"][order], return_index=True)[1]]
-    is_primary = np.zeros(num_rows(found), bool)
-    is_primary[first[found["particle"][first] >= 0]] = True
-    return {
-        "fragment_id": np.arange(num_rows(found)),
-        "particle_id": found["particle"],
-        "interaction_id": np.append(event["identity"]["interaction"], NONE)[found["particle"]],
-        "is_primary": is_primary,
-        "primary_score": found["primary_score"],
-        **shape,
-        "truth_fragment_id": best,
-        "truth_iou": iou if has_truth else np.full(num_rows(found), np.nan),
-    }, {
-        "truth_fragment_id": np.arange(num_rows(true)),
-        "truth_particle_id": true["particle"],
-        "truth_interaction_id": true["interaction"],
-        "is_primary": true["is_primary"],
-        **true_shape,
-        "fragment_id": best_reco,
-        "iou": reco_iou,
-    }
-
-
-def _fragment_shapes(event: Event) -> tuple[Rows, Rows]:
-    """Return what is measured of the reconstructed and of the true fragments, both in one go."""
-    voxel, box, both = event["voxel"], event.box, (event["fragment"], event["truth_fragment"])
-    labels = event["group"]["fragment"], event["truth_voxel"]["fragment"]
-    num, num_true = (num_rows(columns) for columns in both)
-    clusters = Clusters.side_by_side(voxel["coord"], voxel["energy"], labels, (num, num_true))
-    start, end = (
-        np.concatenate([columns[name] for columns in both]).astype(np.float64)
-        for name in ("start_point", "end_point")
-    )
-    start_cm, end_cm = box.to_cm(start), box.to_cm(end)
-    rows = {
-        **{
-            name: np.concatenate([columns[of] for columns in both])
-            for name, of in (("semantic", "semantic"), ("num_voxels", "num_voxels"), ("energy_mev", "energy"))
-        },
-        "length_cm": np.linalg.norm(end_cm - start_cm, axis=1),
-        **xyz_rows("start", start_cm),
-        **xyz_rows("end", end_cm),
-    }
-    measured = {
-        **xyz_rows("direction", directions(clusters, np.nan_to_num(start)), ""),
-        **xyz_rows("end_direction", -directions(clusters, np.nan_to_num(end)), ""),
-    }
-    (found, found_measured), (true, true_measured) = (
-        tuple({name: values[part] for name, values in columns.items()} for columns in (rows, measured))
-        for part in (slice(num), slice(num, None))
-    )
-    return found | found_measured, true | _reco(true_measured)
-
-
-def voxel_rows(event: Event, wanted: bool) -> Rows:
-    """Return the rows of `voxels`, none unless they are wanted."""
-    rows = np.arange(event.num_voxels if wanted else 0)
-    voxel, semantic, group, truth = (
-        {name: values[rows] for name, values in event[product].items()}
-        for product in ("voxel", "semantic", "group", "truth_voxel")
-    )
-    return {
-        "voxel_id": rows,
-        **xyz_rows("", event.box.to_cm(voxel["coord"] + 0.5)),
-        "energy_mev": voxel["energy"],
-        "semantic": semantic["label"],
-        **{f"semantic_score_{w}": semantic["score"][:, i] for i, w in enumerate(names_of(Semantic))},
-        "fragment_id": group["fragment"],
-        "particle_id": group["particle"],
-        "interaction_id": np.append(event["identity"]["interaction"], NONE)[group["particle"]],
-        "truth_semantic": truth["semantic"],
-        **{f"truth_{name}_id": truth[name] for name in ("fragment", "particle", "interaction")},
-    }
-
-
-def xyz_rows(name: str, vector: NDArray[np.floating], ending: str = "_cm") -> Rows:
-    """Return the three columns of a vector."""
-    stem = f"{name}_" if name else ""
-    return {f"{stem}{axis}{ending}": vector[:, i] for i, axis in enumerate("xyz")}
 
 
 def energy_of_primaries(event: Event, columns: Columns) -> Floats:

@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from lartpc.config import Summarize
 from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
-from lartpc.tables.fields import names_of
+from lartpc.tables.fields import Rows, names_of, xyz_rows
+from lartpc.tables.fragments import fragment_rows, voxel_rows
 from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
+from lartpc.tables.measured import Measured, measured
 from lartpc.tables.neutrinos import truth_neutrino_rows, truth_primary_rows
-from lartpc.tables.particles import (
-    Measured,
-    fragment_rows,
-    measured,
-    particle_rows,
-    truth_particle_rows,
-    voxel_rows,
-    xyz_rows,
-)
-from lartpc.tables.schema import KIND, STATUS, Rows
+from lartpc.tables.particles import particle_rows, truth_particle_rows
+from lartpc.tables.schema import KIND, STATUS
 from lartpc.truth import completed
 from lartpc.vocab import GHOST, NONE, Semantic
 

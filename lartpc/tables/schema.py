@@ -7,7 +7,6 @@ which pandas shows as nan.
 """
 
 import json
-from typing import Any
 
 import pyarrow as pa
 
@@ -38,10 +37,6 @@ parents, flavour; 1.5, 2026-11,
 parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of true objects what is measured has the
 prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`;
 2.1, 2026-11, `truth_neutrinos`, `truth_primaries`, topologies with thresholds."""
-
-Rows = dict[str, Any]
-"""Columns of a table by name, all of the same length; words as codes (row of `Field.words`, -1: none)."""
-
 
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")

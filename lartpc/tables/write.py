@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lartpc.atomic import complete, part_of
-from lartpc.tables.schema import TABLES, Rows, schema
+from lartpc.tables.fields import Rows
+from lartpc.tables.schema import TABLES, schema
 
 ROW_GROUP = 65_536
 """Rows that are collected before they are written."""

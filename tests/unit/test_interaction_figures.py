@@ -12,7 +12,7 @@ from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.interactions import interact_figures, pool_interactions
 from lartpc.run.report.interactions import interactions_table
 from lartpc.tables import TABLES, to_arrow
-from lartpc.tables.particles import measured_reco
+from lartpc.tables.measured import measured_reco
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import CreationProcess, Flavour, Semantic, Species
 

@@ -12,8 +12,9 @@ from handmade import BOX, good_event
 from lartpc.config import Summarize
 from lartpc.event import Event
 from lartpc.tables import TABLES, render, schema, to_arrow
+from lartpc.tables.measured import measured
 from lartpc.tables.particle_fields import MEASURED, MEASURED_PREFIX, PLACE
-from lartpc.tables.particles import measured, truth_particle_rows
+from lartpc.tables.particles import truth_particle_rows
 from lartpc.tables.rows import match_objects
 from lartpc.truth import completed
 

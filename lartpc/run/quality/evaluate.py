@@ -15,8 +15,8 @@ from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, Stage
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, Rows, TableWriter
+from lartpc.tables.measured import Measured, measured_reco
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.particles import Measured, measured_reco
 from lartpc.tables.rows import interaction_of_voxels, sample_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic

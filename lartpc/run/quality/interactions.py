@@ -15,8 +15,8 @@ from lartpc.event import MAX_COUNT, Event, num_rows
 from lartpc.kinematics.argon import TRACKS
 from lartpc.metrics import Overlaps
 from lartpc.tables.fields import names_of
+from lartpc.tables.measured import Measured
 from lartpc.tables.metric_fields import PARENT_KINDS
-from lartpc.tables.particles import Measured
 from lartpc.tables.rows import match_objects, take
 from lartpc.truth import MIN_TURN, compositions, parents, pi_zeros
 from lartpc.vocab import NONE, Flavour, Semantic, Species
