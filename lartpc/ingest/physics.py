@@ -3,11 +3,8 @@
 Shape suffixes: S steps, T trajectories.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from particle import Particle, ParticleNotFound
 
 from lartpc.ingest.steps import (
     FARTHEST_CM,
@@ -18,6 +15,7 @@ from lartpc.ingest.steps import (
     Steps,
     is_neutral,
 )
+from lartpc.masses import mass_mev
 
 LEAST_LOSS_MEV_CM = 1.0
 """Liquid argon takes 2.1 MeV/cm of a minimum-ionising particle (PDG, Atomic and Nuclear Properties), of which
@@ -69,7 +67,7 @@ def kinetic_energy_mev(energy: ArrayLike, momentum: ArrayLike) -> FloatArray:
 def kinetic_from_momentum_mev(pdg: ArrayLike, momentum: ArrayLike) -> FloatArray:
     """Return the kinetic energy (T,) [MeV] of particles of a momentum (T, 3) [MeV/c]; nan for unknown ones."""
     codes, index = np.unique(np.asarray(pdg, np.int64), return_inverse=True)
-    mass_T = np.array([_mass_mev(int(code)) for code in codes], np.float64)[index.reshape(-1)]
+    mass_T = np.array([mass_mev(int(code)) for code in codes], np.float64)[index.reshape(-1)]
     momentum_T = np.linalg.norm(np.asarray(momentum, np.float64), axis=-1)
     kinetic_T: FloatArray = np.hypot(momentum_T, mass_T) - mass_T
     return kinetic_T
@@ -140,12 +138,3 @@ def _low_loss(length_S: FloatArray, energy_S: FloatArray) -> float:
     order_S = np.argsort(loss_S)
     along_S = np.cumsum(np.minimum(length_S, CAPPED * np.median(length_S))[order_S])
     return float(loss_S[order_S[np.searchsorted(along_S, LOW_PART * along_S[-1])]])
-
-
-@lru_cache(maxsize=65_536)
-def _mass_mev(pdg: int) -> float:
-    try:
-        mass = Particle.from_pdgid(pdg).mass
-    except ParticleNotFound:
-        return np.nan
-    return np.nan if mass is None else float(mass)

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from particle import InvalidParticle, Particle, ParticleNotFound
 
 from lartpc.event import PRODUCTS, Columns
+from lartpc.masses import mass_mev
 from lartpc.vocab import NONE, Current, InteractionMode
 
 FourMomentum = tuple[float, float, float, float]
@@ -82,16 +81,6 @@ def outgoing(pdg: int, momentum: FourMomentum) -> Outgoing | None:
     if mass is None:
         mass = max(energy * energy - square, 0.0) ** 0.5
     return Outgoing(pdg, (px, py, pz), square / (mass + (square + mass * mass) ** 0.5))
-
-
-@lru_cache(maxsize=4096)
-def mass_mev(pdg: int) -> float | None:
-    """Return the mass of a particle (PDG), None where the tables have none."""
-    try:
-        mass = Particle.from_pdgid(pdg).mass
-    except (ParticleNotFound, InvalidParticle):
-        return None
-    return None if mass is None else float(mass)
 
 
 def number_of_nucleons(pdg: int) -> int:

@@ -99,7 +99,7 @@ def _pickled(error: BaseException) -> bytes:
     try:
         content = pickle.dumps((False, error))
         pickle.loads(content)
-    except Exception:
+    except Exception:  # an exception of a library may pickle or unpickle to anything
         content = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
     return content
 

@@ -52,7 +52,7 @@ class Summary:
                 f"{self.num_voxels} {'pixels' if self.num_planes else 'voxels'}",
                 ", ".join(
                     [f"{self.energy_mev:.6g} MeV"]
-                    + [f"{mev:.6g} MeV of it {where}" for where, (mev, _) in self._away().items() if mev]
+                    + [f"{mev:.6g} MeV of it {where}" for where, (mev, _) in self.away().items() if mev]
                 ),
                 f"truth: {', '.join(self.truth) or 'none'}",
                 *([self.selection] if self.selection else []),
@@ -60,14 +60,15 @@ class Summary:
         )
 
     def warnings(self) -> list[str]:
-        """Return what is to be warned of: energy that is not imaged, and events that were set aside."""
+        """Return what is to be warned of: energy that is not imaged."""
         return [
             f"{mev / self.energy_mev:.1%} of the energy is {where}: {remedy}"
-            for where, (mev, remedy) in self._away().items()
+            for where, (mev, remedy) in self.away().items()
             if mev > WARN_ABOVE * self.energy_mev
         ]
 
-    def _away(self) -> dict[str, tuple[float, str]]:
+    def away(self) -> dict[str, tuple[float, str]]:
+        """Return the energy that is not imaged [MeV], and what to look at, by where it is."""
         return {
             "outside": (
                 self.energy_outside_mev,
@@ -147,7 +148,7 @@ def typical_position(source: StepSource | VoxelSource) -> list[float] | None:
 
 def check_left(summary: Summary, path: Path, around: list[float] | None) -> None:
     """Raise ValueError, as nothing of the energy of a file is left, saying where it went and what to set."""
-    where, (mev, remedy) = max(summary._away().items(), key=lambda item: item[1][0])
+    where, (mev, remedy) = max(summary.away().items(), key=lambda item: item[1][0])
     at = f"; its deposits lie around {tuple(around)} cm" if around and where == "outside" else ""
     raise ValueError(
         f"{path}: nothing is left of its {summary.energy_mev:.6g} MeV, {mev:.6g} MeV of it are {where}{at}; {remedy}"

@@ -11,7 +11,8 @@ import numpy as np
 
 from lartpc.event import Columns, empty
 from lartpc.ingest.steps import FloatArray, IntArray
-from lartpc.neutrinos.record import NEUTRINOS, mass_mev
+from lartpc.masses import mass_mev
+from lartpc.neutrinos.record import NEUTRINOS
 from lartpc.vocab import NONE, Current, InteractionMode
 
 FIELDS = (
