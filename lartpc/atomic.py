@@ -1,8 +1,9 @@
-"""Files that appear when they are whole: written beside their final name, made durable, renamed."""
+"""Files and folders that appear when they are whole: written beside their final name, made durable, renamed."""
 
 import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,10 @@ def part_of(path: Path) -> Path:
 def clear(path: Path) -> None:
     """Remove temporary files of a file."""
     for stale in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        stale.unlink(missing_ok=True)
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def complete(part: Path, path: Path) -> None:
@@ -41,3 +45,31 @@ def replacing(path: Path) -> Iterator[Path]:
         complete(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; it becomes `path`, in place of an older one, if the block ends well, else it goes."""
+    part = part_of(path)
+    old = path.with_name(f"{path.name}.old")
+    part.mkdir()
+    try:
+        yield part
+        for folder in (found for found in (part, *part.rglob("*")) if found.is_dir()):
+            _sync(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

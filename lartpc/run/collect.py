@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,28 +16,22 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from lartpc import __version__
-from lartpc.atomic import replacing
+from lartpc.atomic import replacing_folder
+from lartpc.provenance import digest
 from lartpc.run.quality.pool import pool
+from lartpc.run.shards import ENERGIES, Shard, check_shard
 from lartpc.run.summarize import EVENT_TABLES
-from lartpc.store import open_events
-from lartpc.tables import SCHEMA_VERSION, TABLES, schema
+from lartpc.store import content_of, open_events
+from lartpc.tables import SCHEMA_VERSION, schema
+from lartpc.tables.manifest import NAME as MANIFEST
+from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.write import ROW_GROUP
+from lartpc.tables.rows import sample_of
+from lartpc.tables.write import PROVENANCE, ROW_GROUP, open_table, read_table, reading_table
 
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """What the check of one shard found: its name, rows per table, counts of events, and faults."""
-
-    file_uid: str
-    rows: Mapping[str, int]
-    num_ok: int
-    num_quarantined: int
-    faults: tuple[str, ...]
 
 
 def collect(
@@ -73,13 +66,25 @@ def collect(
     """
     scheduler = "threads" if num_workers > 1 else "synchronous"
     with dask.config.set(scheduler=scheduler, num_workers=num_workers):
-        checks = [dask.delayed(_check_shard)(path) for path in shard_dirs]
+        checks = [dask.delayed(check_shard)(path) for path in shard_dirs]
         counts = [dask.delayed(_count_ingested)(path) for path in ingest_files]
         figures = [dask.delayed(_count_figures)(path) for path in metric_files]
         checked, counted, measured = dask.compute(checks, counts, figures)
-        _compare(dict(counted), checked, measured)
-        part_dir = out_dir.with_name(out_dir.name + ".part")
-        shutil.rmtree(part_dir, ignore_errors=True)
+        ingested = {one.file_uid: one for one in counted}
+        _compare(ingested, checked, measured)
+        return _write(out_dir, shard_dirs, metric_files, ingest_files, checked, rows_per_file)
+
+
+def _write(
+    out_dir: Path,
+    shard_dirs: Sequence[Path],
+    metric_files: Sequence[Path],
+    ingest_files: Sequence[Path],
+    checked: Sequence[Shard],
+    rows_per_file: int,
+) -> dict[str, Any]:
+    """Join the tables and write the summary and the manifest."""
+    with replacing_folder(out_dir) as part_dir:
         sources = {name: [path / f"{name}.parquet" for path in shard_dirs] for name in EVENT_TABLES}
         sources["metrics"] = list(metric_files)
         joins = [
@@ -88,10 +93,16 @@ def collect(
             for number, group in enumerate(_pack(paths, rows_per_file))
         ]
         dask.compute(joins)
-    summary = _summary(part_dir, checked)
-    with replacing(part_dir / "summary.json") as part:
-        part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    _put_in_place(part_dir, out_dir)
+        summary = _summary(part_dir, checked)
+        (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        manifests = [(path, path / MANIFEST) for path in shard_dirs]
+        said = {
+            "schema_version": SCHEMA_VERSION,
+            "tables": {str(path): digest(manifest) for path, manifest in manifests},
+            "metrics": {str(path): digest(path) for path in metric_files},
+            "ingested": {str(path): digest(path) for path in ingest_files},
+        }
+        write_manifest(part_dir, said)
     return summary
 
 
@@ -100,103 +111,62 @@ def read_summary(dataset_dir: Path) -> dict[str, Any]:
     path = dataset_dir / "summary.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the folder that 'lartpc collect' wrote")
-    found: dict[str, Any] = json.loads(path.read_text())
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); run 'lartpc collect' again") from error
+    if (dataset_dir / MANIFEST).is_file():
+        written = read_manifest(dataset_dir, "run 'lartpc collect' again")["files"].get(path.name)
+        if written != digest(path):
+            raise ValueError(f"{path} is damaged: it is not what was written; run 'lartpc collect' again")
     return found
 
 
 # -- checks ------------------------------------------------------------------------------------
 
 
-def _count_ingested(path: Path) -> tuple[str, int]:
+@dataclass(frozen=True)
+class _Ingested:
+    """What tables must add up to: the events of a shard, their energy, and the digest of what their file says."""
+
+    file_uid: str
+    num_events: int
+    energy_mev: float
+    content: str
+
+
+def _count_ingested(path: Path) -> _Ingested:
     with open_events(path) as events:
-        return events.file_uid, len(events)
+        energy_mev = sum(float(event["event"]["energy_mev"].sum()) for event in events.stream(["event"]))
+        return _Ingested(events.file_uid, len(events), energy_mev, (content_of(path) or ("", ""))[1])
 
 
-def _count_figures(path: Path) -> dict[str, int]:
-    """Return the number of events of each shard that the chain's figures are there for."""
-    found = pq.read_table(path, columns=["file_uid", "input"]).to_pandas()
-    return Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
-
-
-def _check_shard(folder: Path) -> _Shard:
-    """Check the tables of one shard against each other."""
-    keys: dict[str, pd.DataFrame] = {}
-    for name in EVENT_TABLES:
-        path = folder / f"{name}.parquet"
-        if not path.is_file():
-            raise ValueError(f"{path} does not exist; make it with 'lartpc summarize'")
-        found = pq.read_schema(path)
-        if not found.equals(schema(name), check_metadata=True):
-            version = (found.metadata or {}).get(b"schema_version", b"none").decode()
-            raise ValueError(
-                f"{path} has other columns than table '{name}' {SCHEMA_VERSION} (it is of version "
-                f"{version}); run 'lartpc summarize' again"
-            )
-        keys[name] = pq.read_table(path, columns=_needed(name)).to_pandas()
-    events = keys["events"]
-    uids = sorted(set(keys["throughput"]["file_uid"]))
-    uid = uids[0] if len(uids) == 1 else f"{folder} ({len(uids)} file uids)"
-    faults: list[str] = []
-    for name, frame in keys.items():
-        twice = frame.duplicated(list(TABLES[name].key))
-        faults += _fault(frame[twice], f"{name}: rows with the same key")
-        if "entry" in frame:
-            faults += _fault(frame[~frame["entry"].isin(events["entry"])], f"{name}: no such event in events")
-        for column, field in TABLES[name].fields.items():
-            if field.refers_to:
-                parent = keys[field.refers_to]
-                at = pd.MultiIndex.from_frame(frame[["entry", column]])
-                lost = (frame[column] >= 0) & ~at.isin(
-                    pd.MultiIndex.from_frame(parent[["entry", _id(field.refers_to)]])
-                )
-                faults += _fault(frame[lost], f"{name}.{column}: not in {field.refers_to}")
-    for name in _COUNTED:
-        if (stated := int(events[f"num_{name}"].sum())) != len(keys[name]):
-            faults.append(f"events.num_{name} add up to {stated}, but {name} has {len(keys[name])} rows")
-    is_out = events["status"] == "quarantined"
-    if set(events["entry"][is_out]) != set(keys["quarantine"]["entry"]):
-        faults.append("events with status 'quarantined' and the rows of quarantine are not the same")
-    rows = {name: len(frame) for name, frame in keys.items()}
-    return _Shard(uid, rows, int((~is_out).sum()), int(is_out.sum()), tuple(faults))
-
-
-_COUNTED = (
-    *("points", "fragments", "particles", "interactions"),
-    *("truth_points", "truth_fragments", "truth_particles", "truth_interactions"),
-    "truth_neutrinos",
-)
-"""Tables whose rows are counted in `events`, too."""
-
-
-def _id(table: str) -> str:
-    return TABLES[table].key[-1]
-
-
-def _needed(table: str) -> list[str]:
-    """Return the columns that the checks look at."""
-    fields = TABLES[table].fields
-    names = [*TABLES[table].key, *(name for name, field in fields.items() if field.refers_to)]
-    if table == "events":
-        names += ["status", *(f"num_{name}" for name in _COUNTED)]
-    return list(dict.fromkeys(names))
-
-
-def _fault(rows: pd.DataFrame, what: str) -> list[str]:
-    if rows.empty:
-        return []
-    entries = ", ".join(str(entry) for entry in rows.get("entry", rows.iloc[:, 0]).head(_SHOWN))
-    return [f"{what} (entries {entries}{', ...' if len(rows) > _SHOWN else ''})"]
+def _count_figures(path: Path) -> tuple[dict[str, int], dict[str, str], str]:
+    """Return the number of events of each shard that the chain's figures are there for, and their origin."""
+    found = read_table(path, ["file_uid", "input"]).to_pandas()
+    counts = Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
+    said = json.loads((pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode(), b"{}"))
+    return counts, {name: one["content"] for name, one in said.get("inputs", {}).items()}, str(path)
 
 
 def _compare(
-    ingested: Mapping[str, int], shards: Iterable[_Shard], measured: Iterable[Mapping[str, int]]
+    ingested: Mapping[str, _Ingested],
+    shards: Sequence[Shard],
+    measured: Iterable[tuple[Mapping[str, int], Mapping[str, str], str]],
 ) -> None:
-    """Raise ValueError unless every ingested event is in the tables once, and has figures if any have."""
+    """Raise ValueError unless every ingested event is in the tables once, with its energy, and its figures fit."""
     faults: list[str] = []
     seen: set[str] = set()
     figures: dict[str, int] = {}
-    for counts in measured:
+    origins = {name: content for shard in shards for name, content in shard.made_from.items()}
+    for counts, made_from, path in measured:
         figures |= counts
+        # On true input stages are run by themselves, and their files are not those of the tables.
+        names = [name for name in made_from if counts or name.startswith("ingest of ")]
+        if other := [name for name in names if origins.get(name, made_from[name]) != made_from[name]]:
+            faults.append(
+                f"{path} was made from another '{other[0]}' than the tables; run 'lartpc evaluate' again"
+            )
     for shard in shards:
         if figures.get(shard.file_uid, shard.num_ok) != shard.num_ok:
             faults.append(
@@ -211,9 +181,17 @@ def _compare(
         expected = ingested.get(shard.file_uid)
         if expected is None:
             faults.append(f"{shard.file_uid}: has tables but no ingested event file")
-        elif total != expected:
+            continue
+        if shard.made_from.get(f"ingest of {shard.file_uid}") != expected.content:
+            faults.append(f"{shard.file_uid}: its events were ingested again since its tables were made")
+        elif abs(shard.energy_mev - expected.energy_mev) > 1e-9 * abs(expected.energy_mev):
             faults.append(
-                f"{shard.file_uid}: {expected} events were ingested, but events has {total} rows "
+                f"{shard.file_uid}: {expected.energy_mev:.9g} MeV were ingested, but events has "
+                f"{shard.energy_mev:.9g} MeV"
+            )
+        if total != expected.num_events:
+            faults.append(
+                f"{shard.file_uid}: {expected.num_events} events were ingested, but events has {total} rows "
                 f"({shard.num_ok} ok, {shard.num_quarantined} quarantined)"
             )
     faults += [f"{uid}: was ingested but has no tables" for uid in ingested if uid not in seen]
@@ -246,10 +224,11 @@ def _pack(paths: Sequence[Path], rows_per_file: int) -> list[list[Path]]:
 def _join(table: str, paths: Sequence[Path], out: Path) -> None:
     """Copy the row groups of several files into one, small ones gathered to larger ones."""
     target = schema(table)
-    with replacing(out) as part, pq.ParquetWriter(part, target, compression="zstd") as writer:
+    out.parent.mkdir(exist_ok=True)
+    with open_table(out, table) as writer:
         waiting: list[pa.Table] = []
         for path in paths:
-            with pq.ParquetFile(path) as file:
+            with reading_table(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for number in range(file.num_row_groups):
                     waiting.append(file.read_row_group(number).cast(target))
                     if sum(piece.num_rows for piece in waiting) >= ROW_GROUP:
@@ -259,20 +238,10 @@ def _join(table: str, paths: Sequence[Path], out: Path) -> None:
             writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
 
 
-def _put_in_place(part_dir: Path, out_dir: Path) -> None:
-    """Give the finished folder its name; an older one makes room first."""
-    old = out_dir.with_name(out_dir.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out_dir.exists():
-        out_dir.rename(old)
-    part_dir.rename(out_dir)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 # -- summary -----------------------------------------------------------------------------------
 
 
-def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
+def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
     throughput = pq.read_table(dataset / "throughput").to_pandas()
     steps = {}
     for step, rows in throughput.groupby("step", sort=False):
@@ -285,17 +254,23 @@ def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
             "voxels_per_s": voxels / seconds if seconds else None,
             "weights": sorted(set(rows["weights"]) - {""}),
         }
-    events = pq.read_table(dataset / "events", columns=["sample", "status", "num_voxels"])
-    samples: dict[str, dict[str, int]] = {}
+    columns = ["energy_mev", *ENERGIES]
+    events = pq.read_table(dataset / "events", columns=["sample", "status", "num_voxels", *columns])
+    nothing = {"events": 0, "quarantined": 0, "voxels": 0} | {name: 0.0 for name in columns}
+    # Also those without an event, which have no row anywhere.
+    samples: dict[str, dict[str, Any]] = {sample_of(shard.file_uid): dict(nothing) for shard in shards}
     grouped = events.group_by(["sample", "status"], use_threads=False).aggregate(
-        [("num_voxels", "sum"), ("num_voxels", "count")]
+        [("num_voxels", "sum"), ("num_voxels", "count"), *((name, "sum") for name in columns)]
     )
     for row in grouped.to_pylist():
-        sample = samples.setdefault(row["sample"], {"events": 0, "quarantined": 0, "voxels": 0})
+        sample = samples.setdefault(row["sample"], dict(nothing))
         sample["events"] += row["num_voxels_count"]
         sample["voxels"] += row["num_voxels_sum"]
         if row["status"] == "quarantined":
             sample["quarantined"] += row["num_voxels_count"]
+        else:
+            for name in columns:
+                sample[name] += row[f"{name}_sum"] or 0.0
     quarantine = pq.read_table(dataset / "quarantine", columns=["step", "reason"])
     reasons = quarantine.group_by(["step", "reason"], use_threads=False).aggregate([([], "count_all")])
     measured = ds.dataset(dataset / "metrics")
@@ -316,10 +291,27 @@ def _summary(dataset: Path, shards: Sequence[_Shard]) -> dict[str, Any]:
                 for row in reasons.to_pylist()
             ],
             "throughput": steps,
+            "warnings": _warnings(throughput),
             "figures": pool(measured),
         }
     )
     return found
+
+
+def _warnings(throughput: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what steps warned of, with the number of shards of each sample."""
+    said = throughput[throughput["warnings"] != ""]
+    # Numbers differ from shard to shard: of like ones, the first stands for all.
+    kind = said["warnings"].str.replace(r"\d+(\.\d+)?", "N", regex=True)
+    return [
+        {
+            "sample": sample,
+            "step": step,
+            "warning": str(rows["warnings"].iloc[0]),
+            "num_shards": len(rows),
+        }
+        for (sample, step, _), rows in said.groupby(["sample", "step", kind], sort=False)
+    ]
 
 
 def _plain(value: Any) -> Any:

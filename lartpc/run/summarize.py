@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from lartpc import config
+from lartpc.atomic import replacing_folder
 from lartpc.event import blank
+from lartpc.provenance import digest, provenance
 from lartpc.run.memory import settled
-from lartpc.run.quality.evaluate import Judge
+from lartpc.run.quality.evaluate import Judge, made_from
 from lartpc.run.volumes import active_volumes_cm
-from lartpc.stages import CHAIN, chain_in
+from lartpc.stages import CHAIN, TABLES_VERSION, chain_in
 from lartpc.store import open_events
-from lartpc.tables import TABLES, TableWriter, event_rows, throughput_rows
+from lartpc.tables import SCHEMA_VERSION, TABLES, TableWriter, event_rows, throughput_rows
+from lartpc.tables.manifest import write_manifest
 from lartpc.tables.measured import measured
 from lartpc.truth import completed
 
@@ -27,6 +31,8 @@ def summarize(
     metrics: Path | None = None,
 ) -> dict[str, int]:
     """Write each table of a shard to `out_dir/<table>.parquet` and return their numbers of rows.
+
+    The folder appears when it is complete, with a manifest: the digest of each file, and what it was made from.
 
     All files are always written, those of the truth without rows where the source has none. An event
     that was set aside has its row in `events` and in `quarantine`. Tables of stages that images of wire
@@ -45,6 +51,16 @@ def summarize(
         The files are not of one shard, or a stage's file is missing.
     """
     section = section or config.Summarize()
+    with replacing_folder(out_dir) as folder:
+        num_rows, about = _write(event_files, folder, section, metrics)
+        write_manifest(folder, about)
+    return num_rows
+
+
+def _write(
+    event_files: Sequence[Path], out_dir: Path, section: config.Summarize, metrics: Path | None
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Write the tables; return their numbers of rows, and what they were made from."""
     with ExitStack() as stack:
         events = stack.enter_context(open_events(*event_files))
         written = [product for stage in chain_in(events.box.dimension) for product in stage.writes]
@@ -56,7 +72,9 @@ def summarize(
         judge = None
         if metrics:
             judge = Judge(events, section)
-            writers["metrics"] = stack.enter_context(TableWriter(metrics, "metrics"))
+            writers["metrics"] = stack.enter_context(
+                TableWriter(metrics, "metrics", made_from(events, section))
+            )
         set_aside = events.quarantined()
         volumes_cm = active_volumes_cm(events, section)
         stack.enter_context(settled())
@@ -73,4 +91,14 @@ def summarize(
         writers["throughput"].append(
             throughput_rows(events.file_uid, events.attributes(), len(events), int(events.num_voxels().sum()))
         )
-    return {name: writer.num_rows for name, writer in writers.items()}
+        about = provenance("summarize", TABLES_VERSION, config=section.model_dump(mode="json"))
+        about |= {
+            "file_uid": events.file_uid,
+            "schema_version": SCHEMA_VERSION,
+            "config": section.model_dump(mode="json"),
+            "inputs": {
+                name: {"path": str(path), "content": content, "bytes": digest(path)}
+                for name, (path, content) in events.contents().items()
+            },
+        }
+    return {name: writer.num_rows for name, writer in writers.items()}, about

@@ -61,8 +61,8 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 10
-EVALUATE_VERSION = 5
+TABLES_VERSION = 11
+EVALUATE_VERSION = 6
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

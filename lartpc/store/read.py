@@ -84,9 +84,9 @@ class Events(Sequence[Event]):
         """Return the root attributes of each file by the step that wrote it."""
         return {layer.step: dict(layer.attributes) for layer in self._layers}
 
-    def contents(self) -> dict[str, str]:
-        """Return the content digest of each file by its name in lineages, such as `segment of beam/0000`."""
-        return {layer.name: str(layer.attributes.get(CONTENT, "")) for layer in self._layers}
+    def contents(self) -> dict[str, tuple[Path, str]]:
+        """Return the path and the content digest of each file by its name in lineages: `segment of beam/0000`."""
+        return {layer.name: (layer.path, str(layer.attributes.get(CONTENT, ""))) for layer in self._layers}
 
     def check(self) -> None:
         """Read all files through, and raise ValueError (DamagedError) unless all columns have their digests."""

@@ -1,5 +1,6 @@
 """One event to the rows of every table."""
 
+import json
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
@@ -105,6 +106,7 @@ def throughput_rows(
         "num_events": [int(attrs.get("num_events", num_events)) for attrs in attributes.values()],
         "num_voxels": [int(attrs.get("num_voxels", num_voxels)) for attrs in attributes.values()],
         "weights": [str(attrs.get("weights", "")) for attrs in attributes.values()],
+        "warnings": ["; ".join(json.loads(attrs.get("warnings", "[]"))) for attrs in attributes.values()],
     }
 
 

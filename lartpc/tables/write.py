@@ -1,6 +1,8 @@
 """Rows to parquet, in row groups, with bounded memory."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +15,7 @@ from lartpc.atomic import complete, part_of
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
 
+PROVENANCE = "provenance"
 ROW_GROUP = 65_536
 """Rows that are collected before they are written."""
 
@@ -48,13 +51,57 @@ def to_arrow(table: str, rows: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema(table))
 
 
-class TableWriter:
-    """Write one table to one file; leaving it normally completes the file, an exception removes it."""
+def open_table(path: Path | pa.NativeFile, table: str) -> pq.ParquetWriter:
+    """Begin a file of a table; its pages have checksums."""
+    return pq.ParquetWriter(path, schema(table), compression="zstd", write_page_checksum=True)
 
-    def __init__(self, path: Path, table: str) -> None:
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file that `TableWriter` wrote.
+
+    Raises
+    ------
+    ValueError
+        It is missing or damaged.
+    """
+    with reading_table(path):
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+
+
+@contextmanager
+def reading_table(path: Path) -> Iterator[None]:
+    """Turn what is said of damage into ValueError with the file's name."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and not isinstance(error, pa.ArrowException)
+        ):
+            raise
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}; make it again") from error
+
+
+class TableWriter:
+    """Write one table to one file; leaving it normally completes the file, an exception removes it.
+
+    `about` is kept in the file's metadata, as JSON under the key `provenance`.
+    """
+
+    def __init__(self, path: Path, table: str, about: Mapping[str, Any] | None = None) -> None:
         self.path, self.table, self.num_rows = path, table, 0
         self._part = part_of(path)
-        self._file = pq.ParquetWriter(self._part, schema(table), compression="zstd")
+        self._sink = pa.OSFile(str(self._part), "wb")
+        try:
+            self._file = open_table(self._sink, table)
+            if about is not None:
+                self._file.add_key_value_metadata({PROVENANCE: json.dumps(about, sort_keys=True)})
+        except BaseException:
+            self._part.unlink()
+            raise
         self._rows: list[Rows] = []
         self._waiting = 0
 
@@ -80,12 +127,16 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
-        self._file.close()
-        if kind is None:
-            complete(self._part, self.path)
-        else:
+        try:
+            if kind is None:
+                self._flush()
+                self._file.close()
+                self._sink.close()
+                complete(self._part, self.path)
+        finally:
+            for file in (self._file, self._sink):
+                with suppress(OSError):  # where the disk is full, closing fails, too
+                    file.close()
             self._part.unlink(missing_ok=True)
 
 

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import subprocess
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +18,12 @@ from lartpc.event import TRUTH
 from lartpc.run.collect import collect, read_summary
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.pool import pool
+from lartpc.run.report.figures import outside_domain
+from lartpc.run.shards import check_shard
 from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES
+from lartpc.tables.manifest import read_manifest, write_manifest
+from lartpc.tables.write import read_table
 
 UIDS = ("beam/0000", "beam/0001", "real/a")
 
@@ -44,8 +52,24 @@ def shards(pristine, tmp_path):
 
 
 def rewrite(path, change):
+    """Change a table, as a fault in its making would: with the manifest of its folder in step."""
     table = pq.read_table(path)
     pq.write_table(change(table).cast(table.schema), path)
+    seal(path.parent)
+
+
+def seal(folder):
+    if (folder / "manifest.json").is_file():
+        said = read_manifest(folder, "")
+        del said["files"]
+        write_manifest(folder, said)
+
+
+def with_column(name, change):
+    def changed(table):
+        return table.set_column(table.schema.get_field_index(name), name, change(table[name]))
+
+    return changed
 
 
 def test_dataset_opens_in_one_line(shards, tmp_path):
@@ -83,7 +107,13 @@ def test_summary(shards, tmp_path):
     summary = collect(**shards, out_dir=tmp_path / "dataset")
     assert summary == read_summary(tmp_path / "dataset")
     assert (summary["num_events"], summary["num_ok"], summary["num_quarantined"]) == (11, 9, 2)
-    assert summary["samples"]["beam"] == {"events": 10, "quarantined": 2, "voxels": 194}
+    beam = summary["samples"]["beam"]
+    assert {key: beam[key] for key in ("events", "quarantined", "voxels")} == {
+        "events": 10,
+        "quarantined": 2,
+        "voxels": 194,
+    }
+    assert beam["energy_mev"] == pytest.approx(2 * (96 + 0.3)) and beam["energy_outside_mev"] == 2 * 3.0
     assert summary["throughput"]["ingest"]["voxels_per_s"] == pytest.approx((97 + 97 + 47) / 6)
     assert summary["quarantine"] == [
         {"step": "cluster", "reason": "ValueError: drawn to fail", "num_events": 2}
@@ -161,5 +191,114 @@ def test_lost_figures_are_named(shards, tmp_path):
 def test_tables_of_another_version_are_refused(shards, tmp_path):
     path = shards["shard_dirs"][0] / "points.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["score"]), path)
+    seal(path.parent)
     with pytest.raises(ValueError, match="other columns than table 'points'"):
         collect(**shards, out_dir=tmp_path / "dataset")
+
+
+def test_energies_that_do_not_add_up_are_named(shards, tmp_path):
+    """A particle of 20 GeV in an event of 98 MeV; an event that lost energy; an interaction that gained some."""
+    folder = shards["shard_dirs"][0]
+    for table, column, said in (
+        (
+            "particles",
+            "energy_mev",
+            r"beam/0000: particles: more energy than the voxels of their event \(entries 0\)",
+        ),
+        (
+            "events",
+            "energy_below_mev",
+            r"beam/0000: events: energies do not add up to energy_mev \(entries 0, 1, 3, 4\)",
+        ),
+        (
+            "interactions",
+            "energy_mev",
+            r"interactions: energy_mev is not that of their particles \(entries 0, 0\)",
+        ),
+    ):
+        spoilt = tmp_path / table
+        shutil.copytree(folder, spoilt)
+        rewrite(spoilt / f"{table}.parquet", with_column(column, lambda values: pc.add(values, 20_000.0)))
+        with pytest.raises(ValueError, match=said):
+            collect(
+                **{**shards, "shard_dirs": [spoilt, *shards["shard_dirs"][1:]]}, out_dir=tmp_path / "dataset"
+            )
+
+
+def test_events_ingested_again_are_not_those_of_the_tables(shards, tmp_path):
+    events = [good_event() for _ in range(5)]
+    paths = write_shard(tmp_path / "again", "beam/0000", events)
+    shards["ingest_files"][0] = paths[0]
+    with pytest.raises(
+        ValueError, match="beam/0000: its events were ingested again since its tables were made"
+    ):
+        collect(**shards, out_dir=tmp_path / "dataset")
+    evaluate(paths, shards["metric_files"][0])
+    with pytest.raises(
+        ValueError, match=r"0000.parquet was made from another '.* of beam/0000' than the tables"
+    ):
+        collect(**shards, out_dir=tmp_path / "dataset")
+
+
+def test_a_changed_byte_of_a_shards_tables_is_named(shards, tmp_path):
+    rng = np.random.default_rng(1)
+    folder = shards["shard_dirs"][0]
+    for path in (*sorted(folder.iterdir()), shards["metric_files"][0]):
+        whole = path.read_bytes()
+        for place in rng.integers(0, len(whole), 4):
+            spoilt = bytearray(whole)
+            spoilt[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(spoilt)
+            if path in shards["metric_files"]:
+                try:
+                    read_table(path)
+                except ValueError as error:
+                    assert path.name in str(error)
+                continue
+            with pytest.raises(ValueError, match=rf"{path.name}"):
+                check_shard(folder)
+        path.write_bytes(whole)
+    collect(**shards, out_dir=tmp_path / "dataset")
+
+
+def test_a_sample_without_events_and_warnings_stay_in_the_summary(shards, tmp_path):
+    paths = write_shard(tmp_path / "none", "nothing/0000", [])
+    summarize(paths, tmp_path / "none" / "tables")
+    shards["shard_dirs"].append(tmp_path / "none" / "tables")
+    shards["ingest_files"].append(paths[0])
+    folder = shards["shard_dirs"][1]
+    said = [f"voxels of 0.{i} cm" if i == 2 else "" for i in range(5)]
+    rewrite(folder / "throughput.parquet", with_column("warnings", lambda _: pa.array(said)))
+    summary = collect(**shards, out_dir=tmp_path / "dataset")
+    assert summary["samples"]["nothing"]["events"] == 0
+    assert summary["warnings"] == [
+        {"sample": "beam", "step": "points", "warning": "voxels of 0.2 cm", "num_shards": 1}
+    ]
+    assert outside_domain(summary) == ["beam, points: voxels of 0.2 cm (1 shard)"]
+
+
+def test_a_changed_byte_of_the_summary_is_named(shards, tmp_path):
+    collect(**shards, out_dir=tmp_path / "dataset")
+    path = tmp_path / "dataset" / "summary.json"
+    path.write_text(path.read_text().replace('"num_events": 11', '"num_events": 12'))
+    with pytest.raises(ValueError, match=r"summary\.json is damaged"):
+        read_summary(tmp_path / "dataset")
+
+
+def test_a_full_disk_leaves_no_tables_and_no_parts(pristine, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        paths = write_shard(tmp_path, "beam/0000")
+        for verb, name in ((summarize, "tables"), (evaluate, "metrics.parquet")):
+            if verb is evaluate:
+                with suppress(OSError):
+                    (disk / "other").write_bytes(bytes(65_536))
+            with pytest.raises(OSError, match="No space left on device"):
+                verb(paths, disk / name)
+            assert {path.name for path in disk.iterdir()} <= {"other"}
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -1,5 +1,6 @@
 """`lartpc evaluate`: compare one shard with its truth, event by event."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from lartpc import calibration, config, metrics
 from lartpc.event import TRUTH, Columns, Event
+from lartpc.provenance import provenance
 from lartpc.run.quality.interactions import interact_figures
 from lartpc.run.volumes import active_volumes_cm
-from lartpc.stages import CHAIN, Stage
+from lartpc.stages import CHAIN, EVALUATE_VERSION, Stage
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.measured import Measured, measured_reco
@@ -51,11 +53,31 @@ def evaluate(
         What the stages were run on. With "truth", `interact` is judged on the particles that it was
         given, which are made from the truth again.
     """
-    with open_events(*event_files) as events, TableWriter(out, "metrics") as writer:
-        judge = Judge(events, section or config.Summarize(), input_label)
-        for event in events.stream(judge.products) if judge.present else ():
-            writer.append(judge.rows(event))
+    section = section or config.Summarize()
+    with open_events(*event_files) as events:
+        judge = Judge(events, section, input_label)
+        if not any(set(_judged(row)) <= set(events.products) for row in CHAIN):
+            raise ValueError(
+                f"nothing to compare: {', '.join(map(str, event_files))} hold no output of a stage; give the files of "
+                "the stages that are to be judged, too"
+            )
+        if not judge.present:
+            sys.stderr.write(
+                f"warning: {events.file_uid}: the source states no truth that a stage is judged by\n"
+            )
+        with TableWriter(out, "metrics", made_from(events, section)) as writer:
+            for event in events.stream(judge.products) if judge.present else ():
+                writer.append(judge.rows(event))
     return writer.num_rows
+
+
+def made_from(events: Events, section: config.Summarize) -> dict[str, Any]:
+    """Return what figures were made from: the code, the settings, and the event files with their digests."""
+    about = provenance("evaluate", EVALUATE_VERSION, config=section.model_dump(mode="json"))
+    about["inputs"] = {
+        name: {"path": str(path), "content": content} for name, (path, content) in events.contents().items()
+    }
+    return about
 
 
 class Judge:

@@ -13,7 +13,7 @@ from lartpc import config
 from lartpc.run.collect import read_summary
 from lartpc.run.report.charts import calibration_charts, distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
-from lartpc.run.report.figures import confusions, figures_table, sections, worst_row
+from lartpc.run.report.figures import confusions, figures_table, outside_domain, sections, worst_row
 from lartpc.run.report.page import write_page
 from lartpc.run.report.worst import worst_displays, worst_events
 from lartpc.tables.fields import names_of
@@ -76,6 +76,7 @@ def report(
         sections=sections(summary),
         confusions=confusions(summary),
         worst=listed,
+        warnings=outside_domain(summary),
         data=data,
         groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
     )
@@ -86,6 +87,8 @@ def show(results: Path) -> None:
     summary = read_summary(results / "dataset")
     console = Console()
     console.print(figures_table(summary))
+    for line in outside_domain(summary):
+        console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"tables  {results / 'dataset'}", highlight=False, soft_wrap=True)
     if (results / "report.html").is_file():
         console.print(f"page    {results / 'report.html'}", highlight=False, soft_wrap=True)

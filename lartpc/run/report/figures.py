@@ -227,6 +227,14 @@ def figures_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def outside_domain(summary: Mapping[str, Any]) -> list[str]:
+    """Return what the steps of a production warn of, as of events outside the domain of their weights."""
+    return [
+        f"{one['sample']}, {one['step']}: {one['warning']} ({one['num_shards']} shard{'s' * (one['num_shards'] != 1)})"
+        for one in summary.get("warnings", [])
+    ]
+
+
 def confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the confusion matrices: title, class names, counts and the share of each true class."""
     words: dict[str, tuple[str, Sequence[str]]] = {
