@@ -27,7 +27,6 @@ rule all:
     input:
         "<results>/report.html",
         "<results>/dataset",
-        "<results>/audit.json",
     localrule: True
 
 
@@ -40,9 +39,11 @@ rule models:
 
 onstart:
     take_over()
+    write_plan()
 
 
 onsuccess:
+    Path(PLAN).unlink(missing_ok=True)
     FAILED.unlink(missing_ok=True)
     # A target such as `models` makes no dataset.
     if os.path.exists(f"{RESULTS}/dataset/summary.json"):

@@ -20,6 +20,18 @@ def part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
 
 
+def ready_path(path: Path) -> Path:
+    """Return where a file or a folder that is whole waits for the job that gives it its name."""
+    return path.with_name(f".{path.name}.ready")
+
+
+def final_path(path: Path) -> Path:
+    """Return the name that a file will have in the end: its own, unless it lies ready for a job to name it."""
+    name = path.name
+    is_ready = name.startswith(".") and name.endswith(".ready")
+    return path.with_name(name[1:].removesuffix(".ready")) if is_ready else path
+
+
 def clear(path: Path) -> None:
     """Remove temporary files of a file."""
     for stale in path.parent.glob(f"{glob.escape(path.name)}.*.part"):

@@ -8,7 +8,7 @@ import typer
 
 from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import ConfigFile, Out, expand, is_given, plainly
+from lartpc.cli.options import Chain, ConfigFile, Out, expand, is_given, plainly
 
 DEFAULT_EVENTS = 10
 
@@ -114,6 +114,7 @@ def ingest(
     uid: Annotated[
         str | None, typer.Option(help="Unique name of the file; default: digest of the content.")
     ] = None,
+    chain: Chain = None,
 ) -> None:
     """Turn steps into voxels, with truth labels where the source has truth."""
     from lartpc.run.ingest import ingest as run
@@ -121,6 +122,10 @@ def ingest(
     section = config.load_section("ingest", config_file)
     summary = run(expand(sources), section, out=out, file_uid=uid)
     typer.echo(f"{out}: {summary}", err=True)
+    if chain:
+        from lartpc.run.chain import go_on
+
+        go_on(chain, out)
 
 
 @app.command()

@@ -83,3 +83,10 @@ StageName = Annotated[str, typer.Argument(help="segment, points, cluster or inte
 OnTruth = Annotated[
     bool, typer.Option("--on-truth", help="Replace the output of earlier stages by the truth.")
 ]
+Chain = Annotated[
+    Path | None,
+    typer.Option(
+        help="Plan of a run of Snakemake: take what an earlier job of the shard left ready, and go on with the jobs "
+        "that follow."
+    ),
+]

@@ -8,6 +8,7 @@ import typer
 from lartpc import config
 from lartpc.cli.app import app
 from lartpc.cli.options import (
+    Chain,
     ConfigFile,
     EventFiles,
     OnTruth,
@@ -51,11 +52,20 @@ def infer(
     config_file: ConfigFile = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of a learned stage.")] = None,
     on_truth: OnTruth = False,
+    chain: Chain = None,
 ) -> None:
     """Run a stage over the events of one shard."""
-    from lartpc.run.infer import infer as run
+    from lartpc.run.chain import go_on, stage_origin, take
     from lartpc.stages import stage as row_of
 
-    section = config.load_section(row_of(stage).name, config_file)
-    summary = run(row_of(stage), expand(events), section, out=out, weights=weights, on_truth=on_truth)
+    row, files = row_of(stage), expand(events)
+    section = config.load_section(row.name, config_file)
+    if chain and take(out, lambda: stage_origin(row, files, section, weights, on_truth)):
+        return
+    # only now: what lies ready is taken without waiting for it
+    from lartpc.run.infer import infer as run
+
+    summary = run(row, files, section, out=out, weights=weights, on_truth=on_truth)
     typer.echo(f"{out}: {summary}", err=True)
+    if chain:
+        go_on(chain, out)

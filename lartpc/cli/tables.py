@@ -7,7 +7,7 @@ import typer
 
 from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import ConfigFile, EventFiles, OnTruth, Out, expand, plainly
+from lartpc.cli.options import Chain, ConfigFile, EventFiles, OnTruth, Out, expand, plainly
 
 
 @app.command()
@@ -19,22 +19,37 @@ def summarize(
     metrics: Annotated[
         Path | None, typer.Option(help="Write there what 'lartpc evaluate' writes of the same files, too.")
     ] = None,
+    chain: Chain = None,
 ) -> None:
     """Write the tables of one shard (parquet)."""
+    from lartpc.run.chain import tables_origin, take
+
+    section, files = config.load_section("summarize", config_file), expand(events)
+    if chain and take(out, lambda: tables_origin(files, section)):
+        return
     from lartpc.run.summarize import summarize as run
 
-    section = config.load_section("summarize", config_file)
-    typer.echo(f"{out}: {run(expand(events), out, section, metrics=metrics)}", err=True)
+    typer.echo(f"{out}: {run(files, out, section, metrics=metrics)}", err=True)
 
 
 @app.command()
 @plainly
-def evaluate(events: EventFiles, out: Out, config_file: ConfigFile = None, on_truth: OnTruth = False) -> None:
+def evaluate(
+    events: EventFiles,
+    out: Out,
+    config_file: ConfigFile = None,
+    on_truth: OnTruth = False,
+    chain: Chain = None,
+) -> None:
     """Compare one shard with its truth, event by event (parquet). --config is that of summarize: energies (MeV)."""
+    from lartpc.run.chain import figures_origin, take
+
+    section, files = config.load_section("summarize", config_file), expand(events)
+    if chain and take(out, lambda: figures_origin(files, section, on_truth)):
+        return
     from lartpc.run.quality.evaluate import evaluate as run
 
-    section = config.load_section("summarize", config_file)
-    run(expand(events), out, section, input_label="truth" if on_truth else "predicted")
+    run(files, out, section, input_label="truth" if on_truth else "predicted")
 
 
 @app.command()
@@ -105,28 +120,3 @@ def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")]
     from lartpc.run.report import show as run
 
     run(results)
-
-
-@app.command()
-@plainly
-def audit(
-    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
-    sources: Annotated[bool, typer.Option(help="Read the sources, too, and compare them.")] = True,
-    num_workers: Annotated[int, typer.Option(min=1, help="Shards that are checked at a time.")] = 1,
-) -> None:
-    """Prove from the files of a production that nothing is lost or changed; exit status 1 where something is."""
-    import json
-
-    from lartpc.run.audit import as_dict, lines
-    from lartpc.run.audit import audit as run
-
-    found = run(results, with_sources=sources, num_workers=num_workers)
-    said = lines(results, found)
-    if as_json:
-        typer.echo(json.dumps(as_dict(results, found), indent=1))
-        said = [line for line in said if line.startswith("FINDING")]
-    for line in said:
-        typer.echo(line, err=as_json)
-    if found.findings:
-        raise typer.Exit(1)

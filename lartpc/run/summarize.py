@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lartpc import config
-from lartpc.atomic import replacing_folder
+from lartpc.atomic import final_path, replacing_folder
 from lartpc.event import blank
 from lartpc.provenance import digest, provenance
 from lartpc.run.memory import settled
@@ -97,7 +97,7 @@ def _write(
             "schema_version": SCHEMA_VERSION,
             "config": section.model_dump(mode="json"),
             "inputs": {
-                name: {"path": str(path), "content": content, "bytes": digest(path)}
+                name: {"path": str(final_path(path)), "content": content, "bytes": digest(path)}
                 for name, (path, content) in events.contents().items()
             },
         }

@@ -70,6 +70,8 @@ if "results" in config:
 
 
 RESULTS = at("<results>")
+# What each shard's jobs are, for the first of them to go on with the others; no input, as it decides nothing.
+PLAN = f"{RESULTS}/config/chain.json"
 
 # Said once, and not again by each job, which reads this file, too.
 if workflow.is_main_process:

@@ -23,12 +23,13 @@ rule stage_on_truth:
         version=lambda wc: f"{STAGES[wc.stage].version}, {EVALUATE_VERSION}",
         digest=lambda wc: digest_of_weights(wc.stage),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
+        chain=lambda wc, output: PLAN,
     shell:
         """
         lartpc infer {wildcards.stage} {input.events:q} --on-truth --config {input.settings:q} \
-            {params.weights:q} --out {output.events:q} 2>{log:q}
+            {params.weights:q} --chain {params.chain:q} --out {output.events:q} 2>{log:q}
         lartpc evaluate {input.events:q} {output.events:q} --on-truth --config {input.measuring:q} \
-            --out {output.metrics:q} 2>>{log:q}
+            --chain {params.chain:q} --out {output.metrics:q} 2>>{log:q}
         """
 
 
@@ -47,5 +48,8 @@ rule evaluate_chain:
         runtime=60,
     params:
         version=EVALUATE_VERSION,
+        chain=lambda wc, output: PLAN,
     shell:
-        "lartpc evaluate {input.events:q} --config {input.settings:q} --out {output:q} 2>{log:q}"
+        """
+        lartpc evaluate {input.events:q} --config {input.settings:q} --chain {params.chain:q} --out {output:q} 2>{log:q}
+        """

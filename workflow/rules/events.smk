@@ -53,14 +53,16 @@ rule ingest:
     benchmark:
         "<results>/benchmarks/ingest/{sample}/{shard}.tsv"
     threads: 1
+    # Here a job goes on with the stages that follow, and needs what they need.
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
         runtime=60,
     params:
         version=INGEST_VERSION,
         sources=lambda wc, input: [plain(path) for path in input.sources],
+        chain=lambda wc, output: PLAN,
     shell:
         """
-        lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} --out {output:q} \
-            -- {params.sources:q} 2>{log:q}
+        lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} --chain {params.chain:q} \
+            --out {output:q} -- {params.sources:q} 2>{log:q}
         """

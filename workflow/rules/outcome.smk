@@ -109,6 +109,43 @@ def cancel(names):
         time.sleep(2)
 
 
+def listed(paths):
+    """Return the paths of a named input, which is one of them where it has no more."""
+    return [paths] if isinstance(paths, str) else [*paths]
+
+
+def planned_jobs():
+    """Yield the jobs of shards that this run does, each after those that it needs: shard, and what a plan says."""
+    rules = ["stage_on_truth", *RUN, "summarize", "evaluate_chain"]
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in rules]
+    for job in sorted(jobs, key=lambda job: rules.index(job.rule.name)):
+        shard, name = f"{job.wildcards.sample}/{job.wildcards.shard}", job.rule.name
+        events = listed(job.input.events)
+        on_truth = name == "stage_on_truth"
+        step = job.wildcards.stage if on_truth else name.removesuffix("_chain")
+        made = {"step": step, "events": events, "out": job.output[0], "on_truth": on_truth}
+        yield shard, {**made, "weights": next(iter(listed(job.input.get("weights", []))), None)}
+        if on_truth:
+            events = [*events, job.output.events]
+            yield shard, {"step": "evaluate", "events": events, "out": job.output.metrics, "on_truth": True}
+
+
+def write_plan():
+    """Say what each shard's jobs are, where they run beside this process: the first goes on with the others.
+
+    Jobs of a cluster are told nothing: each has the memory, the time and the devices that it asks for.
+    """
+    path = Path(PLAN)
+    path.unlink(missing_ok=True)
+    if workflow.local_exec:
+        settings = {step: CONFIG.slice_for(step, "infer") for step in [*RUN, "summarize"]}
+        shards = {}
+        for shard, job in planned_jobs():
+            shards.setdefault(shard, []).append(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"settings": settings, "shards": shards}))
+
+
 def failures():
     """Return the jobs that failed in all their attempts; of a group, those that could have run."""
     found = []

@@ -22,10 +22,11 @@ rule segment:
         version=STAGES["segment"].version,
         digest=lambda wc: digest_of_weights("segment"),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
+        chain=lambda wc, output: PLAN,
     shell:
         """
         lartpc infer {params.stage:q} {input.events:q} --config {input.settings:q} {params.weights:q} \
-            --out {output:q} 2>{log:q}
+            --chain {params.chain:q} --out {output:q} 2>{log:q}
         """
 
 
@@ -44,6 +45,7 @@ use rule segment as points with:
         version=STAGES["points"].version,
         digest="",
         weights=[],
+        chain=lambda wc, output: PLAN,
 
 
 use rule segment as cluster with:
@@ -62,6 +64,7 @@ use rule segment as cluster with:
         version=STAGES["cluster"].version,
         digest=lambda wc: digest_of_weights("cluster"),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
+        chain=lambda wc, output: PLAN,
 
 
 use rule segment as interact with:
@@ -80,3 +83,4 @@ use rule segment as interact with:
         version=STAGES["interact"].version,
         digest=lambda wc: digest_of_weights("interact"),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
+        chain=lambda wc, output: PLAN,

@@ -18,8 +18,11 @@ rule summarize:
         runtime=60,
     params:
         version=TABLES_VERSION,
+        chain=lambda wc, output: PLAN,
     shell:
-        "lartpc summarize {input.events:q} --config {input.settings:q} --out {output:q} 2>{log:q}"
+        """
+        lartpc summarize {input.events:q} --config {input.settings:q} --chain {params.chain:q} --out {output:q} 2>{log:q}
+        """
 
 
 rule gather_list:
@@ -63,25 +66,6 @@ rule collect_tables:
         lartpc collect @{input.list_of_tables:q} --metrics @{input.list_of_metrics:q} \
             --ingested @{input.list_of_ingested:q} --num-workers {threads} --out {output:q} 2>{log:q}
         """
-
-
-rule audit:
-    """Prove from the files alone that nothing is lost or changed; what is found fails the production."""
-    input:
-        "<results>/dataset",
-    output:
-        "<results>/audit.json",
-    log:
-        "<results>/logs/audit.log",
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        version=TABLES_VERSION,
-        results=RESULTS,
-    shell:
-        "lartpc audit --json --num-workers {threads} -- {params.results:q} > {output:q} 2>{log:q}"
 
 
 rule report:

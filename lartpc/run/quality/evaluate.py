@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lartpc import calibration, config, metrics
+from lartpc.atomic import final_path
 from lartpc.event import TRUTH, Columns, Event
 from lartpc.provenance import provenance
 from lartpc.run.quality.interactions import interact_figures
@@ -75,7 +76,8 @@ def made_from(events: Events, section: config.Summarize) -> dict[str, Any]:
     """Return what figures were made from: the code, the settings, and the event files with their digests."""
     about = provenance("evaluate", EVALUATE_VERSION, config=section.model_dump(mode="json"))
     about["inputs"] = {
-        name: {"path": str(path), "content": content} for name, (path, content) in events.contents().items()
+        name: {"path": str(final_path(path)), "content": content}
+        for name, (path, content) in events.contents().items()
     }
     return about
 
