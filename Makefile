@@ -11,6 +11,8 @@ DEV    := $(VENV)/.installed-dev
 RESULTS ?= results
 INTO   := --config $(if $(filter-out results,$(RESULTS)),'results=$(RESULTS)')
 WHERE  := $(if $(findstring --config ,$(ARGS)),,$(if $(filter-out results,$(RESULTS)),$(INTO)))
+# The exact versions, of dependencies of dependencies too.
+LOCK    = envs/lock-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Bytecode is made on all cores, which pip does on one: a job that compiles what it imports takes seconds longer.
 COMPILE := $(BIN)/python -m compileall -q
@@ -26,18 +28,18 @@ help: ## show the targets
 install: $(STAMP) ## make the environment in .venv
 
 # torch goes first and alone, so that nothing else chooses its build.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(wildcard envs/lock-*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	    || { echo 'lartpc needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "$$($(PYTHON) -c 'import re; print(re.search(r"\"(torch==[^\"]+)\"", open("pyproject.toml").read())[1])')"
-	$(PIP) --editable .
+	$(PIP) "$$(grep '^torch==' $(LOCK))"
+	$(PIP) --constraint $(LOCK) --editable '.[all]'
 	-$(BYTECODE)
 	@touch $(STAMP)
 
 # What the tests and checks need besides.
 $(DEV): $(STAMP)
-	$(PIP) --editable '.[dev]'
+	$(PIP) --constraint $(LOCK) --editable '.[dev]'
 	-$(BYTECODE)
 	@touch $(DEV)
 

@@ -19,10 +19,7 @@ from torch import Tensor, nn
 from torch import distributed as torch_dist
 from torch.nn.parallel import DistributedDataParallel
 
-from lartpc.heartbeat import START_S, Heartbeat, limit
-
-LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
-"""Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
+from lartpc.heartbeat import LAUNCHER_VARIABLES, START_S, Heartbeat, limit
 
 NUM_PIECES = 8
 """Pieces in which GPUs sum a gradient; fewer leave more of it to the end, more pay latency more often."""
@@ -199,7 +196,7 @@ def _world() -> tuple[Any, int, int]:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f"several ranks need mpi4py and an MPI library ({error}); install 'mpich' with pip"
+            f'several ranks need mpi4py and an MPI library ({error}); pip install "lartpc[train]"'
         ) from error
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)

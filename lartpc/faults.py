@@ -20,12 +20,12 @@ class PassingError(Exception):
 
 
 def passes(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came of, is of the machine: of a disk, of memory or of a GPU."""
+    """Tell whether an error, or one that it came of, is of the machine: a disk, memory, a GPU, a missing package."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         text = str(error)
-        if isinstance(error, (MemoryError, PassingError)):
+        if isinstance(error, (MemoryError, PassingError, ModuleNotFoundError)):
             return True
         if isinstance(error, OSError) and not (error.errno is None and _OF_HDF5.match(text)):
             return True

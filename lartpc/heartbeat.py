@@ -19,6 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self, cast
 
+LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+"""Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
+
 INTERVAL_S = 5.0
 """Time between two signs of life."""
 

@@ -16,6 +16,7 @@ app.add_typer(config_app, name="config")
 
 
 @app.command()
+@plainly
 def doctor() -> None:
     """Look at this machine: what would be used, and whether it works."""
     from lartpc.run.doctor.doctor import doctor as run

@@ -7,6 +7,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
+from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, passes
 from lartpc.stages import CHAIN, upstream_of
 
@@ -15,21 +16,26 @@ R = TypeVar("R")
 
 
 def plainly(verb: Callable[P, R]) -> Callable[P, R]:
-    """Turn a user's error into one line and exit status 2, and a fault that passes into one and status 74."""
+    """Turn a user's error into one line and exit status 2, and a fault that passes into one and status 74.
+
+    That a package is missing which an extra brings is a user's error, too.
+    """
+    name = verb.__name__.replace("_", " ")
 
     @wraps(verb)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return verb(*args, **kwargs)
-        except ValueError as error:
-            typer.echo(f"lartpc {verb.__name__.replace('_', ' ')}: {error}", err=True)
-            raise typer.Exit(2) from error
         except Exception as error:
+            lacking = missing(error, name.partition(" ")[0])
+            if lacking or isinstance(error, ValueError):
+                typer.echo(f"lartpc {name}: {lacking or error}", err=True)
+                raise typer.Exit(2) from error
             if not passes(error):
                 raise
             what = str(error) or type(error).__name__
             typer.echo(
-                f"lartpc {verb.__name__.replace('_', ' ')}: {what} (of this machine at this moment; when it is "
+                f"lartpc {name}: {what} (of this machine at this moment; when it is "
                 "mended, the same command goes on)",
                 err=True,
             )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,6 +63,9 @@ def collect(
     ValueError
         A shard or an event is missing or twice, or a reference leads nowhere; the message names the shard.
     """
+    # only here: summaries are read without the extra
+    import dask
+
     scheduler = "threads" if num_workers > 1 else "synchronous"
     with dask.config.set(scheduler=scheduler, num_workers=num_workers):
         checks = [dask.delayed(check_shard)(path) for path in shard_dirs]
@@ -84,6 +86,8 @@ def _write(
     rows_per_file: int,
 ) -> dict[str, Any]:
     """Join the tables and write the summary and the manifest."""
+    import dask
+
     with replacing_folder(out_dir) as part_dir:
         sources = {name: [path / f"{name}.parquet" for path in shard_dirs] for name in EVENT_TABLES}
         sources["metrics"] = list(metric_files)

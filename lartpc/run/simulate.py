@@ -1,5 +1,6 @@
 """`lartpc simulate`: run Geant4 for one shard, in a process of its own."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def simulate(
     if not 0 <= share[0] < share[1]:
         raise ValueError(f"share {share[0]}/{share[1]} is none: of n shares they are 0 to n - 1")
     check(cfg)
+    if importlib.util.find_spec("geant4_pybind") is None:  # imported by the process that is started
+        raise ModuleNotFoundError("No module named 'geant4_pybind'", name="geant4_pybind")
     num_events = _num_events(cfg, num_events, seed, share)
     env = _environment()
     log_path = log or out.with_name(out.name + ".log")

@@ -1,13 +1,15 @@
-"""The recipes in envs/ pin what pyproject.toml pins."""
+"""pyproject.toml asks for versions, the locks pin them, and the recipes in envs/ pin what the locks do."""
 
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][\w.]*)")
@@ -19,13 +21,31 @@ def pins(text: str) -> dict[str, str]:
     return dict(PIN.findall(re.sub(r"\[\w+\]", "", text)))
 
 
+def lock(python: str) -> dict[str, str]:
+    lines = [line for line in (ROOT / f"envs/lock-{python}.txt").read_text().splitlines() if line[0] != "#"]
+    found = pins("\n".join(lines))
+    assert len(found) == len(lines), "a line without a pin"
+    return found
+
+
+def asked(*extras: str) -> list[Requirement]:
+    """Return what pyproject.toml asks for: the base, with the extras, and those that they name."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    texts = list(project["dependencies"])
+    for extra in extras:
+        texts += project["optional-dependencies"][extra]
+    found: list[Requirement] = []
+    for one in map(Requirement, texts):
+        found += asked(*one.extras) if one.name == "lartpc" else [one]
+    return found
+
+
 @pytest.fixture(scope="module")
 def pinned() -> dict[str, str]:
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        dependencies = tomllib.load(file)["project"]["dependencies"]
-    found = pins("\n".join(dependencies))
-    assert len(found) == len(dependencies), "a dependency without a pin"
-    return found
+    """Return the pins of what everything but the tests needs, by the names of pyproject.toml."""
+    pins = lock("3.11")
+    return {one.name: pins[one.name.replace("_", "-")] for one in asked("all")}
 
 
 def conda(name: str) -> dict[str, str]:
@@ -55,11 +75,44 @@ def test_driver_has_some_pins_and_no_torch(pinned: dict[str, str]) -> None:
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_locks_pin_the_same_and_everything_else(python: str, pinned: dict[str, str]) -> None:
     """One lock is for both builds: `spconv` and `cumm` stand in it with and without CUDA."""
-    lines = [line for line in (ROOT / f"envs/lock-{python}.txt").read_text().splitlines() if line[0] != "#"]
-    found = pins("\n".join(lines))
-    assert len(found) == len(lines), "a line without a pin"
+    found = lock(python)
     wanted = {name.replace("_", "-"): version for name, version in (pinned | conda("gpu.yaml")).items()}
     assert {name: found.get(name) for name in wanted} == wanted
+    for one in asked("dev"):
+        assert one.specifier.contains(found[one.name.replace("_", "-")]), one
+
+
+def test_others_can_install_beside_us() -> None:
+    """Exact versions are the locks' only, and everything has a least version."""
+    for one in asked("dev"):
+        operators = {part.operator for part in one.specifier}
+        assert ">=" in operators, one
+        assert operators <= {">=", "!="}, one
+
+
+def test_installation_takes_the_lock() -> None:
+    """`make install` of a Python takes its lock, and nothing is installed without it."""
+    said = subprocess.run(
+        [
+            "make",
+            "--dry-run",
+            "--always-make",
+            "VENV=other",
+            f"PYTHON={sys.executable}",
+            "other/.installed-dev",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    installs = [line for line in said.splitlines() if "pip install" in line]
+    assert len(installs) == 3
+    for line in installs:
+        assert f"envs/lock-{python}.txt" in line
+    assert "grep '^torch=='" in installs[0]
+    assert "torch" in lock(python)
 
 
 @pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/slurm.md"])

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lartpc import dist, sparse
+from lartpc.extras import EXTRAS, missing
+from lartpc.heartbeat import LAUNCHER_VARIABLES
 from lartpc.run.doctor import site
 from lartpc.run.doctor.bytecode import bytecode
 from lartpc.run.doctor.site import Finding
@@ -31,6 +31,7 @@ PACKAGES = (
     "h5py",
     "pyarrow",
 )
+INSTALL = f"run 'make install', or install the extras wanted with pip: lartpc[{','.join(EXTRAS)}]"
 
 
 def doctor() -> bool:
@@ -38,8 +39,10 @@ def doctor() -> bool:
 
     Under mpiexec or srun all ranks join, and one looks and prints.
     """
-    if not any(name in os.environ for name in dist.LAUNCHER_VARIABLES):
+    if not any(name in os.environ for name in LAUNCHER_VARIABLES):
         return _look(CHECKS)
+    from lartpc import dist
+
     with dist.join() as ranks:
         found = f"{dist.mpi_version()}; {ranks.size} ranks of the launcher, {ranks.backend}"
         alone = {name: check for name, check in CHECKS.items() if name != "ranks under SLURM"}
@@ -54,7 +57,7 @@ def _look(checks: dict[str, Callable[[], Finding]]) -> bool:
         try:
             found, problem, advice = check()
         except Exception as error:
-            found, problem, advice = "", f"{type(error).__name__}: {error}", ""
+            found, problem, advice = "", missing(error) or f"{type(error).__name__}: {error}", ""
         fine = fine and not problem
         colour, verdict = ("red", problem) if problem else ("yellow", advice) if advice else ("green", "fine")
         table.add_row(name, escape(found), f"[{colour}]{escape(verdict)}[/{colour}]")
@@ -69,16 +72,18 @@ def _python() -> Finding:
 
 def _packages() -> Finding:
     found: list[str] = []
-    missing: list[str] = []
+    lacking: list[str] = []
     for name in PACKAGES:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            missing.append(name)
-    return Finding(", ".join(found), f"missing: {', '.join(missing)}; run 'make install'" if missing else "")
+            lacking.append(name)
+    return Finding(", ".join(found), f"missing: {', '.join(lacking)}; {INSTALL}" if lacking else "")
 
 
 def _device() -> Finding:
+    import torch
+
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding(f"{len(names)} GPU: {', '.join(names)}")
@@ -86,6 +91,10 @@ def _device() -> Finding:
 
 
 def _sparse() -> Finding:
+    import torch
+
+    from lartpc import sparse
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = sparse.resolve("auto", device)
     found = f"{chosen} on {device}"
@@ -108,6 +117,8 @@ with dist.join(2) as ranks:
 
 def _mpi() -> Finding:
     """Start two ranks, as only that tells whether launcher, library and network fit together."""
+    from lartpc import dist
+
     launcher = shutil.which("mpiexec")
     if not launcher:
         return Finding("no mpiexec: training runs as one process")

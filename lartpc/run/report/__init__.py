@@ -14,7 +14,6 @@ from lartpc.run.collect import read_summary
 from lartpc.run.report.charts import calibration_charts, distributions, training_charts
 from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
 from lartpc.run.report.figures import confusions, figures_table, outside_domain, sections, worst_row
-from lartpc.run.report.page import write_page
 from lartpc.run.report.worst import worst_displays, worst_events
 from lartpc.tables.fields import names_of
 from lartpc.vocab import PointKind, Semantic
@@ -50,6 +49,8 @@ def report(
     ValueError
         The dataset has no summary, or an event file cannot be read.
     """
+    from lartpc.run.report.page import write_page  # `show` does without what draws pages
+
     summary = read_summary(dataset)
     drawn = displays(event_files, section)
     worst = worst_events(dataset, section)
