@@ -27,6 +27,7 @@ rule all:
     input:
         "<results>/report.html",
         "<results>/dataset",
+        "<results>/audit.json",
     localrule: True
 
 

@@ -120,3 +120,28 @@ def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")]
     from lartpc.run.report import show as run
 
     run(results)
+
+
+@app.command()
+@plainly
+def audit(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+    sources: Annotated[bool, typer.Option(help="Read the sources, too, and compare them.")] = True,
+    num_workers: Annotated[int, typer.Option(min=1, help="Shards that are checked at a time.")] = 1,
+) -> None:
+    """Prove from the files of a production that nothing is lost or changed; exit status 1 where something is."""
+    import json
+
+    from lartpc.run.audit import as_dict, lines
+    from lartpc.run.audit import audit as run
+
+    found = run(results, with_sources=sources, num_workers=num_workers)
+    said = lines(results, found)
+    if as_json:
+        typer.echo(json.dumps(as_dict(results, found), indent=1))
+        said = [line for line in said if line.startswith("FINDING")]
+    for line in said:
+        typer.echo(line, err=as_json)
+    if found.findings:
+        raise typer.Exit(1)

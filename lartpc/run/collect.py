@@ -99,15 +99,20 @@ def _write(
         dask.compute(joins)
         summary = _summary(part_dir, checked)
         (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-        manifests = [(path, path / MANIFEST) for path in shard_dirs]
         said = {
             "schema_version": SCHEMA_VERSION,
-            "tables": {str(path): digest(manifest) for path, manifest in manifests},
-            "metrics": {str(path): digest(path) for path in metric_files},
-            "ingested": {str(path): digest(path) for path in ingest_files},
+            # in the order of their rows
+            "tables": _digests((path, path / MANIFEST) for path in shard_dirs),
+            "metrics": _digests((path, path) for path in metric_files),
+            "ingested": _digests((path, path) for path in ingest_files),
         }
         write_manifest(part_dir, said)
     return summary
+
+
+def _digests(files: Iterable[tuple[Path, Path]]) -> list[dict[str, str]]:
+    """Return what a manifest says of each path: it, and the digest of a file that stands for it."""
+    return [{"path": str(path), "digest": digest(file)} for path, file in files]
 
 
 def read_summary(dataset_dir: Path) -> dict[str, Any]:

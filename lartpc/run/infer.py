@@ -17,7 +17,7 @@ from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
 from lartpc.stages import Stage, needs_weights, require_dimension
-from lartpc.store import Events, EventWriter, open_events
+from lartpc.store import WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 T = TypeVar("T")
@@ -91,6 +91,7 @@ def infer(
         if weights:
             said = _look_outside(events, stage, section, domain, weights)
             writer.set_attribute("warnings", json.dumps(said))
+            writer.set_attribute(WEIGHTS_FILE, str(weights))
         products, complete, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)

@@ -31,7 +31,7 @@ from lartpc.run.guard import in_child, within
 from lartpc.run.ingested import Faults, Summary, check_left, typical_position
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import NUM_PLANES, SOURCES, EventWriter
+from lartpc.store import NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
 from lartpc.vocab import NONE
 
 PITCH_TOLERANCE = 1e-3
@@ -183,6 +183,7 @@ def _convert(
             raise PassingError(f"{source.path} was changed while it was read")
         if summary.energy_mev and not summary.num_voxels:
             check_left(summary, source.path, typical_position(source))
+        writer.set_attribute(SOURCE_FILES, json.dumps([str(path) for path in paths]))
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)

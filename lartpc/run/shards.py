@@ -45,7 +45,9 @@ def check_shard(folder: Path) -> Shard:
     keys: dict[str, pd.DataFrame] = {}
     manifest = read_manifest(folder, _REMEDY)
     if damage := changed(folder, manifest):
-        raise ValueError(f"{'; '.join(damage)}; {_REMEDY}")
+        raise ValueError(
+            "; ".join(f"{folder / name}: {what}" for name, what in damage.items()) + f"; {_REMEDY}"
+        )
     for name in EVENT_TABLES:
         path = folder / f"{name}.parquet"
         with reading_table(path):

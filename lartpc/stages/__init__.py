@@ -61,7 +61,7 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 11
+TABLES_VERSION = 12
 EVALUATE_VERSION = 6
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

@@ -5,10 +5,21 @@ A product is a group of flat columns with `offsets` (events + 1): event `i` owns
 beside its final name and renamed when whole, so what exists is complete.
 """
 
-from lartpc.store.layer import content_of
-from lartpc.store.layout import NUM_PLANES, SOURCES
+from lartpc.store.layer import content_of, open_layer
+from lartpc.store.layout import NUM_PLANES, SOURCE_FILES, SOURCES, WEIGHTS_FILE
 from lartpc.store.read import Events, open_events
 from lartpc.store.seal import DamagedError
 from lartpc.store.write import EventWriter
 
-__all__ = ["NUM_PLANES", "SOURCES", "DamagedError", "EventWriter", "Events", "content_of", "open_events"]
+__all__ = [
+    "NUM_PLANES",
+    "SOURCES",
+    "SOURCE_FILES",
+    "WEIGHTS_FILE",
+    "DamagedError",
+    "EventWriter",
+    "Events",
+    "content_of",
+    "open_events",
+    "open_layer",
+]

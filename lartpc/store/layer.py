@@ -68,15 +68,33 @@ class Layer:
 
     def check(self) -> None:
         """Read all columns, and raise DamagedError unless each of them has its digest."""
-        for product in (name for name in self.file if name in PRODUCTS):
-            offset, columns = self._open(product)
-            edges = range(0, int(offset[-1]), CHECK_ROWS)
-            found = {name: Digest() for name in columns}
-            for first in edges:
-                with reading(self.path):
-                    for name, column in columns.items():
-                        found[name].update(column[first : min(first + CHECK_ROWS, int(offset[-1]))])
-            self._compare(product, found)
+        for error in self.damaged().values():
+            raise error
+
+    def damaged(self) -> dict[str, DamagedError]:
+        """Read all columns, and return what is wrong by `product/column`; nothing is wrong where it is empty."""
+        found: dict[str, DamagedError] = {}
+        with reading(self.path):
+            products = [name for name in self.file if name in PRODUCTS]
+        for product in products:
+            try:
+                offset, columns = self._open(product)
+            except DamagedError as error:
+                found[f"{product}/offsets"] = error
+                continue
+            for name, column in columns.items():
+                try:
+                    self._compare(product, {name: self._digest(column, int(offset[-1]))})
+                except DamagedError as error:
+                    found[f"{product}/{name}"] = error
+        return found
+
+    def _digest(self, column: h5py.Dataset, num_rows: int) -> Digest:
+        found = Digest()
+        for first in range(0, num_rows, CHECK_ROWS):
+            with reading(self.path):
+                found.update(column[first : min(first + CHECK_ROWS, num_rows)])
+        return found
 
     def _open(self, product: str) -> tuple[NDArray[np.int64], dict[str, h5py.Dataset]]:
         if product not in self.opened:

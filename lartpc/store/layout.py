@@ -3,6 +3,12 @@
 SOURCES = "sources"
 """Root attribute of an ingested file of several sources: their paths and numbers of events, in order."""
 
+SOURCE_FILES = "source_files"
+"""Root attribute of an ingested file: the paths that its sources had (JSON). No part of what the file says."""
+
+WEIGHTS_FILE = "weights_file"
+"""Root attribute of a stage's file: the path that its weights had. No part of what the file says."""
+
 NUM_PLANES = "num_planes"
 """Root attribute of images of wire planes: how many there are of an event, one after another."""
 

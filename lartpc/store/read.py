@@ -96,7 +96,11 @@ class Events(Sequence[Event]):
 
     def num_voxels(self) -> NDArray[np.int64]:
         """Return the number of voxels of each event (events,), without reading the voxels."""
-        sizes: NDArray[np.int64] = np.diff(self._home["voxel"].offsets("voxel"))
+        return self.num_rows("voxel")
+
+    def num_rows(self, product: str) -> NDArray[np.int64]:
+        """Return the number of rows of a product of each event (events,), without reading them."""
+        sizes: NDArray[np.int64] = np.diff(self._home[product].offsets(product))
         return sizes
 
     def block(self, start: int, stop: int, products: Sequence[str] | None = None) -> list[Event]:

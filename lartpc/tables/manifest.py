@@ -38,17 +38,17 @@ def read_manifest(folder: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def changed(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Return what differs between a folder and its manifest, in words that name the files."""
+def changed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with files of a folder by their names in it, as its manifest says."""
     files: dict[str, str] = manifest["files"]
     there = {str(path.relative_to(folder)) for path in _files(folder)}
-    found = [f"{folder / name} is missing" for name in sorted(files.keys() - there)]
-    found += [f"{folder / name} is not of this folder" for name in sorted(there - files.keys())]
-    found += [
-        f"{folder / name} is damaged: its bytes do not have the digest that they were written with"
+    found = {name: "it is missing" for name in sorted(files.keys() - there)}
+    found |= {name: "it is not of this folder" for name in sorted(there - files.keys())}
+    found |= {
+        name: "it is damaged: its bytes do not have the digest that they were written with"
         for name in sorted(files.keys() & there)
         if digest(folder / name) != files[name]
-    ]
+    }
     return found
 
 

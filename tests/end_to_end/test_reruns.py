@@ -17,6 +17,7 @@ import pytest
 from checkout import copy_checkout, environment
 from workflow.test_dag import jobs, snakemake
 
+from lartpc.run.audit import audit
 from lartpc.simulate import steps
 
 CONFIG = ("--configfile", "config/test/config.yaml")
@@ -52,6 +53,41 @@ def test_nothing_is_lost(folder: Path) -> None:
     summary = json.loads((folder / "results/dataset/summary.json").read_text())
     assert summary["num_events"] == summary["rows"]["events"] == 6
     assert summary["num_quarantined"] == 0
+
+
+def test_the_audit_finds_nothing(folder: Path) -> None:
+    said = json.loads((folder / "results/audit.json").read_text())
+    assert said["findings"] == []
+    assert said["num_events"] == 6 and said["weights"].keys() == {"segment", "cluster", "interact"}
+    assert len(audit(folder / "results").findings) == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steps/mini_test/0001.h5",
+        "events/ingest/mini_train/0000.h5",
+        "events/cluster/mini_test/0000.h5",
+        "tables/mini_test/0001/particles.parquet",
+        "tables/mini_test/0001/manifest.json",
+        "metrics/cluster_on_truth/mini_test/0000.parquet",
+        "models/interact/weights.pt",
+        "config/points.infer.json",
+        "dataset/matches/part-00000.parquet",
+        "dataset/manifest.json",
+    ],
+)
+def test_one_changed_byte_is_named(folder: Path, name: str) -> None:
+    path = folder / "results" / name
+    whole = path.read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2] ^= 1
+    path.write_bytes(spoilt)
+    try:
+        found = audit(folder / "results").findings
+    finally:
+        path.write_bytes(whole)
+    assert str(path) in {one.file for one in found}
 
 
 def test_the_page_needs_no_network(folder: Path) -> None:

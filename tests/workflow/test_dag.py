@@ -41,6 +41,7 @@ def test_the_default_production(folder: Path) -> None:
     found = jobs(folder)
     assert found["train"] == 0
     assert found["simulate"] == found["ingest"] == 2
+    assert found["audit"] == found["collect_tables"] == 1
     for stage in ("segment", "points", "cluster", "interact", "summarize"):
         assert found[stage] == 2, stage
 

@@ -68,6 +68,25 @@ rule collect_tables:
         """
 
 
+rule audit:
+    """Prove from the files alone that nothing is lost or changed; what is found fails the production."""
+    input:
+        "<results>/dataset",
+    output:
+        "<results>/audit.json",
+    log:
+        "<results>/logs/audit.log",
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        version=TABLES_VERSION,
+        results=RESULTS,
+    shell:
+        "lartpc audit --json --num-workers {threads} -- {params.results:q} > {output:q} 2>{log:q}"
+
+
 rule report:
     """Make the page of figures and pictures."""
     input:

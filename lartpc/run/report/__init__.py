@@ -3,6 +3,7 @@
 The page is one HTML file with all data and scripts in it; it needs no network.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def show(results: Path) -> None:
     console.print(figures_table(summary))
     for line in outside_domain(summary):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if (results / "audit.json").is_file():
+        said = json.loads((results / "audit.json").read_text())
+        console.print(
+            f"audit   {len(said['findings']) or 'no'} findings in {said['num_files']} files, {results / 'audit.json'}",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"tables  {results / 'dataset'}", highlight=False, soft_wrap=True)
     if (results / "report.html").is_file():
         console.print(f"page    {results / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,186 @@
+"""`lartpc audit`: prove from the files of a production alone that nothing is lost, and say where a changed byte is.
+
+Each shard is checked in a process of its own, which a damaged file may end: memory is that of one shard.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from lartpc import config
+from lartpc.faults import passes
+from lartpc.provenance import fingerprint
+from lartpc.run.audit.dataset import check_dataset, uids_of
+from lartpc.run.audit.files import check_event_file
+from lartpc.run.audit.findings import Audited, Finding
+from lartpc.run.audit.shard import check_shard_of, located
+from lartpc.run.guard import in_child
+
+_SHOWN = 15
+
+__all__ = ["Audited", "Finding", "as_dict", "audit", "lines"]
+
+
+def audit(results: Path, *, with_sources: bool = True, num_workers: int = 1) -> Audited:
+    """Check all files of a production: events, tables, dataset, weights, settings and sources.
+
+    Every event of the sources is in the tables once, or in quarantine with its step and reason; energies add
+    up from sources over voxels to particles and events; keys and references of tables match; each file has
+    the digest that those made from it state; the dataset has the rows of the shards.
+
+    Parameters
+    ----------
+    with_sources
+        Read the sources, too: whether they are what was ingested, and their energies. This takes the longest.
+    num_workers
+        Shards that are checked at a time.
+
+    Raises
+    ------
+    ValueError
+        The folder has no tables.
+    """
+    planned, there = uids_of(results)
+    if not there and not planned:
+        raise ValueError(f"{results} holds no tables of shards; give the folder of a production's results")
+    found = Audited()
+    for uid in planned:
+        if uid not in there and not (results / "tables" / uid).is_dir():
+            found.add(results / "tables" / uid, "is missing: the shard was planned")
+    # Tables that are not planned are those of earlier sheets.
+    uids = [uid for uid in planned or there if (results / "tables" / uid).is_dir()]
+    work: list[tuple[str, Callable[[], Audited]]] = [
+        (str(results / "tables" / uid), _of_shard(results, uid, with_sources)) for uid in uids
+    ]
+    others = [path for path in _event_files(results) if not _is_of(path, uids)]
+    work += [(str(path), _of_file(path)) for path in others]
+    if planned or (results / "dataset").is_dir():
+        work.append((str(results / "dataset"), lambda: check_dataset(results, planned)))
+    with ThreadPoolExecutor(num_workers) as pool:
+        for part in pool.map(lambda one: _checked(*one), work):
+            found.join(part)
+    _check_settings(results, found)
+    _check_code(results, found)
+    _check_weights(results, found)
+    found.findings = sorted(set(found.findings))
+    return found
+
+
+def as_dict(results: Path, found: Audited) -> dict[str, Any]:
+    """Return what an audit says, as JSON can hold it."""
+    return {
+        "results": str(results),
+        "num_files": found.num_files,
+        "num_bytes": found.num_bytes,
+        "num_events": found.num_events,
+        "num_quarantined": found.num_quarantined,
+        "energy_mev": found.energy_mev,
+        "energy_quarantined_mev": found.energy_quarantined_mev,
+        "quarantine": found.reasons,
+        "code": {step: sorted(code) for step, code in found.code.items()},
+        "weights": {step: sorted(map(list, weights)) for step, weights in found.weights.items()},
+        "findings": [{"file": one.file, "where": one.where, "what": one.what} for one in found.findings],
+    }
+
+
+def lines(results: Path, found: Audited) -> list[str]:
+    """Return what an audit says on one screen."""
+    num_ok = found.num_events - found.num_quarantined
+    said = [
+        f"{results}: {found.num_files} files, {found.num_bytes / 1e6:,.1f} MB",
+        f"events      {found.num_events}: {num_ok} in all tables, {found.num_quarantined} in quarantine with their "
+        "reason",
+        f"energy      {found.energy_mev:,.1f} MeV, {found.energy_quarantined_mev:,.1f} MeV of it in quarantine",
+    ]
+    reasons = sorted(found.reasons.items(), key=lambda item: -item[1])
+    said += [f"quarantine  {num} x {reason[:90]}" for reason, num in reasons[:3]]
+    said += [f"code        {step} {', '.join(sorted(code))}" for step, code in found.code.items()]
+    said += [
+        f"weights     {step} {digest[:12]} {path}"
+        for step, weights in found.weights.items()
+        for path, digest in sorted(weights)
+    ]
+    said += [f"FINDING     {one}" for one in found.findings[:_SHOWN]]
+    if len(found.findings) > _SHOWN:
+        said.append(f"            and {len(found.findings) - _SHOWN} more (--json has all)")
+    said.append(f"{len(found.findings) or 'no'} finding{'' if len(found.findings) == 1 else 's'}")
+    return said
+
+
+def _of_shard(results: Path, uid: str, with_sources: bool) -> Callable[[], Audited]:
+    return lambda: check_shard_of(results, uid, with_sources=with_sources)
+
+
+def _of_file(path: Path) -> Callable[[], Audited]:
+    def work() -> Audited:
+        found = Audited()
+        check_event_file(path, found)
+        return found
+
+    return work
+
+
+def _checked(name: str, work: Callable[[], Audited]) -> Audited:
+    """Do work in a process of its own; what ends that is a finding, faults that pass are not."""
+    try:
+        return in_child(work, name)
+    except Exception as error:
+        if passes(error):
+            raise
+        found = Audited()
+        found.add(name, f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}")
+        return found
+
+
+def _event_files(results: Path) -> list[Path]:
+    return sorted([*(results / "events").rglob("*.h5"), *(results / "on_truth").rglob("*.h5")])
+
+
+def _is_of(path: Path, uids: Sequence[str]) -> bool:
+    """Tell whether an event file is one that tables are made from."""
+    return f"{path.parent.name}/{path.stem}" in set(uids) and path.parents[2].name == "events"
+
+
+def _check_settings(results: Path, found: Audited) -> None:
+    """Check that the settings of the production can be read; shards compare them with what they were made with."""
+    for path in sorted((results / "config").glob("*.*.json")):
+        found.num_files += 1
+        found.num_bytes += path.stat().st_size
+        try:
+            config.load_section(path.name.split(".")[0], path)
+        except (ValueError, KeyError) as error:
+            found.add(path, str(error))
+
+
+def _check_code(results: Path, found: Audited) -> None:
+    for step, code in found.code.items():
+        if len({one.split(" ")[0] for one in code}) > 1:
+            found.add(
+                results,
+                f"shards of '{step}' were made by different versions of it: {', '.join(sorted(code))}",
+            )
+
+
+def _check_weights(results: Path, found: Audited) -> None:
+    """Check the weights that stages took, and all those that were trained here."""
+    stated = {path: "" for path in sorted((results / "models").glob("*/*.pt"))}
+    for step, weights in found.weights.items():
+        if len(weights) > 1:
+            found.add(results, f"shards of '{step}' were made with different weights")
+        for name, digest in weights:
+            own = results / "models" / step / Path(name).name
+            stated[own if own.is_file() else located(results, name)] = digest
+    for path, digest in stated.items():
+        if not path.is_file():
+            found.add(path, f"is missing: a stage took these weights ({digest[:12]})")
+            continue
+        found.num_files += 1
+        found.num_bytes += path.stat().st_size
+        try:
+            _, content = fingerprint(path)
+        except ValueError as error:
+            found.add(path, str(error))
+            continue
+        if digest and content != digest:
+            found.add(path, f"are not the weights that the event files were made with ({digest[:12]})")
