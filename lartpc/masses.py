@@ -1,4 +1,7 @@
-"""Masses of particles by their Monte-Carlo number, from the tables of the Particle Data Group (package `particle`)."""
+"""Masses of particles by their Monte-Carlo number, from the tables of the Particle Data Group (package `particle`).
+
+No other module has a mass of its own.
+"""
 
 from functools import lru_cache
 
@@ -13,3 +16,18 @@ def mass_mev(pdg: int) -> float | None:
     except (ParticleNotFound, InvalidParticle):
         return None
     return None if mass is None else float(mass)
+
+
+def known_mass_mev(pdg: int) -> float:
+    """Return the mass of a particle that the tables have [MeV]; ValueError for others."""
+    mass = mass_mev(pdg)
+    if mass is None:
+        raise ValueError(f"the tables of the Particle Data Group have no mass of {pdg}")
+    return mass
+
+
+ELECTRON_MASS_MEV = known_mass_mev(11)
+MUON_MASS_MEV = known_mass_mev(13)
+PI_ZERO_MASS_MEV = known_mass_mev(111)
+NUCLEON_MASS_MEV = (known_mass_mev(2212) + known_mass_mev(2112)) / 2
+"""Mean of proton and neutron."""

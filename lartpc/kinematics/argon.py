@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import cumulative_simpson
 
-from lartpc.vocab import Species
+from lartpc.masses import ELECTRON_MASS_MEV, known_mass_mev
+from lartpc.vocab import PDG_TO_SPECIES, Species
 
 Array = NDArray[np.float64]
 
@@ -20,15 +21,7 @@ MEAN_EXCITATION_MEV = 188.0e-6
 Z_OVER_A = 18 / 39.948
 BETHE_K = 0.307075
 """4π N_A r_e² m_e c² [MeV cm²/mol]."""
-ELECTRON_MASS_MEV = 0.51099895
-MASS_MEV = {
-    Species.PHOTON: 0.0,
-    Species.ELECTRON: ELECTRON_MASS_MEV,
-    Species.MUON: 105.6583755,
-    Species.PION: 139.57039,
-    Species.PROTON: 938.27208816,
-    Species.KAON: 493.677,
-}
+MASS_MEV = {species: known_mass_mev(pdg) for pdg, species in PDG_TO_SPECIES.items()}
 TRACKS = (Species.MUON, Species.PION, Species.PROTON, Species.KAON)
 """Species that leave tracks."""
 

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from lartpc.event import Columns
 from lartpc.kinematics.clusters import Clusters, Floats, Ints, directions, unit
+from lartpc.masses import PI_ZERO_MASS_MEV
 from lartpc.vocab import Semantic
 
 SHELLS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """Outer radii of the shells around an end in which the energy per length is taken [voxel]."""
-PI_ZERO_MASS_MEV = 134.9768
-"""PDG 2024."""
-
 END_FEATURES = tuple(f"dedx_{end}_{int(radius)}" for end in ("start", "end") for radius in SHELLS)
 """Names of the columns of `end_features`."""
 

@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lartpc.event import PRODUCTS, Columns
-from lartpc.masses import mass_mev
+from lartpc.masses import NUCLEON_MASS_MEV, mass_mev
 from lartpc.vocab import NONE, Current, InteractionMode
 
 FourMomentum = tuple[float, float, float, float]
 """px, py, pz [MeV/c] and energy [MeV]."""
-
-NUCLEON_MASS_MEV = 938.91875
-"""Mean of proton and neutron (PDG 2024): the nucleon of W and x is one at rest."""
 
 NEUTRINOS = (12, 14, 16)
 LEPTONS = (11, 12, 13, 14, 15, 16)

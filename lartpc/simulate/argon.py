@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lartpc import __version__
+from lartpc import __version__, masses
 
 LABEL = "argon-v1"
 """Names the tables in a file of steps; a changed table or a changed folder needs the next number."""
@@ -34,9 +34,10 @@ DATASET_ENVIRONMENT = (
 ARGON_Z = 18
 ARGON_A = 39.948
 AVOGADRO = 6.02214076e23
+ELECTRON_MASS_MEV = round(masses.ELECTRON_MASS_MEV, 8)
+"""With the digits that the tables of this LABEL were computed with, so that they stay the same."""
 FINE_STRUCTURE = 1 / 137.035999
 ELECTRON_RADIUS_CM = 2.8179403e-13
-ELECTRON_MASS_MEV = 0.51099895
 CM2_PER_BARN = 1e-24
 MM2_PER_BARN = 1e-22
 COULOMB_FROM_MEV = 50.0

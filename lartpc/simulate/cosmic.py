@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lartpc.masses import MUON_MASS_MEV
+
 Array = NDArray[np.float64]
 Vector = tuple[float, float, float]
-
-MUON_MASS_MEV = 105.6583755
-"""PDG 2024."""
 
 CHARGE_RATIO = 1.28
 """Positive over negative muons, flat below 100 GeV (CMS, Phys. Lett. B 692 (2010) 83: 1.2766 ± 0.0034)."""

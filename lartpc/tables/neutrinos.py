@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from lartpc.config import Summarize
 from lartpc.event import Event, num_rows
-from lartpc.kinematics.argon import MASS_MEV
-from lartpc.kinematics.relations import PI_ZERO_MASS_MEV
+from lartpc.masses import known_mass_mev
 from lartpc.tables.fields import Rows, xyz_rows
-from lartpc.vocab import NONE, Species
+from lartpc.vocab import NONE
 
 _KINDS = {
     "photons": (22,),
@@ -27,12 +26,7 @@ _KINETIC_ONLY = (2212, 211, -211)
 """Of these the kinetic energy is available, of others the total one."""
 _NEUTRON, _PI_ZERO, _FIRST_NUCLEUS = 2112, 111, 1_000_000_000
 _NEUTRINOS = (12, 14, 16)
-_MASS_MEV = {
-    111: PI_ZERO_MASS_MEV,
-    **{code: MASS_MEV[Species.KAON] for code in (321, -321)},
-    **{code: MASS_MEV[Species.MUON] for code in (13, -13)},
-    **{code: MASS_MEV[Species.ELECTRON] for code in (11, -11)},
-}
+_MASS_MEV = {code: known_mass_mev(code) for code in (111, 321, -321, 13, -13, 11, -11)}
 
 
 def truth_neutrino_rows(event: Event, cfg: Summarize) -> Rows:

@@ -105,10 +105,15 @@ def test_epochs_are_shared_without_repeats(events: Path) -> None:
     assert sorted(seen) == list(range(8))
 
 
-def test_the_learning_rate_rises_and_falls() -> None:
-    settings = Interact().train.model_copy(update={"num_steps": 100, "learning_rate": 1.0})
-    rates = np.array([learning_rate(step, settings) for step in range(100)])
-    assert rates[0] < 0.5
-    assert rates.max() == pytest.approx(1.0)
-    assert rates[-1] < 0.05
-    assert np.all(np.diff(rates[5:]) <= 0)
+@pytest.mark.parametrize(("num_steps", "warmup"), [(1000, 0.05), (100, 0.0), (7, 0.4), (2, 0.9), (1, 0.05)])
+def test_the_learning_rate_rises_and_falls(num_steps: int, warmup: float) -> None:
+    """A linear rise in the first steps, then half a cosine; the rate after the last step is a hundredth."""
+    settings = Interact().train.model_copy(
+        update={"num_steps": num_steps, "learning_rate": 0.25, "warmup_fraction": warmup}
+    )
+    rise = max(1, round(warmup * num_steps))
+    rates = np.array([learning_rate(step, settings) for step in range(num_steps + 1)])
+    np.testing.assert_allclose(rates[:rise], 0.25 * np.arange(1, rise + 1) / rise, rtol=1e-12)
+    along = np.linspace(0, 1, num_steps - rise + 1) if rise < num_steps else np.zeros(1)
+    cosine = 0.25 * (0.01 + 0.99 * (1 + np.cos(np.pi * along)) / 2)
+    np.testing.assert_allclose(rates[rise:], cosine, rtol=1e-12)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from lartpc import config
 from lartpc.cli import app
+from lartpc.masses import ELECTRON_MASS_MEV, MUON_MASS_MEV
 from lartpc.run import validate as verb
 from lartpc.run.report.validation import LANDAU_PEAK
 from lartpc.simulate import steps
@@ -44,8 +45,8 @@ def test_the_muon_table_is_its_own_integral():
 def test_proton_and_muon_of_one_speed_have_ranges_as_their_masses():
     # R/M is a function of the speed alone, but for shells and the radiation of fast muons.
     for proton_mev, range_g_cm2 in ref.PROTON_RANGE_G_CM2.items():
-        muon_mev = proton_mev * ref.MUON_MASS_MEV / 938.272
-        expected = float(ref.muon_range_cm(muon_mev)) * ref.DENSITY_G_CM3 * 938.272 / ref.MUON_MASS_MEV
+        muon_mev = proton_mev * MUON_MASS_MEV / 938.272
+        expected = float(ref.muon_range_cm(muon_mev)) * ref.DENSITY_G_CM3 * 938.272 / MUON_MASS_MEV
         assert range_g_cm2 == pytest.approx(expected, rel=0.02)
 
 
@@ -58,7 +59,7 @@ def test_most_probable_loss_of_the_pdg():
 
 
 def test_michel_spectrum():
-    energy = np.linspace(0, ref.MICHEL_END_MEV - ref.ELECTRON_MASS_MEV, 20001)
+    energy = np.linspace(0, ref.MICHEL_END_MEV - ELECTRON_MASS_MEV, 20001)
     for rho in (0.0, 0.75):
         assert np.trapezoid(ref.michel_density(energy, rho), energy) == pytest.approx(1, abs=1e-3)
     found = np.trapezoid(energy * ref.michel_density(energy), energy)
@@ -96,7 +97,7 @@ def test_rho_of_drawn_positrons():
     rng = np.random.default_rng(1)
     x = rng.uniform(0, 1, 400_000)
     for rho in (0.6, 0.75):
-        energy = x * ref.MICHEL_END_MEV - ref.ELECTRON_MASS_MEV
+        energy = x * ref.MICHEL_END_MEV - ELECTRON_MASS_MEV
         density = ref.michel_density(energy, rho) * ref.MICHEL_END_MEV
         drawn = energy[(energy > 0) & (rng.uniform(0, 2.5, len(x)) < density)]
         found, error = michel_rho(drawn)

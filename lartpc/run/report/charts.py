@@ -191,6 +191,7 @@ def _histogram(
     dataset: Path, table: str, column: str, edges: NDArray[Any], where: Any = None
 ) -> NDArray[np.int64]:
     """Count the values of a column in bins; what lies beyond the ends counts in the outermost bins."""
+    # numpy's counts and not boost-histogram's: the error of a bin is the root of its count, and bins are all we need
     counts = np.zeros(len(edges) - 1, np.int64)
     for batch in _batches(dataset, table, [column], where):
         values = _values(batch, column).astype(np.float64)

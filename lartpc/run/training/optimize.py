@@ -2,13 +2,14 @@
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from lartpc import config, sparse
 from lartpc.dist import Ranks
@@ -181,7 +182,23 @@ def _freeze(net: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
 def learning_rate(step: int, settings: config.Training) -> float:
     """Return the rate of a step: a linear rise, then half a cosine down to a hundredth of the peak."""
     rise = max(1, round(settings.warmup_fraction * settings.num_steps))
-    if step < rise:
-        return settings.learning_rate * (step + 1) / rise
-    along = (step - rise) / max(1, settings.num_steps - rise)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(along, 1.0))))
+    return _rates(settings.num_steps, rise, settings.learning_rate)[min(step, settings.num_steps)]
+
+
+@cache
+def _rates(num_steps: int, rise: int, peak: float) -> tuple[float, ...]:
+    """Return the rates of all steps, and the one that is left after the last.
+
+    torch's schedules are run once, beside an optimizer of nothing, as they hold a state that would have to go into
+    checkpoints: the rate of a step is thus the same for a training that was interrupted, and one that was not.
+    """
+    nothing = torch.optim.SGD([torch.zeros(1)], lr=peak)
+    up = LinearLR(nothing, start_factor=1 / rise, total_iters=max(1, rise - 1))
+    down = CosineAnnealingLR(nothing, T_max=max(1, num_steps - rise), eta_min=0.01 * peak)
+    schedule = SequentialLR(nothing, [up, down], milestones=[rise])
+    rates = [peak / rise]
+    for _ in range(num_steps):
+        nothing.step()
+        schedule.step()
+        rates.append(float(schedule.get_last_lr()[0]))
+    return tuple(rates)

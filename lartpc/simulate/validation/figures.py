@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.masses import ELECTRON_MASS_MEV
 from lartpc.simulate.validation import references as ref
 from lartpc.simulate.validation.showers import (
     DEPTH_EDGES_CM,
@@ -153,7 +154,7 @@ def _most_probable(tracks: TrackTally, max_step_mm: float) -> Iterator[Figure]:
 
 def _michel(tracks: TrackTally) -> Iterator[Figure]:
     energy, source = tracks.michel_mev, ref.MICHEL_SOURCE
-    top_mev = ref.MICHEL_END_MEV - ref.ELECTRON_MASS_MEV
+    top_mev = ref.MICHEL_END_MEV - ELECTRON_MASS_MEV
     value, error = mean(energy)
     quantity = "mean energy"
     yield Figure(
@@ -240,7 +241,7 @@ def michel_rho(kinetic_energy_mev: Array) -> tuple[float, float]:
     """Return Michel's parameter ρ of positrons, by greatest likelihood, and its standard error."""
     if not len(kinetic_energy_mev):
         return np.nan, np.nan
-    energy = np.minimum(kinetic_energy_mev, ref.MICHEL_END_MEV - ref.ELECTRON_MASS_MEV)
+    energy = np.minimum(kinetic_energy_mev, ref.MICHEL_END_MEV - ELECTRON_MASS_MEV)
     flat = ref.michel_density(energy, 0.0)
     slope = ref.michel_density(energy, 1.0) - flat
     rho = np.linspace(0.1, 1.2, 1101)[:, None]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from lartpc.masses import ELECTRON_MASS_MEV, MUON_MASS_MEV
+
 Array = NDArray[np.float64]
 
 DENSITY_G_CM3 = 1.396
@@ -19,8 +21,6 @@ INTERACTION_LENGTH_CM = 119.7 / DENSITY_G_CM3
 MEAN_EXCITATION_EV = 188.0
 ARGON_Z, ARGON_A = 18, 39.948
 
-ELECTRON_MASS_MEV = 0.51099895
-MUON_MASS_MEV = 105.6583755
 BETHE_K = 0.307075
 """4π N_A r_e² m_e c² [MeV cm²/mol]."""
 

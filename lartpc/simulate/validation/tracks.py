@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.simulate.validation.references import ELECTRON_MASS_MEV
+from lartpc.masses import ELECTRON_MASS_MEV
 
 Array = NDArray[np.float64]
 Rows = NDArray[Any]

@@ -13,7 +13,8 @@ from lartpc.kinematics.argon import energy_of_range
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up
 from lartpc.kinematics.meetings import Met, meet, near_pairs
-from lartpc.kinematics.relations import PI_ZERO_MASS_MEV, pair_mass_mev
+from lartpc.kinematics.relations import pair_mass_mev
+from lartpc.masses import PI_ZERO_MASS_MEV
 from lartpc.stages.interact.graph import kept
 from lartpc.stages.interact.products import products_of
 from lartpc.truth import FLAVOUR_OF
