@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lartpc.event import GENERATED, MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
+from lartpc.kinematics.classes import class_scores
 from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
 
 UNKNOWN_PARENT = -2
@@ -190,11 +191,12 @@ def _fragment(event: Event) -> Columns:
 
 
 def _particle(event: Event) -> Columns:
-    truth = event["truth_particle"]
+    truth, labels = event["truth_particle"], event["truth_voxel"]
     owner = event["truth_fragment"]["particle"]
     count = np.bincount(owner[owner >= 0], minlength=num_rows(truth))
     return {
         "semantic": truth["semantic"],
+        "class_score": class_scores(labels["particle"], one_hot(labels["semantic"]), num_rows(truth)),
         "num_fragments": count,
         **_describe(event, "particle", truth),
     }

@@ -21,12 +21,12 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "1.6"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
-`truth_neutrino`, `truth_primary`."""
+`truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
@@ -244,6 +244,13 @@ PRODUCTS: dict[str, Product] = {
         {
             "semantic": _SEMANTIC,
             "num_voxels": _NUM_VOXELS,
+            "class_score": Column(
+                "f4",
+                "",
+                "mean score of each voxel class over its voxels; nan: not known",
+                shape=(len(Semantic),),
+                none=nan,
+            ),
             "num_fragments": scalar("i4", "", "number of fragments"),
             "energy": _ENERGY,
             "start_point": _START,
@@ -256,7 +263,7 @@ PRODUCTS: dict[str, Product] = {
         "what a reconstructed particle is",
         {
             "interaction": index("interaction"),
-            "species": code(Species, "species of the highest score that the class allows"),
+            "species": code(Species, "species of the highest score"),
             "species_score": Column("f4", "", "score of each species", shape=(len(Species),)),
             "is_primary": scalar("i1", "", "1: leaves the vertex of its interaction"),
             "primary_score": scalar("f4", "", "score of primary"),

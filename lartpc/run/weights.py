@@ -36,7 +36,7 @@ def save_weights(
     """
     content = {
         "stage": stage.name,
-        "stage_version": stage.version,
+        "stage_version": stage.network,
         "schema_version": SCHEMA_VERSION,
         "settings": json.dumps(shared_slice(section), sort_keys=True),
         "provenance": json.dumps(provenance, sort_keys=True),
@@ -83,10 +83,10 @@ def load_weights(
         message says which settings differ. A setting that the file does not have yet counts as its default.
     """
     content = content or read_weights(path, f"train them with 'lartpc train {stage.name}'")
-    if (content["stage"], content["stage_version"]) != (stage.name, stage.version):
+    if (content["stage"], content["stage_version"]) != (stage.name, stage.network):
         raise ValueError(
             f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
-            f"not of '{stage.name}' version {stage.version}; train them again"
+            f"not of '{stage.name}' version {stage.network}; train them again"
         )
     trained = completed(stage.name, json.loads(content["settings"]))
     wanted = shared_slice(section)

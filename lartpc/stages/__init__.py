@@ -13,6 +13,7 @@ from lartpc.event import IMAGE, PRODUCTS, TRUTH
 class Stage:
     """One row of the chain. `version` goes up whenever the stage's output changes.
 
+    `network` is the version of what its weights are for: it goes up when those of before no longer serve.
     `learns` are the truth products that its training needs; others are used where the source has them.
     `dimensions` are those of the images that it works on: 3, or 2 for the views of wire planes.
     """
@@ -24,6 +25,7 @@ class Stage:
     learned: bool
     learns: tuple[str, ...] = ()
     dimensions: tuple[int, ...] = (2, 3)
+    network: int = 0
 
     def module(self) -> ModuleType:
         """Import the stage's functions (this imports torch)."""
@@ -38,30 +40,33 @@ CHAIN = (
         ("semantic", "proposal"),
         learned=True,
         learns=("truth_voxel", "truth_point"),
+        network=1,
     ),
     Stage("points", 2, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
-        2,
+        3,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),
         dimensions=(3,),
+        network=2,
     ),
     Stage(
         "interact",
-        2,
+        3,
         ("voxel", "group", "particle"),
         ("identity", "interaction"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),
         dimensions=(3,),
+        network=2,
     ),
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 12
+TABLES_VERSION = 13
 EVALUATE_VERSION = 6
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

@@ -26,6 +26,7 @@ from lartpc.kinematics import (
     features,
     pointing,
 )
+from lartpc.kinematics.classes import class_scores, decide
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.cones import group_by_cones
 from lartpc.metrics import clustering
@@ -249,13 +250,14 @@ def _products(
     voxel, columns = event["voxel"], found.columns
     particle_V = np.append(particle_F, NONE)[found.label_V]
     num_fragments = np.bincount(particle_F)
-    # The first piece of a particle gives it its class and, unless it is a track, its start.
+    # The first piece of a particle gives it its start, unless it is a track; all voxels together its class.
     order = np.lexsort((-columns["energy"], -primary_score, particle_F))
     first = order[np.unique(particle_F[order], return_index=True)[1]]
-    semantic = columns["semantic"][first]
+    score = class_scores(particle_V, event["semantic"]["score"], len(num_fragments))
+    semantic = decide(score, columns["semantic"][first])
     described = {name: columns[name][first] for name in columns if name != "semantic"}
-    # a particle of one fragment is described as that
-    several = num_fragments > 1
+    # a particle of one fragment is described as that, unless it is of another class
+    several = (num_fragments > 1) | (semantic != columns["semantic"][first])
     number = np.where(several, np.cumsum(several) - 1, NONE)
     clusters = Clusters.group(
         voxel["coord"], voxel["energy"], np.append(number, NONE)[particle_V], int(several.sum())
@@ -269,7 +271,10 @@ def _products(
     return {
         "group": conform("group", {"fragment": found.label_V, "particle": particle_V}),
         "fragment": conform("fragment", {"particle": particle_F, "primary_score": primary_score, **pieces}),
-        "particle": conform("particle", {"semantic": semantic, "num_fragments": num_fragments, **described}),
+        "particle": conform(
+            "particle",
+            {"semantic": semantic, "class_score": score, "num_fragments": num_fragments, **described},
+        ),
     }
 
 

@@ -85,8 +85,9 @@ def reco(fields: Mapping[str, Field]) -> dict[str, Field]:
 PARTICLE = {
     "particle_id": identifier("particle"),
     "interaction_id": refer("interactions", "interaction that it belongs to"),
-    "semantic": word(Semantic, "class"),
-    "species": word(Species, "species of the highest score that the class allows"),
+    "semantic": word(Semantic, "class, decided on all its voxels"),
+    **per(Semantic, "class_score_{}", number, "mean score of class {} over its voxels; null: not known"),
+    "species": word(Species, "species of the highest score"),
     **per(Species, "species_score_{}", number, "score of species {}"),
     "pdg": count("Monte-Carlo particle number (PDG) of the species, without the sign of its charge; 0: none"),
     "is_primary": flag("whether it leaves the vertex of its interaction"),

@@ -42,6 +42,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         "particle_id": np.arange(num),
         "interaction_id": identity["interaction"],
         "semantic": particle["semantic"],
+        **{f"class_score_{w}": particle["class_score"][:, i] for i, w in enumerate(names_of(Semantic))},
         "species": identity["species"],
         **{f"species_score_{w}": identity["species_score"][:, i] for i, w in enumerate(names_of(Species))},
         "pdg": np.array([*PDG_OF.values(), 0])[identity["species"]],

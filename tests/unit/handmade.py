@@ -114,6 +114,7 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
         "fragment": {**shape, "particle": np.arange(4), "primary_score": np.full(4, 0.5)},
         "particle": {
             **shape,
+            "class_score": score[classes],
             "num_fragments": np.ones(4, int),
             "start_direction": np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]),
         },

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event
+from lartpc.kinematics.classes import class_shares, species_scores
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.relations import SWAPPED
 from lartpc.metrics import clustering
@@ -95,7 +96,7 @@ def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> li
     found = [particle_graph(event, cfg) for event in batch]
     graph = side_by_side([nodes.graph for nodes in found], device)
     logits = net(graph)
-    species = _allowed(logits["species"], _semantic(batch, found), cfg).softmax(1).cpu().numpy()
+    species = _species_scores(logits["species"], batch, found, cfg)
     score = {
         name: logits[name].softmax(1)[:, 1].cpu().numpy() for name in ("edge", "pi_zero", "primary", "start")
     }
@@ -185,6 +186,21 @@ def _allowed(species_FK: Tensor, semantic_F: NDArray[np.int8], cfg: config.Inter
     """Lower the logits of species that the class does not allow to nothing."""
     mask = torch.from_numpy(allowed_species(cfg)[semantic_F.astype(np.int64)]).to(species_FK.device)
     return species_FK.masked_fill(~mask, -30.0)
+
+
+def _species_scores(
+    species_FS: Tensor, batch: list[Event], found: list[Nodes], cfg: config.Interact
+) -> NDArray[np.float32]:
+    """Return scores of species (F, S): those among what each class allows, by the shares of a particle's classes."""
+    columns = [event["particle"] for event in batch]
+    score, semantic = (
+        np.concatenate([one[name][nodes.row_F] for one, nodes in zip(columns, found, strict=True)])
+        for name in ("class_score", "semantic")
+    )
+    allowed_KS = allowed_species(cfg)
+    mask = torch.from_numpy(allowed_KS).to(species_FS.device)
+    among_FKS = species_FS[:, None].masked_fill(~mask, -30.0).softmax(2) * mask
+    return species_scores(among_FKS.cpu().numpy(), class_shares(score, semantic))
 
 
 def _shifted(parts: list[Ints], sizes: list[int], least: int) -> Ints:

@@ -1,0 +1,66 @@
+"""What class a particle is of, and its species, on the evidence of all its voxels.
+
+Shape suffixes: V voxels, F particles, K classes, S species.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.kinematics.clusters import Floats
+from lartpc.vocab import NONE, Semantic
+
+LEAST_SHARE = 0.1
+"""Share of a particle's class scores that the class of its first piece needs to be the class of the whole. Michels
+and deltas are followed by photons of shower class, often of more voxels; docs/clustering.md has the choice."""
+_CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
+_ELECTROMAGNETIC = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
+
+
+def class_scores(label_V: NDArray[Any], score_VK: NDArray[Any], num: int) -> Floats:
+    """Return the mean score (F, K) of each voxel class over the voxels of each particle; 0 without voxels.
+
+    `label_V` is the particle of each voxel, negative for none.
+    """
+    row = np.flatnonzero(label_V >= 0)
+    label, total = label_V[row], np.zeros((num, score_VK.shape[1]))
+    for column in range(score_VK.shape[1]):
+        total[:, column] = np.bincount(label, score_VK[row, column], num)
+    mean: Floats = total / np.maximum(np.bincount(label, minlength=num), 1)[:, None]
+    return mean
+
+
+def class_shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
+    """Return the shares (F, K) of the classes that particles have, 1 in all; all of the own class where unknown."""
+    share = np.where(np.isin(np.arange(score_FK.shape[1]), _CLASSES), score_FK.astype(np.float64), 0.0)
+    total = share.sum(axis=1, keepdims=True)
+    own = np.asarray(semantic_F)[:, None] == np.arange(score_FK.shape[1])
+    known = np.isfinite(total) & (total > 0)
+    out: Floats = np.where(known, np.divide(share, total, out=np.zeros_like(share), where=known), own)
+    return out
+
+
+def decide(score_FK: NDArray[Any], first_F: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the class (F,) of particles from the mean scores of their voxels and the class of their first piece.
+
+    A track, where its voxels score more as track than as all electromagnetic classes. Else the class of the
+    first piece, if at least `LEAST_SHARE` of the scores are for it; else the electromagnetic class that scores most.
+    """
+    share = class_shares(score_FK, first_F)
+    light = np.where(np.isin(np.arange(share.shape[1]), _ELECTROMAGNETIC), share, NONE)
+    own = np.take_along_axis(light, np.asarray(first_F, np.int64)[:, None], axis=1)[:, 0]
+    electromagnetic = np.where(own >= LEAST_SHARE, first_F, light.argmax(axis=1))
+    return np.where(share[:, Semantic.TRACK] > 0.5, int(Semantic.TRACK), electromagnetic).astype(np.int64)
+
+
+def species_scores(score_FKS: NDArray[Any], share_FK: Floats) -> NDArray[np.float32]:
+    """Return the score of each species (F, S): those under each class, weighted by the shares of the classes.
+
+    `score_FKS` are scores of species among those that a class allows, 1 in all, 0 for a class that allows none.
+    """
+    mixed = np.einsum("fk,fks->fs", share_FK, score_FKS)
+    found: NDArray[np.float32] = (mixed / np.maximum(mixed.sum(axis=1, keepdims=True), 1e-12)).astype(
+        np.float32
+    )
+    return found
