@@ -183,8 +183,8 @@ class SegmentInfer(Inference):
 class Segment(Section):
     """Voxel classes and raw point proposals."""
 
-    backend: Literal["auto", "fused", "spconv", "torch"] = Field(
-        "auto", description="sparse convolution; auto: fused on CPUs, spconv on GPUs"
+    backend: Literal["auto", "fused", "triton", "spconv", "torch"] = Field(
+        "auto", description="sparse convolution; auto: fused on CPUs, triton on GPUs"
     )
     dimension: Literal[2, 3] = Field(
         3, description="of the images: 3, or 2 for views of wire planes (ingest.wires)"

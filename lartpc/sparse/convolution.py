@@ -1,4 +1,4 @@
-"""Convolutions over kernel maps, by our compiled kernel, torch or spconv, with the same weights.
+"""Convolutions over kernel maps, by our compiled kernel, Triton, torch or spconv, with the same weights.
 
 Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
 """
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lartpc.sparse import bf16, fused
+from lartpc.sparse import bf16, fused, implicit
 from lartpc.sparse.lattice import KernelMap, Lattice
 
-Backend = Literal["auto", "fused", "spconv", "torch"]
-Resolved = Literal["fused", "spconv", "torch"]
+Backend = Literal["auto", "fused", "triton", "spconv", "torch"]
+Resolved = Literal["fused", "triton", "spconv", "torch"]
 
 _WANT_BF16: ContextVar[bool] = ContextVar("_WANT_BF16", default=False)
 
@@ -157,24 +157,29 @@ def _load_spconv() -> tuple[Any, Any]:
 def resolve(backend: Backend, device_type: str = "cpu") -> Resolved:
     """Return the backend that a choice means on a kind of device ("cpu", "cuda").
 
-    `auto` is fused on CPUs, where it is the fastest (benchmarks/sparse.py), and spconv on GPUs. Where
-    the backend cannot be used, the answer is torch, with a line that says why.
+    `auto` is fused on CPUs, where it is the fastest (benchmarks/sparse.py); on GPUs triton, or spconv where
+    that cannot be used. Where the backend cannot be used, the answer is torch, with a line that says why.
     """
-    chosen: Backend = backend
-    if backend == "auto":
-        chosen = "fused" if device_type == "cpu" else "spconv"
-    if chosen == "torch":
-        return "torch"
-    fault = self_test(chosen, torch.device(device_type))
-    if fault is None:
-        return cast(Resolved, chosen)
-    told = f"sparse convolution falls back from {chosen} to torch, which is slower: {fault}"
-    if backend == "auto" and chosen == "fused":
-        # No fault of the user's: many machines have no compiler.
-        logging.getLogger(__name__).warning("%s", told)
+    choices: list[Resolved] = [backend] if backend != "auto" else ["fused"]
+    if backend == "auto" and device_type != "cpu":
+        choices = ["triton", "spconv"]
+    faults = []
+    for chosen in choices:
+        fault = None if chosen == "torch" else self_test(chosen, torch.device(device_type))
+        if fault is None:
+            break
+        faults.append(f"{chosen}: {fault}")
     else:
-        warnings.warn(told, RuntimeWarning, stacklevel=2)
-    return "torch"
+        chosen = "torch"
+    if faults:
+        slower = ", which is slower" if chosen == "torch" else ""
+        told = f"sparse convolution falls back to {chosen}{slower}; {'; '.join(faults)}"
+        if (backend == "auto" and chosen != "torch") or choices == ["fused"]:
+            # No fault of the user's: many machines have no compiler, or a torch without triton.
+            logging.getLogger(__name__).warning("%s", told)
+        else:
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
+    return chosen
 
 
 def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend: Backend = "auto") -> Tensor:
@@ -216,6 +221,8 @@ def _apply(
         function = bf16.Bf16Convolution
     elif backend == "fused" and fused.can_compute(feat_VC, weight_KCC):
         function = fused.FusedConvolution
+    elif backend == "triton" and implicit.can_compute(feat_VC, weight_KCC):
+        function = implicit.ImplicitConvolution
     # spconv refuses maps without pairs, so these go to torch.
     elif backend == "spconv" and len(kernel_map.source_P):
         function = _SpconvConvolution
@@ -257,6 +264,10 @@ def self_test(backend: Backend = "auto", device: torch.device | None = None) -> 
             backend = resolve(backend, device.type)
         if backend == "spconv":
             _load_spconv()
+        if backend == "triton" and (fault := implicit.fault(device.type)):
+            return fault
+        if backend == "triton":
+            return _fault(backend, device, dtype, tolerance, 4_000, 12, 40)
         if backend == "fused":
             return _norm_fault() or _fault(backend, device, dtype, tolerance, 4_000, 12, 24)
     except Exception as error:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lartpc.sparse import fused
+from lartpc.sparse import fused, implicit
 
 MAX_RADIUS = 2
 """Largest radius of a kernel; empty cells of this width guard each axis, so no neighbour wraps around."""
@@ -96,6 +96,16 @@ class KernelMap:
     def tiles(self) -> fused.Tiles:
         """The map as the compiled kernel wants it."""
         return self._find_tiles()
+
+    @cached_property
+    def rows(self) -> implicit.Rows:
+        """The map as the GPU's kernels want it, by output rows."""
+        return implicit.arrange(*self._pairs, self.num_target)
+
+    @cached_property
+    def chunks(self) -> implicit.Chunks:
+        """The map as the GPU's kernels want it for the gradient of the weights."""
+        return implicit.split(*self._pairs)
 
     @cached_property
     def pairs(self) -> list[tuple[int, Tensor, Tensor]]:

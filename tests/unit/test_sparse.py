@@ -288,7 +288,7 @@ def test_self_test_sees_a_kernel_that_is_wrong(name: str, monkeypatch: pytest.Mo
 def test_spconv_that_fails_falls_back_to_torch_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lartpc.sparse.convolution.self_test", lambda *_: "output is wrong")
     sparse.resolve.cache_clear()
-    with pytest.warns(RuntimeWarning, match="falls back from spconv to torch.*: output is wrong"):
+    with pytest.warns(RuntimeWarning, match="falls back to torch.*spconv: output is wrong"):
         assert sparse.resolve("spconv") == "torch"
     sparse.resolve.cache_clear()
 
