@@ -270,7 +270,7 @@ def show_equality(cfg: config.UResNet, dimension: int, weights: Path | None, ima
             line += f"; not set to zero {float((ours - plain).abs().max() / scale):.1e}"
             if weights and dimension == 3:
                 rates = [float((x.argmax(1).numpy() == case.label_V).mean()) for x in (ours, theirs)]
-                line += "; voxels of the right class: sparse {:.4f}, dense {:.4f}".format(*rates)
+                line += "; voxels correctly classified: sparse {:.4f}, dense {:.4f}".format(*rates)
         print(line, flush=True)
 
 

@@ -76,7 +76,7 @@ METRICS = {
     ),
     "orientation_counts": Field(
         pa.list_(pa.int64(), 2),
-        "matched tracks of which start and end differ, and those the right way round",
+        "matched tracks of which start and end differ, and those with the correct direction",
     ),
     "start_distance": values(
         pa.float32(), "from the true start of each matched particle to the reconstructed one", "voxel"

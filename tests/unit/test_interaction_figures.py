@@ -200,7 +200,7 @@ def test_the_table_of_both_ways(tmp_path):
     text = interactions_table({"graph": files, "meetings": files}, tmp_path / "table.md")
     assert text == (tmp_path / "table.md").read_text() and "no events on true input, 4 of the chain" in text
     row = next(
-        line for line in text.split("\n") if line.startswith("| true interactions with all primaries right")
+        line for line in text.split("\n") if line.startswith("| true interactions with all primaries correct")
     )
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "", "50.0 %", "50.0 %", ""]
     assert "nan" not in text and "of kaons" not in text

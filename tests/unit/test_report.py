@@ -77,7 +77,7 @@ def test_the_page_loads_nothing(page, results):
 
 
 def test_the_page_holds_the_figures(page):
-    assert {"72.5 %", "98.9 %", "voxels of the right class"} <= set(page.words)
+    assert {"72.5 %", "98.9 %", "voxels correctly classified"} <= set(page.words)
     assert "ValueError: drawn to fail" in page.words
 
 
