@@ -17,6 +17,15 @@ class Dbscan(Section):
     )
     min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
     break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+    bridge_length: float = Field(
+        30.0,
+        ge=0,
+        description="pieces of tracks that voxels called delta lead from one to another within this are one [voxel]; "
+        "0: none are",
+    )
+    bridge_voxels: int = Field(
+        10, ge=1, description="smaller pieces of tracks take no part in this: they may be of a delta"
+    )
 
 
 class LearnedFragments(Section):

@@ -222,6 +222,9 @@ class Points(Section):
     merge_distance: float = Field(
         5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
     )
+    end_distance: float = Field(
+        2.0, ge=0, description="a start and an end of tracks no farther apart than this are one point [voxel]"
+    )
     piece_distance: float = Field(
         1.8,
         ge=0,

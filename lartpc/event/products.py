@@ -228,7 +228,7 @@ PRODUCTS: dict[str, Product] = {
         per="voxel",
     ),
     "fragment": Product(
-        "a connected piece of one class",
+        "a connected piece of one class, of a track with the voxels called delta that it is bridged over",
         {
             "semantic": _SEMANTIC,
             "particle": index("particle"),

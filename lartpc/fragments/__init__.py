@@ -44,7 +44,7 @@ def find(net: nn.Module, batch: list[Event], cfg: config.Fragments, device: torc
     where the method has a network.
     """
     if isinstance(cfg, config.Dbscan):
-        return [_found(event, dbscan.find(event, cfg), cfg.min_voxels) for event in batch]
+        return [_found(*dbscan.find(event, cfg), cfg.min_voxels) for event in batch]
     images = stack(batch, cfg.radius, device)
     return _group(net(images), images, batch, cfg)
 
@@ -77,7 +77,8 @@ def _group(
     coord = images.coord_VD1[:, 1:].cpu().numpy()
     label_V = spread(large_V, link_E2, lengths(coord, link_E2))
     return [
-        _found(event, label_V[rows], cfg.min_voxels) for event, rows in zip(batch, _rows(batch), strict=True)
+        _found(label_V[rows], event["semantic"]["label"], cfg.min_voxels)
+        for event, rows in zip(batch, _rows(batch), strict=True)
     ]
 
 
@@ -87,9 +88,9 @@ def _rows(batch: list[Event]) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(bounds)]
 
 
-def _found(event: Event, label_V: Ints, min_voxels: int) -> Found:
-    """Return the labels numbered in order of their first voxels, and their classes."""
+def _found(label_V: Ints, class_V: NDArray[np.integer], min_voxels: int) -> Found:
+    """Return the labels numbered in order of their first voxels, and their classes, given those of voxels (V,)."""
     label_V = renumber(label_V, min_voxels)
     row = np.flatnonzero(label_V >= 0)
     _, first = np.unique(label_V[row], return_index=True)
-    return label_V, event["semantic"]["label"][row[first]].astype(np.int8)
+    return label_V, class_V[row[first]].astype(np.int8)

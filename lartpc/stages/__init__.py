@@ -42,7 +42,7 @@ CHAIN = (
         learns=("truth_voxel", "truth_point"),
         network=1,
     ),
-    Stage("points", 2, ("voxel", "semantic", "proposal"), ("point",), learned=False),
+    Stage("points", 3, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
         3,

@@ -95,10 +95,10 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
     no gradient.
     """
     terms, labels = fragments.learn(net, batch, cfg.fragments, _device(net))
-    found = [_fragments(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
+    found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
     graph = side_by_side([one.graph for one in found], _device(net))
     logits = net(graph)
-    targets = [_targets(event, one) for event, one in zip(batch, found, strict=True)]
+    targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
     edge, primary = (
         torch.from_numpy(np.concatenate(part)).to(_device(net)) for part in zip(*targets, strict=True)
     )
@@ -114,14 +114,14 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[dict[
     """Return `group`, `fragment` and `particle` of each event."""
     found = find(net, batch, cfg)
     grouped = group(net, found, cfg)
-    return [_products(event, one, *groups) for event, one, groups in zip(batch, found, grouped, strict=True)]
+    return [products(event, one, *groups) for event, one, groups in zip(batch, found, grouped, strict=True)]
 
 
 def find(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[Fragments]:
     """Return the fragments of each event, with the voxels left over that are near them."""
     labels = fragments.find(net, batch, cfg.fragments, _device(net))
     return [
-        _fragments(event, _attach(event, label_V, cfg.infer.attach_distance), semantic_F, cfg)
+        fragments_of(event, _attach(event, label_V, cfg.infer.attach_distance), semantic_F, cfg)
         for event, (label_V, semantic_F) in zip(batch, labels, strict=True)
     ]
 
@@ -188,7 +188,8 @@ def _attach(event: Event, label_V: Ints, distance: float) -> Ints:
     return out_V
 
 
-def _fragments(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: config.Cluster) -> Fragments:
+def fragments_of(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg: config.Cluster) -> Fragments:
+    """Return the fragments of one event, given that of each voxel (V,) and their classes (F,)."""
     voxel, side = event["voxel"], event.box.num_voxels
     clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(semantic_F))
     columns = {"semantic": semantic_F, **describe(clusters, semantic_F, event["point"])}
@@ -215,14 +216,14 @@ def primaries(
     """
     num, truth = len(score_F), event["truth_particle"]
     owner = majority(found.label_V, event["truth_voxel"]["particle"], num, MIN_PURITY)
-    target = _targets(event, found)[1]
+    target = targets_of(event, found)[1]
     kept = np.flatnonzero((target >= 0) & (np.append(truth["semantic"], NONE)[owner] == semantic))
     order = kept[np.lexsort((-found.columns["energy"][kept], -score_F[kept], owner[kept]))]
     _, first, count = np.unique(owner[order], return_index=True, return_counts=True)
     return count, target[order[first]] == 1
 
 
-def _targets(event: Event, found: Fragments) -> tuple[Ints, Ints]:
+def targets_of(event: Event, found: Fragments) -> tuple[Ints, Ints]:
     """Return the targets of edges (E,) and of primary fragments (F,); -1: none."""
     num, truth = len(found.columns["semantic"]), event["truth_particle"]
     owner = majority(found.label_V, event["truth_voxel"]["particle"], num, MIN_PURITY)
@@ -241,12 +242,13 @@ def _targets(event: Event, found: Fragments) -> tuple[Ints, Ints]:
     return edge, primary
 
 
-def _products(
+def products(
     event: Event,
     found: Fragments,
     particle_F: Ints,
     primary_score: NDArray[np.float32],
 ) -> dict[str, Columns]:
+    """Return `group`, `fragment` and `particle` of an event, given the particle of each fragment (F,)."""
     voxel, columns = event["voxel"], found.columns
     particle_V = np.append(particle_F, NONE)[found.label_V]
     num_fragments = np.bincount(particle_F)

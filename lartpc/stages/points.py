@@ -46,7 +46,11 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     class_P = class_P[keep_P]
     if not len(class_P):
         return empty("point")
-    point_P, strongest_F = _merge(kept["position"], class_P, kept["score"], cfg.merge_distance)
+    is_end_P = (kept["end_score"] > 0.5) & (class_P == Semantic.TRACK)
+    # starts and ends of tracks are merged apart, so that both ends of a short one stay
+    point_P, strongest_F = _merge(
+        kept["position"], 2 * class_P + is_end_P, kept["score"], cfg.merge_distance, cfg.end_distance
+    )
     class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
     columns = {
@@ -89,16 +93,27 @@ def _has_near(of: NDArray[Any], to: NDArray[Any], distance: float) -> NDArray[np
 
 
 def _merge(
-    position_P: NDArray[Any], class_P: NDArray[Any], score_P: NDArray[Any], distance: float
+    position_P: NDArray[Any],
+    kind_P: NDArray[Any],
+    score_P: NDArray[Any],
+    distance: float,
+    end_distance: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each proposal (P,) to the strongest of its class within `distance` that no stronger one took.
+    """Give each proposal (P,) to the strongest of its kind within `distance` that no stronger one took.
+
+    Those of the other kind of the same class, starts and ends of tracks, go to it within `end_distance`.
+
+    Parameters
+    ----------
+    kind_P
+        Twice the class, and one more for ends of tracks.
 
     Returns
     -------
     The point of each proposal (P,), and the strongest proposal of each point (F,).
     """
     # Setting the classes apart on a fourth axis keeps them from being merged.
-    apart_P = class_P[:, None] * (2 * distance)
+    apart_P = (kind_P // 2)[:, None] * (2 * distance)
     tree = cKDTree(np.hstack([position_P, apart_P]))
     point_P = np.full(len(score_P), NONE)
     strongest: list[int] = []
@@ -106,7 +121,12 @@ def _merge(
         if point_P[proposal] == NONE:
             # Asked of each point, not of each proposal: the lists of all would outgrow the event.
             around = np.asarray(tree.query_ball_point(tree.data[proposal], distance))
-            point_P[around[point_P[around] == NONE]] = len(strongest)
+            around = around[point_P[around] == NONE]
+            other = around[kind_P[around] != kind_P[proposal]]
+            if len(other):
+                away = np.linalg.norm(position_P[other] - position_P[proposal], axis=1) > end_distance
+                around = np.setdiff1d(around, other[away], assume_unique=True)
+            point_P[around] = len(strongest)
             strongest.append(int(proposal))
     return point_P, np.asarray(strongest)
 

@@ -88,6 +88,18 @@ def test_proposals_that_fail_one_condition_are_dropped(
     assert len(decode(proposals([(position, score, kind, 0.5)], class_score))["score"]) == 0
 
 
+def test_both_ends_of_a_short_track_stay() -> None:
+    def kinds(length: float, end_score: float) -> list[int]:
+        rows = [((10.5, 10.5, 10.5), 0.9, Semantic.TRACK, 0.1)]
+        rows += [((10.5 + length, 10.5, 10.5), 0.8, Semantic.TRACK, end_score)]
+        return [int(kind) for kind in decode(proposals(rows))["kind"]]
+
+    assert kinds(4.0, 0.9) == [PointKind.START, PointKind.END]
+    assert kinds(4.0, 0.2) == [PointKind.START]
+    # so near, they are two views of one point
+    assert kinds(1.5, 0.9) == [PointKind.START]
+
+
 def test_settings_have_their_effect() -> None:
     proposal = proposals(
         [((10.0, 13.0, 10.5), 0.4, Semantic.TRACK, 0.5), ((10.0, 13.0, 13.0), 0.4, Semantic.TRACK, 0.5)]

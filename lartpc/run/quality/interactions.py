@@ -104,13 +104,7 @@ def _pi_zeros(event: Event, counted_T: NDArray[np.bool_], partner_T: Ints) -> li
 def _starts(event: Event, partner_T: Ints) -> Figures:
     """Measure how far the starts of matched particles are from the true ones, and how many tracks run the right way."""
     true, found = event["truth_particle"], event["particle"]
-    turn = event["identity"]["is_turned"][:, None] > 0
-    start = np.where(turn, found["end_point"], found["start_point"])
-    end = np.where(turn, found["start_point"], found["end_point"])
-    row = np.flatnonzero((partner_T >= 0) & np.isfinite(true["start_point"]).all(axis=1))
-    to_start, to_end = (
-        np.linalg.norm(place[partner_T[row]] - true["start_point"][row], axis=1) for place in (start, end)
-    )
+    row, to_start, to_end = distances_to_start(event, partner_T)
     is_track = (true["semantic"][row] == Semantic.TRACK) & (
         found["semantic"][partner_T[row]] == Semantic.TRACK
     )
@@ -120,6 +114,19 @@ def _starts(event: Event, partner_T: Ints) -> Figures:
         "start_semantic": true["semantic"][row],
         "orientation_counts": [np.count_nonzero(clear), np.count_nonzero(clear & (to_start < to_end))],
     }
+
+
+def distances_to_start(event: Event, partner_T: Ints) -> tuple[Ints, NDArray[Any], NDArray[Any]]:
+    """Return the matched true particles (M,) whose start is known, and how far from it their partners start and end."""
+    true, found = event["truth_particle"], event["particle"]
+    turn = event["identity"]["is_turned"][:, None] > 0
+    start = np.where(turn, found["end_point"], found["start_point"])
+    end = np.where(turn, found["start_point"], found["end_point"])
+    row = np.flatnonzero((partner_T >= 0) & np.isfinite(true["start_point"]).all(axis=1))
+    to_start, to_end = (
+        np.linalg.norm(place[partner_T[row]] - true["start_point"][row], axis=1) for place in (start, end)
+    )
+    return row, to_start, to_end
 
 
 def _energies(event: Event, partner_T: Ints, found: Measured) -> Figures:
@@ -151,9 +158,7 @@ def _interactions(event: Event, pairs: Overlaps) -> Figures:
     truth, found, true = event["truth_interaction"], event["interaction"], event["truth_particle"]
     num = num_rows(truth)
     best, iou = pairs.best_reco()
-    wanted = (truth["num_primaries"] >= MIN_PRIMARIES) & event.box.contains(truth["vertex"])
-    vertex = np.concatenate([found["vertex"], np.full((1, 3), np.inf)])
-    away = np.linalg.norm(vertex[best] - truth["vertex"], axis=1)[wanted]
+    away = vertex_distances(event, best)
 
     seen = (true["num_voxels"] > 0) & (true["semantic"] != Semantic.LOW_ENERGY) & (true["interaction"] >= 0)
     composition = compositions(event, num)
@@ -184,6 +189,15 @@ def _interactions(event: Event, pairs: Overlaps) -> Figures:
         },
         "topology_counts": [np.count_nonzero(counted), np.count_nonzero(same)],
     }
+
+
+def vertex_distances(event: Event, best_N: Ints) -> NDArray[Any]:
+    """Return how far the vertices of the best matches of true interactions are from those that are looked for."""
+    truth, found = event["truth_interaction"], event["interaction"]
+    wanted = (truth["num_primaries"] >= MIN_PRIMARIES) & event.box.contains(truth["vertex"])
+    vertex = np.concatenate([found["vertex"], np.full((1, 3), np.inf)])
+    away: NDArray[Any] = np.linalg.norm(vertex[best_N] - truth["vertex"], axis=1)[wanted]
+    return away
 
 
 def _primaries(num: int, owner: NDArray[Any], species: NDArray[Any], is_primary: NDArray[np.bool_]) -> Ints:

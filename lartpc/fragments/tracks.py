@@ -1,0 +1,130 @@
+"""Fragments of tracks: linked voxels, cut at points, with short tracks at vertices, bridged over predicted deltas.
+
+Shape suffixes: V voxels, P points, E links, C cells.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+
+from lartpc import config
+from lartpc.links import Ints, graph_of, lengths, links, pieces, renumber, spread
+from lartpc.vocab import NONE
+
+Bools = NDArray[np.bool_]
+
+
+def find(
+    coord_V3: NDArray[np.integer],
+    is_track_V: Bools,
+    point_P3: NDArray[np.floating],
+    cfg: config.Dbscan,
+    eps: float,
+) -> Ints:
+    """Return the track (V,) that each voxel of a track, or of what may hide a part of one, is of; -1: none.
+
+    Parameters
+    ----------
+    coord_V3
+        Voxel indices of tracks and of deltas.
+    is_track_V
+        Which of them are of tracks.
+    point_P3
+        Points of tracks.
+    """
+    num, link_E2 = len(coord_V3), links(coord_V3, eps)
+    length_E = lengths(coord_V3, link_E2)
+    cell_V = _cells(coord_V3, point_P3, cfg.break_radius)
+    is_cut_V = cell_V >= 0
+    both_E, free_E = is_track_V[link_E2].all(axis=1), ~is_cut_V[link_E2].any(axis=1)
+    label_V = np.where(is_track_V & ~is_cut_V, pieces(num, link_E2[both_E & free_E]), NONE)
+    if cfg.bridge_length and not is_track_V.all():
+        large_V = renumber(label_V, cfg.bridge_voxels)
+        joined_V = _bridged(large_V, link_E2[free_E], length_E[free_E], cfg.bridge_length)
+        small_V = np.where((joined_V < 0) & (label_V >= 0), label_V + joined_V.max(initial=NONE) + 1, NONE)
+        label_V = np.where(joined_V >= 0, joined_V, small_V)
+    at_cut = both_E & ~free_E
+    if not at_cut.any() and not (is_cut_V & is_track_V).any():
+        return label_V
+    label_V = _seeded(label_V, cell_V, link_E2[at_cut])
+    label_V = spread(label_V, link_E2[at_cut], length_E[at_cut])
+    bare_V = is_track_V & (label_V < 0)
+    own_V = pieces(num, link_E2[at_cut])
+    return np.where(bare_V, label_V.max(initial=NONE) + 1 + own_V, label_V)
+
+
+def _cells(coord_V3: NDArray[np.integer], point_P3: NDArray[np.floating], radius: float) -> Ints:
+    """Return the nearest point (V,) within a radius of each voxel; -1: none."""
+    if not (radius and len(point_P3) and len(coord_V3)):
+        return np.full(len(coord_V3), NONE, np.int64)
+    away, nearest = cKDTree(point_P3).query(coord_V3 + 0.5, distance_upper_bound=radius)
+    return np.where(np.isfinite(away), nearest, NONE).astype(np.int64)
+
+
+def _seeded(label_V: Ints, cell_V: Ints, link_E2: Ints) -> Ints:
+    """Return the labels (V,) with one more for each cell of a point that is the end of a track of cut voxels only.
+
+    Such a cell is linked to one other, and to no voxel that is not cut.
+    """
+    first = int(label_V.max(initial=NONE)) + 1
+    node_V = np.where(label_V >= 0, label_V, first + cell_V)
+    pair = np.sort(node_V[link_E2], axis=1)
+    pair = np.unique(pair[pair[:, 0] != pair[:, 1]], axis=0)
+    num = int(node_V.max(initial=0)) + 1
+    degree = np.bincount(pair.ravel(), minlength=num)
+    is_leaf = degree == 1
+    # two that have only each other are one track
+    ends = pair[(pair[:, 0] >= first) & is_leaf[pair].any(axis=1) & ~is_leaf[pair].all(axis=1)]
+    seeds = ends[is_leaf[ends]]
+    new = np.full(num, NONE)
+    new[seeds] = first + np.arange(len(seeds))
+    return np.where(label_V >= 0, label_V, np.where(cell_V >= 0, new[node_V], NONE))
+
+
+def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longest: float) -> Ints:
+    """Return the labels (V,) where pieces that other voxels lead from one to another are one, with those voxels.
+
+    Bridges are shortest ways along links through voxels without a label, the shortest first, and none where pieces
+    are one already.
+    """
+    of_other_E = (label_V[link_E2] < 0).any(axis=1)
+    if not of_other_E.any():
+        return label_V
+    used, row_E2 = np.unique(link_E2[of_other_E], return_inverse=True)
+    row_E2 = row_E2.reshape(-1, 2)
+    length_E = length_E[of_other_E]
+    label_U = label_V[used]
+    source = np.flatnonzero(label_U >= 0)
+    if not len(source):
+        return label_V
+    graph = graph_of(len(used), row_E2, length_E)
+    away_U, before_U, nearest_U = dijkstra(
+        graph, directed=False, indices=source, min_only=True, return_predecessors=True, limit=longest
+    )
+    reached = np.isfinite(away_U)
+    owner_U = np.where(reached, label_U[np.where(reached, nearest_U, 0)], NONE)
+    owner_E2 = owner_U[row_E2]
+    way_E = away_U[row_E2].sum(axis=1) + length_E
+    meets = np.flatnonzero(
+        (owner_E2 >= 0).all(axis=1) & (owner_E2[:, 0] != owner_E2[:, 1]) & (way_E <= longest)
+    )
+    parent = np.arange(int(label_V.max()) + 1)
+
+    def root(label: int) -> int:
+        while parent[label] != label:
+            label = parent[label]
+        return label
+
+    out_V = label_V.copy()
+    for edge in meets[np.argsort(way_E[meets], kind="stable")]:
+        one, two = (root(int(label)) for label in owner_E2[edge])
+        if one == two:
+            continue
+        parent[max(one, two)] = min(one, two)
+        for voxel in row_E2[edge]:
+            while label_U[voxel] < 0:
+                out_V[used[voxel]] = one
+                voxel = before_U[voxel]
+    roots = np.array([root(label) for label in range(len(parent))] + [NONE])
+    return roots[out_V]
