@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lartpc import __version__
 from lartpc.atomic import replacing_folder
 from lartpc.provenance import digest
+from lartpc.run.quality.errors import bootstrap
 from lartpc.run.quality.pool import pool
 from lartpc.run.shards import ENERGIES, Shard, check_shard
 from lartpc.run.summarize import EVENT_TABLES
@@ -283,6 +284,7 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
     quarantine = pq.read_table(dataset / "quarantine", columns=["step", "reason"])
     reasons = quarantine.group_by(["step", "reason"], use_threads=False).aggregate([([], "count_all")])
     measured = ds.dataset(dataset / "metrics")
+    figures = pool(measured)
     found: dict[str, Any] = _plain(
         {
             "schema_version": SCHEMA_VERSION,
@@ -301,7 +303,8 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
             ],
             "throughput": steps,
             "warnings": _warnings(throughput),
-            "figures": pool(measured),
+            "figures": figures,
+            "errors": bootstrap(measured, figures),
         }
     )
     return found

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from lartpc import __version__, config
 from lartpc.atomic import replacing
+from lartpc.run.display.page import write_page
 from lartpc.run.progress import Meter
-from lartpc.run.report.page import write_page
 from lartpc.run.report.validation import charts
 from lartpc.run.simulate import simulate
 from lartpc.simulate.validation import SAMPLES, Figure, Measured, Sample, Verdict, compare, measure, merge
@@ -89,7 +89,9 @@ def validate(
         group: [f for f in found if f.group == group] for group in dict.fromkeys(f.group for f in found)
     }
     write_page(
+        Path(__file__).parent / "report",
         "validation.html",
+        "page.js",
         out / PAGE,
         data={"charts": charts(found, measured, cfg.max_step_mm), "displays": []},
         content=content,

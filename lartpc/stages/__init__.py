@@ -66,7 +66,7 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 13
+TABLES_VERSION = 14
 EVALUATE_VERSION = 6
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

@@ -12,9 +12,9 @@ from handmade import good_event, quiet_event, write_shard
 from lartpc import config
 from lartpc.event import empty
 from lartpc.run.collect import collect
+from lartpc.run.display.data import display
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import report
-from lartpc.run.report.displays import display
 from lartpc.run.report.worst import worst_displays, worst_events
 from lartpc.run.summarize import summarize
 from lartpc.store import open_events

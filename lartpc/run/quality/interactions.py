@@ -247,10 +247,12 @@ def _pool_shares(flat: Callable[[str], NDArray[Any]]) -> Figures:
         **{f"parent_num_{kind}": int(parent[i, 0]) for i, kind in enumerate(PARENT_KINDS)},
         **{f"parent_right_{kind}": _share(parent[i, 1], parent[i, 0]) for i, kind in enumerate(PARENT_KINDS)},
         "pi_zero_num": int(pi_zero[0]),
+        "pi_zero_num_reco": int(pi_zero[2]),
         "pi_zero_found": _share(pi_zero[1], pi_zero[0]),
         "pi_zero_real": _share(pi_zero[1], pi_zero[2]),
         "orientation_num": int(tracks[0]),
         "orientation_right": _share(tracks[1], tracks[0]),
+        "start_num": len(distance),
         f"start_within_{START_LIMIT}": metrics.within(distance, START_LIMIT),
         **{
             f"start_within_{START_LIMIT}_{word}": metrics.within(distance[semantic == code], START_LIMIT)
@@ -264,6 +266,7 @@ def _pool_shares(flat: Callable[[str], NDArray[Any]]) -> Figures:
             f"{name}_count_right": _accuracy(flat(f"{name}_count_confusion"), MAX_COUNT + 1)
             for name in COUNTED
         },
+        **{f"{name}_count_num": int(flat(f"{name}_count_confusion").sum()) for name in COUNTED},
     }
 
 

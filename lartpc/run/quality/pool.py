@@ -192,6 +192,7 @@ def _pool_doubt(table: _Source) -> dict[str, Any]:
         figures["ghost_real_kept"] = float(real[0] / real.sum()) if real.sum() else float("nan")
         for row, word in enumerate(names_of(Semantic)):
             num = kept[row].sum()
+            figures[f"semantic_num_{word}_of_all"] = int(num)
             figures[f"semantic_recall_{word}_of_all"] = float(right[row] / num) if num else float("nan")
     return figures
 

@@ -4,7 +4,10 @@ The page is one HTML file with all data and scripts in it; it needs no network.
 """
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,14 @@ from rich.console import Console
 
 from lartpc import config
 from lartpc.run.collect import read_summary
+from lartpc.run.display.data import displays, open_shards
 from lartpc.run.report.charts import calibration_charts, distributions, training_charts
-from lartpc.run.report.displays import SEMANTIC_COLOURS, displays
-from lartpc.run.report.figures import confusions, figures_table, outside_domain, sections, worst_row
-from lartpc.run.report.worst import worst_displays, worst_events
-from lartpc.tables.fields import names_of
-from lartpc.vocab import PointKind, Semantic
+from lartpc.run.report.dedx import dedx_charts
+from lartpc.run.report.figures import figures_table, outside_domain, sections
+from lartpc.run.report.matrices import confusions, matrix, worst_row
+from lartpc.run.report.origin import origins, timing, topologies
+from lartpc.run.report.performance import performance_charts
+from lartpc.run.report.worst import Worst, worst_displays, worst_events
 
 __all__ = ["figures_table", "report", "sections", "show"]
 
@@ -50,38 +55,71 @@ def report(
     ValueError
         The dataset has no summary, or an event file cannot be read.
     """
-    from lartpc.run.report.page import write_page  # `show` does without what draws pages
+    from lartpc.run.display.page import WORDS, write_page  # `show` does without what draws pages
 
     summary = read_summary(dataset)
-    drawn = displays(event_files, section)
+    shards = open_shards(event_files)
+    try:
+        drawn = displays(shards, section)
+        dedx, made_with = dedx_charts(shards), origins(shards)
+    finally:
+        for shard in shards:
+            shard.close()
     worst = worst_events(dataset, section)
     pictures = worst_displays(worst, event_path, section) if event_path else [None] * len(worst)
     listed = []
     for event, picture in zip(worst, pictures, strict=True):
-        listed.append(worst_row(event, len(drawn) if picture else None))
-        if picture:
+        names = [(one["file_uid"], one["entry"]) for one in drawn]
+        number = (
+            names.index((event.file_uid, event.entry)) if picture and picture_of(event) in names else None
+        )
+        if picture and number is None:
+            number = len(drawn)
             drawn.append(picture)
+        elif picture and number is not None:
+            drawn[number] = picture  # the same event, with all its mistakes
+        listed.append(worst_row(event, number))
+    topology = topologies(dataset)
     data: dict[str, Any] = {
         "charts": [
+            *performance_charts(dataset),
+            *dedx,
             *distributions(dataset),
             *calibration_charts(summary["figures"]),
             *training_charts(curves),
         ],
         "displays": drawn,
-        "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
-        "kinds": names_of(PointKind),
+        "words": WORDS,
     }
     write_page(
+        Path(__file__).parent,
         "page.html",
+        "page.js",
         out,
         summary=summary,
         sections=sections(summary),
-        confusions=confusions(summary),
+        confusions=[
+            *confusions(summary),
+            *([{"title": topology["title"], **_topology(topology)}] if topology else []),
+        ],
         worst=listed,
         warnings=outside_domain(summary),
         data=data,
         groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
+        timing=timing(dataset),
+        origins=made_with,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        command=shlex.join(["lartpc", *sys.argv[1:]]),
     )
+
+
+def _topology(found: dict[str, Any]) -> dict[str, Any]:
+    return matrix(found["names"], found["counts"], found["columns"])
+
+
+def picture_of(event: Worst) -> tuple[str, int]:
+    """Return what an event's display is found by."""
+    return event.file_uid, event.entry
 
 
 def show(results: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc.calibration import UNCERTAINTY_EDGES
+from lartpc.run.report.statistics import wilson
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import INPUT
 from lartpc.vocab import Species
@@ -77,20 +78,20 @@ def calibration_charts(figures: Mapping[str, Any]) -> list[Chart]:
     if (used := num > 0).any():
         x = (confidence[used] / num[used]).tolist()
         series = [
-            _line("voxels", x, (right[used] / num[used]).tolist()),
-            _line("as it should be", [0.0, 1.0], [0.0, 1.0]),
+            _binomial(x, right[used], num[used]),
+            {**_line("as it should be", [0.0, 1.0], [0.0, 1.0]), "quiet": True},
         ]
         title = f"Reliability of the voxel classes (ECE {found['semantic_calibration_error']:.4f})"
         charts.append(_chart(title, "score of the chosen class", "share that is right", series))
     num, wrong = np.reshape(found.get("uncertainty_errors", []), (-1, 2)).T
     if (used := num > 0).any():
         x = UNCERTAINTY_EDGES[1:][used].tolist()
-        series = [_line("voxels", x, (wrong[used] / num[used]).tolist())]
+        series = [_binomial(x, wrong[used], num[used])]
         charts.append(
             {**_chart("Errors by uncertainty", "uncertainty", "share that is wrong", series), "log_x": True}
         )
         kept = num[used].cumsum()
-        series = [_line("voxels", (kept / kept[-1]).tolist(), (wrong[used].cumsum() / kept).tolist())]
+        series = [_binomial((kept / kept[-1]).tolist(), wrong[used].cumsum(), kept)]
         title = "Errors left when the most uncertain voxels are set aside"
         charts.append(_chart(title, "share of the voxels kept", "share of them that is wrong", series))
     return charts
@@ -98,6 +99,17 @@ def calibration_charts(figures: Mapping[str, Any]) -> list[Chart]:
 
 def _line(name: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     return {"name": name, "x": [_short(value) for value in x], "y": [_short(value) for value in y]}
+
+
+def _binomial(x: Sequence[float], part: NDArray[Any], whole: NDArray[Any]) -> dict[str, Any]:
+    share, below, above = wilson(part, whole)
+    return {
+        **_line("voxels", x, share.tolist()),
+        "error": [_short(value) for value in above],
+        "error_low": [_short(value) for value in below],
+        "num": whole.astype(int).tolist(),
+        "total": int(whole.max() if len(whole) else 0),
+    }
 
 
 def _chart(title: str, x: str, y: str, series: list[dict[str, Any]]) -> Chart:
@@ -214,6 +226,9 @@ def _steps(title: str, x: str, y: str, edges: NDArray[Any], counts: Mapping[str,
                 "x": [_short(edge) for edge in edges],
                 "y": [*count.tolist(), int(count[-1])],
                 "shape": "hv",
+                "counts": True,
+                "log": is_log,
+                "total": int(count.sum()),
             }
             for name, count in counts.items()
             if count.any()
@@ -247,7 +262,11 @@ def _species(dataset: Path) -> Chart:
                 if word["values"].as_py():
                     counts[word["values"].as_py()] += word["counts"].as_py()
         if any(counts.values()):
-            series.append({"name": name, "x": words, "y": list(counts.values()), "bar": True})
+            y = list(counts.values())
+            error = [_short(num**0.5) for num in y]
+            series.append(
+                {"name": name, "x": words, "y": y, "error": error, "num": y, "bar": True, "total": sum(y)}
+            )
     return {
         "group": "Distributions",
         "title": "Species of primaries",
@@ -271,8 +290,15 @@ def _point_distance(dataset: Path) -> Chart:
             found += np.histogram(values[np.isfinite(values)], edges)[0]
             total += len(values)
         if total:
-            share = [_short(v) for v in np.cumsum(found) / total]
-            series.append({"name": name, "x": [_short(e) for e in edges[1:]], "y": share})
+            share, below, above = wilson(np.cumsum(found), np.full(len(found), total))
+            series.append(
+                {
+                    **_line(name, edges[1:].tolist(), share.tolist()),
+                    "low": [_short(v) for v in share - below],
+                    "high": [_short(v) for v in share + above],
+                    "total": total,
+                }
+            )
     return {
         "group": "Distributions",
         "title": "Points found up to a distance",

@@ -17,10 +17,10 @@ from rich.table import Table
 
 from lartpc.atomic import replacing
 from lartpc.run.collect import read_summary
+from lartpc.run.display.page import write_page
 from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
-from lartpc.run.report.page import write_page
 from lartpc.tables.metric_fields import INPUT
 
 KEY = ("file_uid", "entry", "plane")
@@ -120,7 +120,14 @@ def compare(
         part.write_text(_markdown(shown, texts))
     data = {"charts": [*_difference_charts(shown), *_overlaid(first, second, names)], "displays": []}
     write_page(
-        "compare.html", out / "compare.html", data=data, about=texts, sections=_sections(shown), text=_cells
+        Path(__file__).parent,
+        "compare.html",
+        "page.js",
+        out / "compare.html",
+        data=data,
+        about=texts,
+        sections=_sections(shown),
+        text=_cells,
     )
     Console(stderr=False).print(_terminal(shown, texts))
     return found

@@ -1,16 +1,16 @@
 """The figures that a reader looks at first, beside the published ones."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Any
 
 from rich.table import Table
 
-from lartpc.run.report.worst import Worst
+from lartpc.run.quality.errors import in_bin, num_objects
 from lartpc.stages import CHAIN
 from lartpc.tables.fields import names_of
-from lartpc.vocab import Flavour, Semantic, Species
+from lartpc.vocab import Semantic, Species
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,6 @@ _BREAK = "PPN paper, arXiv:2006.14745: tracks broken at points"
 _ICARUS = "whole chain on simulated ICARUS data, 2022 (DeepLearnPhysics tutorials)"
 _SHOWERS = "GrapPA, arXiv:2007.01335: showers only, from true fragments"
 _INTERACTIONS = "GrapPA, arXiv:2007.01335: from true particles"
-
-_SHOWN = 4
-"""Kinds of mistakes that are named for a worst event."""
 
 FIGURES = (
     Figure("segment", "semantic_accuracy", "voxels correctly classified", 0.989, _SPINE),
@@ -131,9 +128,16 @@ FIGURES = (
 """In the order of the chain. Published values are measured on other simulations: a scale, not a contest."""
 
 
+FEW = 20
+"""A figure of fewer objects is shown grey."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A line of a section: what it is, the chain's value, the value on true input, the published one."""
+    """A line of a section: what it is, the chain's value, the value on true input, the published one.
+
+    Values stand with their statistical error, and with the number of objects that they are measured on.
+    """
 
     label: str
     chain: str
@@ -142,37 +146,64 @@ class Row:
     source: str = ""
     is_bin: bool = field(default=False, kw_only=True)
     """One of several bins of the line above."""
+    num: int | None = field(default=None, kw_only=True)
+    """Objects that the chain's value is measured on."""
+    num_on_truth: int | None = field(default=None, kw_only=True)
+
+    @property
+    def is_few(self) -> bool:
+        """Tell whether the chain's value is measured on too few objects to say much."""
+        return self.num is not None and self.num < FEW
+
+    @property
+    def is_few_on_truth(self) -> bool:
+        """Tell the same of the value on true input."""
+        return self.num_on_truth is not None and self.num_on_truth < FEW
 
 
 def sections(summary: Mapping[str, Any]) -> dict[str, list[Row]]:
     """Return the figures as lines by section: the events, the speed of each step, the quality of each."""
-    found = {"Events": _events(summary), "Voxels per second": _speed(summary)} | quality(summary["figures"])
+    measured = quality(summary["figures"], summary.get("errors", {}))
+    found = {"Events": _events(summary), "Voxels per second": _speed(summary)} | measured
     return {title: lines for title, lines in found.items() if lines}
 
 
-def quality(pooled: Mapping[str, Any]) -> dict[str, list[Row]]:
-    """Return the figures of quality as lines by section: the stages of the chain, and the energies."""
+def quality(
+    pooled: Mapping[str, Any], errors: Mapping[str, Mapping[str, float | None]] | None = None
+) -> dict[str, list[Row]]:
+    """Return the figures of quality as lines by section: the stages of the chain, and the energies.
+
+    Parameters
+    ----------
+    pooled
+        What `evaluate.pool` returns.
+    errors
+        What `errors.bootstrap` returns; without it the values stand alone.
+    """
+    errors = errors or {}
+
+    def value(label: str, figure: Figure) -> tuple[str, int | None]:
+        found, key = pooled.get(label, {}), figure.key
+        text = _text(found.get(key), figure.unit, errors.get(label, {}).get(key))
+        return text, num_objects(found, key) if text else None
+
     found: dict[str, list[Row]] = {}
     for stage in CHAIN:
-        lines = [
-            Row(
-                figure.label,
-                _text(pooled.get("predicted", {}).get(figure.key), figure.unit),
-                _text(pooled.get("truth", {}).get(figure.key), figure.unit),
-                _text(figure.published, figure.unit),
-                figure.source,
-            )
-            for figure in FIGURES
-            if figure.stage == stage.name and (not figure.optional or _is_known(pooled, figure.key))
-        ]
+        lines = []
+        for figure in FIGURES:
+            if figure.stage == stage.name and (not figure.optional or _is_known(pooled, figure.key)):
+                (chain, num), (on_truth, num_on_truth) = value("predicted", figure), value("truth", figure)
+                published = _text(figure.published, figure.unit)
+                line = Row(figure.label, chain, on_truth, published, figure.source)
+                lines.append(replace(line, num=num, num_on_truth=num_on_truth))
         if any(line.chain or line.on_truth for line in lines):
             found[stage.name] = lines
-    if lines := _energies(pooled):
+    if lines := _energies(pooled, errors):
         found[ENERGIES] = lines
     return found
 
 
-ENERGIES = "Energy of matched particles: bias ± resolution"
+ENERGIES = "Energy of matched particles: bias; resolution"
 _ENERGIES = {
     "muon_range": "contained muons, by range",
     "proton_range": "contained protons, by range",
@@ -184,29 +215,46 @@ _ENERGIES = {
 """The energies that are shown, by the stem of their figures."""
 
 
-def _energies(pooled: Mapping[str, Any]) -> list[Row]:
-    """Return bias ± resolution of the energies, in all and in bins of the true energy."""
+def _energies(pooled: Mapping[str, Any], errors: Mapping[str, Any]) -> list[Row]:
+    """Return bias and resolution of the energies, in all and in bins of the true energy."""
 
-    def spread(figures: Mapping[str, Any]) -> str:
-        bias, resolution = figures.get("bias"), figures.get("resolution")
+    def part(value: float | None, error: float | None) -> str:
+        return f"{100 * value:+.1f}" + (f" ± {100 * error:.1f}" if error else "") if value is not None else ""
+
+    def spread(values: Mapping[str, Any], error_of: Mapping[str, float | None]) -> str:
+        bias, resolution = values.get("bias"), values.get("resolution")
         if bias is None or resolution is None or isnan(bias) or isnan(resolution):
             return ""
-        return f"{100 * bias:+.1f} ± {100 * resolution:.1f} %"
+        width = part(resolution, error_of.get("resolution")).lstrip("+")
+        return f"{part(bias, error_of.get('bias'))} %; {width} %"
 
+    inputs = [(pooled.get(label, {}), errors.get(label, {})) for label in ("predicted", "truth")]
     lines = []
     for stem, label in _ENERGIES.items():
-        inputs = [pooled.get(label, {}) for label in ("predicted", "truth")]
-        whole = [{key: of.get(f"{stem}_{key}") for key in ("num", "bias", "resolution")} for of in inputs]
-        lines.append(Row(label, *map(spread, whole)))
+        cells, nums = [], []
+        for found, error in inputs:
+            values = {key: found.get(f"{stem}_{key}") for key in _SPREAD}
+            cells.append(spread(values, {key: error.get(f"{stem}_{key}") for key in _SPREAD}))
+            nums.append(found.get(f"{stem}_num"))
+        lines.append(Row(label, *cells, num=nums[0], num_on_truth=nums[1]))
         bins = [
-            {line["low_mev"]: line for line in of.get("energies", []) if line["what"] == stem}
-            for of in inputs
+            {line["low_mev"]: line for line in found.get("energies", []) if line["what"] == stem}
+            for found, _ in inputs
         ]
         for low in sorted(set().union(*bins)):
-            high = next(of[low]["high_mev"] for of in bins if low in of)
+            known = [of.get(low, {}) for of in bins]
+            high = next(line["high_mev"] for line in known if line)
             words = f"{low:.0f} to {high:.0f} MeV" if high is not None else f"from {low:.0f} MeV"
-            lines.append(Row(f"— {words}", *(spread(of.get(low, {})) for of in bins), is_bin=True))
+            cells = [
+                spread(line, {key: error.get(in_bin(line, key)) for key in _SPREAD} if line else {})
+                for line, (_, error) in zip(known, inputs, strict=True)
+            ]
+            num, num_on_truth = (line.get("num") for line in known)
+            lines.append(Row(f"— {words}", *cells, is_bin=True, num=num, num_on_truth=num_on_truth))
     return [line for line in lines if line.chain or line.on_truth]
+
+
+_SPREAD = ("bias", "resolution", "num")
 
 
 def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
@@ -216,13 +264,21 @@ def _is_known(pooled: Mapping[str, Any], key: str) -> bool:
 def figures_table(summary: Mapping[str, Any]) -> Table:
     """Return the figures as a table for the terminal, without bins, which are on the page."""
     table = Table(title="Figures", title_justify="left", show_edge=False)
-    for name, style in (("", ""), ("chain", "bold"), ("on true input", ""), ("published", "dim")):
+    for name, style in (
+        ("", ""),
+        ("chain", "bold"),
+        ("of", "dim"),
+        ("on true input", ""),
+        ("published", "dim"),
+    ):
         table.add_column(name, style=style, justify="left" if not name else "right")
     for title, lines in sections(summary).items():
         table.add_row(f"[bold]{title}[/bold]")
         for line in lines:
             if not line.is_bin:
-                table.add_row(f"  {line.label}", line.chain, line.on_truth, line.published)
+                chain = f"[dim]{line.chain}[/dim]" if line.is_few else line.chain
+                num = "" if line.num is None else f"{line.num:,}"
+                table.add_row(f"  {line.label}", chain, num, line.on_truth, line.published)
         table.add_section()
     return table
 
@@ -233,52 +289,6 @@ def outside_domain(summary: Mapping[str, Any]) -> list[str]:
         f"{one['sample']}, {one['step']}: {one['warning']} ({one['num_shards']} shard{'s' * (one['num_shards'] != 1)})"
         for one in summary.get("warnings", [])
     ]
-
-
-def confusions(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the confusion matrices: title, class names, counts and the share of each true class."""
-    words: dict[str, tuple[str, Sequence[str]]] = {
-        "semantic": ("Voxel classes", names_of(Semantic)),
-        "species": ("Species of matched particles", names_of(Species)),
-        "primary": ("Primaries among matched particles", ("secondary", "primary")),
-        "flavour": ("Flavour-like class of matched interactions", names_of(Flavour)),
-    }
-    matrices = []
-    for what, (title, names) in words.items():
-        for label, source in (("predicted", "chain"), ("truth", "on true input")):
-            counts = summary["figures"].get(label, {}).get(f"{what}_confusion")
-            if counts and any(map(any, counts)):
-                matrices.append({"title": f"{title}, {source}", **_matrix(names, counts)})
-    return matrices
-
-
-def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Return the class names of a confusion matrix, and its rows of counts and shares of the true class."""
-    shown = [name.replace("_", " ") for name in names]
-    shares = [[n / sum(row) if sum(row) else None for n in row] for row in counts]
-    rows = [
-        {"name": name, "cells": list(zip(row, share, strict=True))}
-        for name, row, share in zip(shown, counts, shares, strict=True)
-    ]
-    return {"names": shown, "rows": rows}
-
-
-def worst_row(event: Worst, number: int | None) -> dict[str, Any]:
-    """Return a line of the list of worst events; `number` is that of its picture, if there is one."""
-    names = [name.replace("_", " ") for name in names_of(Semantic)]
-    return {
-        "by": event.by,
-        "title": f"{event.file_uid}, entry {event.entry}",
-        "number": number,
-        "voxels": f"{event.num_voxels:,}",
-        "right": f"{100 * (1 - event.num_wrong / max(event.num_voxels, 1)):.1f} %",
-        "lost": f"{event.num_lost_points} of {event.num_true_points}",
-        "false": f"{event.num_false_points} of {event.num_points}",
-        "mistakes": [
-            f"{names[true]} → {names[found]} {num:,}" for true, found, num in event.mistakes[:_SHOWN]
-        ],
-        "confusion": _matrix(names, event.confusion.tolist()),
-    }
 
 
 def _events(summary: Mapping[str, Any]) -> list[Row]:
@@ -301,7 +311,13 @@ def _speed(summary: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _text(value: float | None, unit: str) -> str:
+def _text(value: float | None, unit: str, error: float | None = None) -> str:
+    """Return a figure with its error, both with the decimals that the error asks for."""
     if value is None or isnan(value):
         return ""
-    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f} {unit}"
+    scale = 100 if unit == "%" else 1
+    decimals = 1 if unit == "%" else 2
+    if error is None or isnan(error):
+        return f"{scale * value:.{decimals}f} {unit}"
+    decimals += 0 < scale * error < 0.5 * 10**-decimals
+    return f"{scale * value:.{decimals}f} ± {scale * error:.{decimals}f} {unit}"

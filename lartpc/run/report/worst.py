@@ -16,8 +16,9 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import config
+from lartpc.run.display.data import display
 from lartpc.run.quality.pool import POINT_LIMITS
-from lartpc.run.report.displays import display
+from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import chain_in
 from lartpc.store import open_events
 from lartpc.tables.metric_fields import INPUT
@@ -116,9 +117,12 @@ def worst_displays(
         with open_events(*files) as events:
             if events.file_uid != uid:
                 raise ValueError(f"{files[0]} holds events of {events.file_uid}, not of {uid}")
+            volumes_cm = active_volumes_cm(events, config.Summarize())
             for entry in [worst.entry for worst in listed if worst.file_uid == uid]:
                 (row,) = np.flatnonzero(events.entries == entry)
-                drawn[uid, entry] = display(events[int(row)], section.max_voxels, keep_mistakes=True)
+                drawn[uid, entry] = display(
+                    events[int(row)], section.max_voxels, volumes_cm=volumes_cm, keep_mistakes=True
+                )
     return [drawn.get((worst.file_uid, worst.entry)) for worst in listed]
 
 

@@ -1,4 +1,7 @@
-"""Events to draw, as compact data for the page: typed arrays in base64, thinned and rounded."""
+"""An event as data for its display: typed arrays in base64, thinned and rounded.
+
+The static report, the browser application and pictures without a screen are made of it.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -10,12 +13,14 @@ from numpy.typing import NDArray
 
 from lartpc import config, metrics
 from lartpc.event import Columns, Event, blank, num_rows
+from lartpc.run.display.particles import described
 from lartpc.run.quality.evaluate import is_counted
 from lartpc.run.quality.pool import POINT_LIMITS
+from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
-from lartpc.tables.fields import names_of
-from lartpc.tables.rows import interaction_of_voxels, match_objects
+from lartpc.tables.fields import Rows, names_of
+from lartpc.tables.rows import event_rows, interaction_of_voxels, match_objects
 from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 
@@ -25,21 +30,20 @@ light and dark ground."""
 _KEV_PER_MEV = 1000.0
 
 
-def displays(event_files: Sequence[Path], section: config.Report) -> list[dict[str, Any]]:
+def displays(shards: Sequence[Events], section: config.Report) -> list[dict[str, Any]]:
     """Choose events and return what is drawn of them.
 
     The events are the first ones with voxels that went through the chain, taken from the shards in turn.
     """
-    shards = _open_shards(event_files)
-    try:
-        chosen = _choose(shards, section.num_events)
-        return [display(shards[number][row], section.max_voxels) for number, row in chosen]
-    finally:
-        for shard in shards:
-            shard.close()
+    chosen = _choose(shards, section.num_events)
+    volumes = [active_volumes_cm(shard, config.Summarize()) for shard in shards]
+    return [
+        display(shards[number][row], section.max_voxels, volumes_cm=volumes[number]) for number, row in chosen
+    ]
 
 
-def _open_shards(event_files: Sequence[Path]) -> list[Events]:
+def open_shards(event_files: Sequence[Path]) -> list[Events]:
+    """Open event files of any shards, those of a shard overlaid, and check that the chain made them."""
     files: dict[str, list[Path]] = {}
     for path in event_files:
         with open_events(path) as events:
@@ -61,14 +65,29 @@ def _choose(shards: Sequence[Events], num: int) -> list[tuple[int, int]]:
     return [(number, row) for _, number, row in ordered[:num]]
 
 
-def display(event: Event, max_voxels: int, *, keep_mistakes: bool = False) -> dict[str, Any]:
-    """Return what is drawn of an event that went through the chain.
+def display(
+    event: Event,
+    max_voxels: int,
+    *,
+    volumes_cm: NDArray[np.float64] | None = None,
+    keep_mistakes: bool = False,
+) -> dict[str, Any]:
+    """Return what is drawn of an event, and what is known of its particles.
 
-    Above `max_voxels` some are left out at random; with `keep_mistakes` those of the wrong class last.
+    Above `max_voxels` some are left out at random; with `keep_mistakes` those of the wrong class last. What no
+    stage has made yet is empty.
+
+    Parameters
+    ----------
+    volumes_cm
+        Lower and upper corners (N, 2, 3) of the active volumes [cm]; None: the imaged box.
     """
     has_truth = "truth_voxel" in event
-    event = completed(event)
     event = blank(event, [name for stage in CHAIN for name in stage.writes if name not in event])
+    box_cm = event.box.to_cm([(0, 0, 0), event.box.shape])
+    volumes_cm = box_cm[None] if volumes_cm is None else volumes_cm
+    rows = event_rows(event, ("", 0), volumes_cm=volumes_cm)
+    event = completed(event)
     kept = np.arange(event.num_voxels)
     if event.num_voxels > max_voxels:
         place = np.random.default_rng(event.entry).random(event.num_voxels)
@@ -76,17 +95,27 @@ def display(event: Event, max_voxels: int, *, keep_mistakes: bool = False) -> di
             place += event["truth_voxel"]["semantic"] == event["semantic"]["label"]
         kept = np.sort(np.argpartition(place, max_voxels)[:max_voxels])
     energy_kev = np.clip(event["voxel"]["energy"][kept] * _KEV_PER_MEV, 0, np.iinfo(np.uint16).max)
-    sides = {"prediction": _prediction(event, kept, has_truth)}
+    sides = {"prediction": _prediction(event, kept, has_truth, rows)}
     if has_truth:
-        sides = {"truth": _truth(event, kept), **sides}
+        sides = {"truth": _truth(event, kept, rows), **sides}
+    low, high = (
+        np.concatenate([volumes_cm, box_cm[None]] if event.box.dimension == 2 else [volumes_cm])
+        .reshape(-1, 2, 3)
+        .transpose(1, 0, 2)
+    )
     return {
         "title": f"{event.file_uid}, entry {event.entry}{_plane(event)}",
+        "file_uid": event.file_uid,
+        "entry": event.entry,
+        **{name: int(event["event"][name][0]) for name in ("run", "subrun", "event") if "event" in event},
         "dimension": event.box.dimension,
         "num_voxels": event.num_voxels,
         "num_drawn": len(kept),
         "energy_mev": round(float(event["voxel"]["energy"].sum(dtype=np.float64)), 1),
         "origin_cm": event.box.origin_cm,
         "pitch_cm": event.box.pitch_cm,
+        "box_cm": np.round([low.min(axis=0), high.max(axis=0)], 3).tolist(),
+        "volumes_cm": np.round(volumes_cm, 3).tolist(),
         "coord": _pack(event["voxel"]["coord"][kept].T, np.int16),
         "energy_kev": _pack(np.round(energy_kev), np.uint16),
         "sides": sides,
@@ -97,34 +126,42 @@ def _plane(event: Event) -> str:
     return f", plane {event['event']['plane'][0]}" if event.box.dimension == 2 else ""
 
 
-def _truth(event: Event, kept: NDArray[np.int64]) -> dict[str, Any]:
+def _truth(event: Event, kept: NDArray[np.int64], rows: Mapping[str, Rows]) -> dict[str, Any]:
     voxel, particle = event["truth_voxel"], event["truth_particle"]
-    num_interactions = num_rows(event["truth_interaction"])
+    numbers = {level: range(num_rows(event[f"truth_{level}"])) for level in _LEVELS}
+    known = described(event, "truth_particles", rows, voxel["particle"], particle)
     return {
-        **_labels(voxel["semantic"], voxel["particle"], voxel["interaction"], kept),
-        "particles": _particles(event["truth_particle"], event["truth_particle"], range(num_rows(particle))),
-        "interactions": _interactions(num_interactions, particle, range(num_interactions)),
+        **_labels(voxel, kept),
+        "particles": _particles(particle, particle, numbers["particle"], known),
+        "interactions": _interactions(particle, numbers["interaction"]),
+        "fragments": _fragments(event["truth_fragment"], numbers["fragment"]),
         "points": _points(event, "truth_point", "point"),
         "vertices": _positions(event, event["truth_interaction"]["vertex"]),
     }
 
 
-def _prediction(event: Event, kept: NDArray[np.int64], has_truth: bool) -> dict[str, Any]:
-    identity = event["identity"]
-    num_particles, num_interactions = num_rows(event["particle"]), num_rows(event["interaction"])
-    particle_colours: Sequence[int] = range(num_particles)
-    interaction_colours: Sequence[int] = range(num_interactions)
+def _prediction(
+    event: Event, kept: NDArray[np.int64], has_truth: bool, rows: Mapping[str, Rows]
+) -> dict[str, Any]:
+    identity, group = event["identity"], event["group"]
+    numbers: dict[str, Sequence[int]] = {level: range(num_rows(event[level])) for level in _LEVELS}
     if has_truth:
         particles, interactions = match_objects(event)
-        particle_colours = _like_truth(particles.best_true()[0], particles.best_reco()[0])
-        interaction_colours = _like_truth(interactions.best_true()[0], interactions.best_reco()[0])
+        for level, pairs in (("particle", particles), ("interaction", interactions)):
+            numbers[level] = _like_truth(pairs.best_true()[0], pairs.best_reco()[0])
+    labels = {"semantic": event["semantic"]["label"], **group, "interaction": interaction_of_voxels(event)}
+    known = described(event, "particles", rows, group["particle"], event["particle"])
     return {
-        **_labels(event["semantic"]["label"], event["group"]["particle"], interaction_of_voxels(event), kept),
-        "particles": _particles(event["particle"], identity, particle_colours),
-        "interactions": _interactions(num_interactions, identity, interaction_colours),
+        **_labels(labels, kept),
+        "particles": _particles(event["particle"], identity, numbers["particle"], known),
+        "interactions": _interactions(identity, numbers["interaction"]),
+        "fragments": _fragments(event["fragment"], numbers["fragment"]),
         "points": _points(event, "point", "truth_point"),
         "vertices": _positions(event, event["interaction"]["vertex"]),
     }
+
+
+_LEVELS = ("fragment", "particle", "interaction")
 
 
 def _like_truth(truth_R: NDArray[np.int64], reco_T: NDArray[np.int64]) -> list[int]:
@@ -136,29 +173,35 @@ def _like_truth(truth_R: NDArray[np.int64], reco_T: NDArray[np.int64]) -> list[i
     ]
 
 
-def _labels(
-    semantic: NDArray[Any], particle: NDArray[Any], interaction: NDArray[Any], kept: NDArray[np.int64]
-) -> dict[str, Any]:
-    return {
-        "semantic": _pack(semantic[kept], np.int8),
-        "particle": _pack(particle[kept], np.int16),
-        "interaction": _pack(interaction[kept], np.int16),
-    }
+def _labels(labels: Mapping[str, NDArray[Any]], kept: NDArray[np.int64]) -> dict[str, Any]:
+    found = {level: _pack(labels[level][kept], np.int16) for level in _LEVELS}
+    return {"semantic": _pack(labels["semantic"][kept], np.int8), **found}
 
 
-def _particles(shape: Columns, identity: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+def _particles(
+    shape: Columns, identity: Columns, colours: Sequence[int], known: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Name each particle: its number, species or else class, and whether it is primary."""
     found = []
     for row, colour in enumerate(colours):
         species, semantic = int(identity["species"][row]), int(shape["semantic"][row])
         word = names_of(Species)[species] if species >= 0 else names_of(Semantic)[semantic].replace("_", " ")
         primary = ", primary" if identity["is_primary"][row] > 0 else ""
-        found.append({"name": f"{row} {word}{primary}, {shape['energy'][row]:.0f} MeV", "colour": colour})
+        name = f"{row} {word}{primary}, {shape['energy'][row]:.0f} MeV"
+        found.append({"name": name, "colour": colour, **known[row]})
     return found
 
 
-def _interactions(num: int, particle: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
-    count = np.bincount(particle["interaction"][particle["interaction"] >= 0], minlength=num)
+def _fragments(fragment: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+    words = [name.replace("_", " ") for name in names_of(Semantic)]
+    return [
+        {"name": f"{row} {words[int(fragment['semantic'][row])]}", "colour": colour}
+        for row, colour in enumerate(colours)
+    ]
+
+
+def _interactions(particle: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+    count = np.bincount(particle["interaction"][particle["interaction"] >= 0], minlength=len(colours))
     return [
         {"name": f"{row} with {count[row]} particle{'s' if count[row] != 1 else ''}", "colour": colour}
         for row, colour in enumerate(colours)

@@ -1,0 +1,72 @@
+"""A real headless Chromium, with WebGL in software; tests that need one are skipped where there is none."""
+
+import io
+import shutil
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"),
+    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
+    *("--disable-background-networking", "--force-device-scale-factor=1"),
+)
+PATIENCE_S = 120
+
+
+@contextmanager
+def browser():
+    """Start Chromium with its driver; skip the test where either is not installed (apt-get install chromium-driver)."""
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no Chromium with chromedriver: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield started
+    finally:
+        started.quit()
+
+
+def look(page, width, height=900, *, dark=False):
+    """Give the page the size of a screen, and light or dark."""
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+
+
+def wait_for(page, script, what):
+    """Wait until a script returns something true, and return it."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := page.execute_script(script):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen in {PATIENCE_S} s")
+
+
+def errors(page):
+    """Return what the page's console says that is wrong."""
+    return [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def num_colours(page, selector):
+    """Return how many colours, coarsely told apart, a screenshot of an element has: an empty one has two or three."""
+    element = page.find_element("css selector", selector)
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    time.sleep(0.3)
+    picture = np.asarray(Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB"))
+    return len(np.unique(picture.reshape(-1, 3) >> 5, axis=0))
