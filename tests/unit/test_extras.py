@@ -21,6 +21,7 @@ from lartpc.run.summarize import summarize
 
 ROOT = Path(__file__).parents[2]
 MODULE = {
+    "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "import-linter": "importlinter",
