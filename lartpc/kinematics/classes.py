@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.kinematics.clusters import Floats
-from lartpc.vocab import NONE, Semantic
+from lartpc.vocab import NONE, Semantic, Species
 
+ALLOWED = np.zeros((len(Semantic), len(Species)), bool)
+"""Species that a class allows."""
+ALLOWED[Semantic.SHOWER, [Species.PHOTON, Species.ELECTRON]] = True
+ALLOWED[Semantic.TRACK, [Species.MUON, Species.PION, Species.PROTON, Species.KAON]] = True
+ALLOWED[[Semantic.MICHEL, Semantic.DELTA], Species.ELECTRON] = True
 LEAST_SHARE = 0.1
 """Share of a particle's class scores that the class of its first piece needs to be the class of the whole. Michels
 and deltas are followed by photons of shower class, often of more voxels; docs/clustering.md has the choice."""

@@ -113,8 +113,8 @@ def best_energy(
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Return the kinetic energy (F,) [MeV] that is trusted most, and its `EnergyMethod`.
 
-    Tracks with a species: contained ones by range, leaving ones by scattering where it is known. All else,
-    and what is left, by calorimetry.
+    Tracks with a species: contained ones by range, leaving ones by scattering where it is known, and at least the
+    energy that their range takes. All else, and what is left, by calorimetry.
     """
     column = np.full(len(Species) + 1, NONE)
     column[list(TRACKS)] = np.arange(len(TRACKS))
@@ -124,8 +124,11 @@ def best_energy(
     by_range, by_scattering = range_FK[row, column_F], scattering_FK[row, column_F]
     use_range = known & contained_F & (by_range > 0)
     use_scattering = known & ~contained_F & (by_scattering > 0)
-    method = np.where(use_range, int(EnergyMethod.RANGE), int(EnergyMethod.CALORIMETRY))
-    method = np.where(use_scattering, int(EnergyMethod.SCATTERING), method)
+    # What leaves has at least the energy that takes it through the path that is seen.
+    otherwise = np.where(use_scattering, by_scattering, calorimetric_F)
+    use_range |= known & ~contained_F & (by_range > otherwise)
+    method = np.where(use_scattering, int(EnergyMethod.SCATTERING), int(EnergyMethod.CALORIMETRY))
+    method = np.where(use_range, int(EnergyMethod.RANGE), method)
     return np.choose(method, [calorimetric_F, by_range, by_scattering]), method
 
 

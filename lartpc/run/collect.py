@@ -23,6 +23,7 @@ from lartpc.run.shards import ENERGIES, Shard, check_shard
 from lartpc.run.summarize import EVENT_TABLES
 from lartpc.store import content_of, open_events
 from lartpc.tables import SCHEMA_VERSION, schema
+from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.metric_fields import INPUT
@@ -303,11 +304,21 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
             ],
             "throughput": steps,
             "warnings": _warnings(throughput),
+            "flags": _flags(dataset),
             "figures": figures,
             "errors": bootstrap(measured, figures),
         }
     )
     return found
+
+
+def _flags(dataset: Path) -> dict[str, int]:
+    """Return the number of particles with each flag."""
+    sums = {name: 0 for name in FLAGS}
+    for batch in ds.dataset(dataset / "particles").to_batches(columns=list(FLAGS)):
+        for name in FLAGS:
+            sums[name] += pc.sum(batch[name]).as_py() or 0
+    return sums
 
 
 def _warnings(throughput: pd.DataFrame) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ CHAIN = (
     Stage("points", 3, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
-        3,
+        4,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,
@@ -66,8 +66,8 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 14
-EVALUATE_VERSION = 6
+TABLES_VERSION = 15
+EVALUATE_VERSION = 7
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

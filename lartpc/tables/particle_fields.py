@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from lartpc.kinematics.argon import TRACKS
+from lartpc.tables.consistency import FLAGS
 from lartpc.tables.fields import Field, count, flag, identifier, number, per, refer, word, xyz
 from lartpc.vocab import CreationProcess, EnergyMethod, Semantic, Species
 
@@ -47,7 +48,9 @@ MEASURED = {
     "range_energy_mev": _mev("kinetic energy by range, as its own species; null if that leaves no track"),
     "scattering_energy_mev": _mev("kinetic energy by scattering, as its own species; null if unknown"),
     "kinetic_energy_mev": _mev("best kinetic energy: by range, by scattering or by calorimetry"),
-    "energy_method": word(EnergyMethod, "how the best energy was found"),
+    "energy_method": word(
+        EnergyMethod, "how the best energy was found; range of a track that leaves: at least that"
+    ),
     "start_dedx_mev_cm": number("energy per length at the start", "MeV/cm"),
     "end_dedx_mev_cm": number("energy per length at the end", "MeV/cm"),
     **per(
@@ -116,6 +119,7 @@ PARTICLE = {
     **_DIRECTION,
     **MEASURED,
     **PLACE,
+    **FLAGS,
     "vertex_distance_cm": number("distance from the start to the interaction's vertex", "cm"),
     "conversion_distance_cm": number("of primary photons, distance from the vertex to their start", "cm"),
     "truth_particle_id": refer("truth_particles", "true particle with the largest IoU"),

@@ -10,6 +10,7 @@ from lartpc.kinematics.hierarchy import generations
 from lartpc.kinematics.measure import mass_mev
 from lartpc.kinematics.relations import pair_mass_mev
 from lartpc.metrics import Overlaps
+from lartpc.tables.consistency import flag_rows
 from lartpc.tables.fields import Rows, names_of, xyz_rows
 from lartpc.tables.measured import Floats, Measured, reco
 from lartpc.truth import parents, pi_zeros
@@ -38,7 +39,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
     distance = np.linalg.norm(away, axis=1)
     photon = (identity["species"] == Species.PHOTON) & (identity["is_primary"] > 0)
     best, iou = pairs.best_true()
-    return {
+    rows: Rows = {
         "particle_id": np.arange(num),
         "interaction_id": identity["interaction"],
         "semantic": particle["semantic"],
@@ -70,6 +71,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         "truth_particle_id": best,
         "truth_iou": iou if has_truth else np.full(num, np.nan),
     }
+    return rows | flag_rows(particle, identity["species"], rows)
 
 
 def truth_particle_rows(event: Event, found: Measured, pairs: Overlaps) -> Rows:
@@ -140,11 +142,14 @@ def _family(parent_F: Ints, semantic_F: NDArray[np.integer], found: Measured, bo
     )
     gap = [np.linalg.norm(start[:-1] - place[parent_F], axis=1) for place in (start, end)]
     michel = np.full(num, NONE)
+    distance = np.minimum(*gap)
     rows = np.flatnonzero((np.asarray(semantic_F) == Semantic.MICHEL) & (parent_F >= 0))
-    michel[parent_F[rows[::-1]]] = rows[::-1]
+    # of several the one that starts nearest to an end, which is written last
+    rows = rows[np.argsort(-np.nan_to_num(distance[rows], nan=np.inf), kind="stable")]
+    michel[parent_F[rows]] = rows
     return {
         "parent_id": parent_F,
-        "parent_distance_cm": np.minimum(*gap),
+        "parent_distance_cm": distance,
         "num_children": np.bincount(parent_F[parent_F >= 0], minlength=num),
         "michel_id": michel,
     }

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from lartpc.cli import app
 from lartpc.run.audit import audit
-from lartpc.run.collect import collect
+from lartpc.run.collect import collect, read_summary
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
+from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import read_manifest, write_manifest
 
 UIDS = ("beam/0000", "beam/0001")
@@ -81,6 +82,8 @@ def test_a_whole_production_has_no_findings(pristine):
     whole = audit(pristine, with_sources=False)
     assert (whole.num_events, whole.num_quarantined) == (10, 2)
     assert whole.energy_mev - whole.energy_quarantined_mev == pytest.approx(2 * (96 + 0.3))
+    assert whole.flags.keys() == FLAGS.keys()
+    assert whole.flags == read_summary(pristine / "dataset")["flags"]
     assert whole.reasons == {"cluster: ValueError: drawn to fail": 2}
 
 

@@ -130,13 +130,21 @@ def test_an_exiting_track_takes_its_energy_from_scattering():
     assert np.isnan(scattering_energy_mev(direction[:3], Species.MUON, 14.0, 0.0))
 
 
-def test_leaving_tracks_without_scattering_fall_back_on_calorimetry():
+def test_leaving_tracks_without_scattering_have_at_least_the_energy_of_their_range():
     coord = line((0, 300, 300), (1, 0, 0), 100)
-    found = measure(particle(coord, np.full(100, 0.6)), BOX, WHOLE, Summarize())
+    found = measure(particle(coord, np.full(100, 2.0)), BOX, WHOLE, Summarize())
     assert found["energy_method"][0] == EnergyMethod.CALORIMETRY
-    assert found["kinetic_energy_mev"][0] == pytest.approx(60)
+    assert found["kinetic_energy_mev"][0] == pytest.approx(200)
+    # it deposits 60 MeV, and a muon needs 97 MeV for its 30 cm
+    found = measure(particle(coord, np.full(100, 0.6)), BOX, WHOLE, Summarize())
+    assert not found["is_contained"][0] and found["energy_method"][0] == EnergyMethod.RANGE
+    wanted = energy_of_range(Species.MUON, float(found["length_cm"][0]))
+    assert found["kinetic_energy_mev"][0] == pytest.approx(float(wanted)) and wanted == pytest.approx(
+        97, abs=4
+    )
     long = line((0, 300, 300), (1, 0, 0), 400)
     found = measure(particle(long, np.full(400, 0.6)), BOX, WHOLE, Summarize())
+    # so straight that it scatters as little as one of many GeV
     assert found["energy_method"][0] == EnergyMethod.SCATTERING
 
 

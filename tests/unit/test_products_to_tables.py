@@ -136,3 +136,18 @@ def test_an_exiting_track():
     assert particles["kinetic_energy_mev"][0] > 1000 > particles["range_energy_muon_mev"][0]
     assert list(particles["species"]) == [Species.MUON, Species.PROTON]
     assert list(interactions["topology"]) == ["1mu1p"] and list(interactions["is_fiducial"]) == [True]
+
+
+def test_of_two_michels_that_of_a_muon_is_the_one_at_its_end():
+    found = tables(
+        [
+            {"coord": line((100, 300, 300), (1, 0, 0), 400), "species": Species.MUON},
+            *(
+                {"coord": line(start, (0, 1, 0), 15), "semantic": Semantic.MICHEL, "is_primary": 0}
+                | {"species": Species.ELECTRON}
+                for start in ((501, 302, 302), (500, 301, 300))
+            ),
+        ]
+    )
+    particles = found["particles"]
+    assert list(particles["parent_id"]) == [-1, 0, 0] and list(particles["michel_id"]) == [2, -1, -1]

@@ -78,6 +78,7 @@ def as_dict(results: Path, found: Audited) -> dict[str, Any]:
         "energy_mev": found.energy_mev,
         "energy_quarantined_mev": found.energy_quarantined_mev,
         "quarantine": found.reasons,
+        "flags": found.flags,
         "code": {step: sorted(code) for step, code in found.code.items()},
         "weights": {step: sorted(map(list, weights)) for step, weights in found.weights.items()},
         "findings": [{"file": one.file, "where": one.where, "what": one.what} for one in found.findings],
@@ -95,6 +96,8 @@ def lines(results: Path, found: Audited) -> list[str]:
     ]
     reasons = sorted(found.reasons.items(), key=lambda item: -item[1])
     said += [f"quarantine  {num} x {reason[:90]}" for reason, num in reasons[:3]]
+    flags = [f"{num} {name.removeprefix('flag_')}" for name, num in found.flags.items() if num]
+    said.append(f"flags       {', '.join(flags) or 'none'} (particles; docs/tables.md)")
     said += [f"code        {step} {', '.join(sorted(code))}" for step, code in found.code.items()]
     said += [
         f"weights     {step} {digest[:12]} {path}"

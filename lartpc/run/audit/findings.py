@@ -33,6 +33,8 @@ class Audited:
     """Path and content digest of the weights that a step took, by step."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Number of events in quarantine by step and reason."""
+    flags: dict[str, int] = field(default_factory=dict)
+    """Number of particles with each flag of the tables."""
 
     def add(self, file: object, what: str, where: str = "") -> None:
         """Note that something is wrong; the file is not named twice."""
@@ -53,5 +55,6 @@ class Audited:
             self.code.setdefault(step, set()).update(codes)
         for step, weights in other.weights.items():
             self.weights.setdefault(step, set()).update(weights)
-        for reason, num in other.reasons.items():
-            self.reasons[reason] = self.reasons.get(reason, 0) + num
+        for mine, theirs in ((self.reasons, other.reasons), (self.flags, other.flags)):
+            for name, num in theirs.items():
+                mine[name] = mine.get(name, 0) + num

@@ -17,6 +17,7 @@ from lartpc.run.guard import within
 from lartpc.run.shards import TOLERANCE, check_shard
 from lartpc.stages import CHAIN
 from lartpc.store import NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, open_events
+from lartpc.tables.consistency import FLAGS
 from lartpc.tables.write import read_table
 
 STEPS = ("ingest", *(row.name for row in CHAIN))
@@ -186,6 +187,8 @@ def _check_rows(folder: Path, events: Events, used: Mapping[str, Path], found: A
             folder / "events.parquet", f"has other entries than {used['ingest']}: {_some(lost)}", "entry"
         )
         return
+    flags = read_table(folder / "particles.parquet", list(FLAGS))
+    found.flags = {name: int(flags[name].to_numpy().sum()) for name in FLAGS}
     _check_quarantine(folder, rows, events, found)
     for product, table in COUNTED.items():
         if product in events.products:

@@ -18,7 +18,7 @@ from lartpc.run.collect import read_summary
 from lartpc.run.display.data import displays, open_shards
 from lartpc.run.report.charts import calibration_charts, distributions, training_charts
 from lartpc.run.report.dedx import dedx_charts
-from lartpc.run.report.figures import figures_table, outside_domain, sections
+from lartpc.run.report.figures import figures_table, flagged, outside_domain, sections
 from lartpc.run.report.matrices import confusions, matrix, worst_row
 from lartpc.run.report.origin import origins, timing, topologies
 from lartpc.run.report.performance import performance_charts
@@ -129,6 +129,7 @@ def show(results: Path) -> None:
     console.print(figures_table(summary))
     for line in outside_domain(summary):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"flags   {flagged(summary)}", highlight=False, soft_wrap=True)
     if (results / "audit.json").is_file():
         said = json.loads((results / "audit.json").read_text())
         console.print(

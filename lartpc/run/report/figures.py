@@ -291,6 +291,13 @@ def outside_domain(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def flagged(summary: Mapping[str, Any]) -> str:
+    """Return how many particles have which flag, in one line."""
+    found = {name.removeprefix("flag_"): num for name, num in summary.get("flags", {}).items() if num}
+    what = ", ".join(f"{num} {name}" for name, num in found.items())
+    return f"{what or 'none'} of {summary['rows']['particles']} particles"
+
+
 def _events(summary: Mapping[str, Any]) -> list[Row]:
     lines = [
         Row("events", f"{summary['num_events']:,}"),

@@ -10,17 +10,13 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event
+from lartpc.kinematics.classes import ALLOWED
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.vertex import CAN_BE_PRIMARY
 from lartpc.stages.interact.graph import Nodes
 from lartpc.truth import MIN_TURN, compositions, majority, parents, pi_zeros
 from lartpc.vocab import NONE, Semantic, Species
 
-ALLOWED = np.zeros((len(Semantic), len(Species)), bool)
-"""Species that a class allows."""
-ALLOWED[Semantic.SHOWER, [Species.PHOTON, Species.ELECTRON]] = True
-ALLOWED[Semantic.TRACK, [Species.MUON, Species.PION, Species.PROTON, Species.KAON]] = True
-ALLOWED[[Semantic.MICHEL, Semantic.DELTA], Species.ELECTRON] = True
 MIN_PURITY = 0.5
 """A particle with less of its voxels in one true particle has no target."""
 
