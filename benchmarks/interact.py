@@ -109,7 +109,7 @@ def main() -> None:
     event = crowd(5000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row, section, net = steps[-1]
-    rules = Interact.model_validate({"infer": {"interactions": "meetings"}})
+    rules = Interact.model_validate({"infer": {"interactions": "rules"}})
     for name, of, cfg in (("rules", None, rules), ("network", net, section)):
         if of is not None or name == "rules":
             start = time.process_time()

@@ -95,12 +95,10 @@ def interactions(
         list[str],
         typer.Option(help="Files of 'lartpc evaluate', interactions by the network; repeatable, or @FILE."),
     ],
-    meetings: Annotated[
-        list[str], typer.Option(help="The same, interactions by rules; repeatable, or @FILE.")
-    ],
+    rules: Annotated[list[str], typer.Option(help="The same, interactions by rules; repeatable, or @FILE.")],
     out: Out,
 ) -> None:
     """Pool the figures of interactions by the network and by rules side by side (Markdown), and print them."""
     from lartpc.run.report.interactions import interactions_table
 
-    typer.echo(interactions_table({"graph": expand(graph), "meetings": expand(meetings)}, out))
+    typer.echo(interactions_table({"graph": expand(graph), "rules": expand(rules)}, out))

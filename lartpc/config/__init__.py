@@ -22,8 +22,8 @@ from lartpc.config.graphs import (
     GraphNet,
     GraphSpice,
     Interact,
+    InteractionRules,
     LearnedFragments,
-    Meetings,
     PairLengths,
 )
 from lartpc.config.ingestion import Ingest, Response, Tomography, Volume, Wires
@@ -73,8 +73,8 @@ __all__ = [
     "Heads",
     "Ingest",
     "Interact",
+    "InteractionRules",
     "LearnedFragments",
-    "Meetings",
     "PairLengths",
     "Part",
     "ParticleGroup",

@@ -172,8 +172,8 @@ class PairLengths(Section):
     delta_delta: float = Field(25.0, ge=0, description="between two deltas [voxel]")
 
 
-class Meetings(Section):
-    """Interactions by rules: what comes together, what points back to it. Nothing is learned."""
+class InteractionRules(Section):
+    """Interactions by rules: common vertices, and what points back to them. Nothing is learned."""
 
     touch: float = Field(
         4.0, ge=0, description="Michels and deltas no farther from a track than this are of it [voxel]"
@@ -193,11 +193,11 @@ class Meetings(Section):
 class InteractInfer(EdgeInfer):
     """Settings of `interact` that need no new training."""
 
-    interactions: Literal["graph", "meetings"] = Field(
+    interactions: Literal["graph", "rules"] = Field(
         "graph",
         description="how particles become interactions: by the graph network, or by rules, which need no weights",
     )
-    meetings: Meetings = Meetings()
+    rules: InteractionRules = InteractionRules()
     start_trust: float = Field(
         0.5,
         gt=0,

@@ -28,7 +28,7 @@ OTHERS: list[tuple[str, str, dict[str, Any]]] = [
         ("cluster", method, {**SMALL["cluster"], "fragments": {"method": method, "unet": TINY}})
         for method in ("graph_spice", "embedding")
     ),
-    ("interact", "meetings", {"infer": {"interactions": "meetings"}}),
+    ("interact", "rules", {"infer": {"interactions": "rules"}}),
 ]
 """Stages that have several methods: name of the stage, of the method, and its settings."""
 

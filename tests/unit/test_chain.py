@@ -14,7 +14,7 @@ from lartpc.run import chain
 from lartpc.run.summarize import EVENT_TABLES
 
 SHARD = "beam/0000"
-BY_RULES = config.Interact(infer=config.Interact().infer.model_copy(update={"interactions": "meetings"}))
+BY_RULES = config.Interact(infer=config.Interact().infer.model_copy(update={"interactions": "rules"}))
 
 
 def lartpc(*words: object, fails: bool = False) -> Result:

@@ -197,12 +197,12 @@ def test_the_table_of_both_ways(tmp_path):
     paths = write_shard(tmp_path, "beam/0000")
     evaluate(paths, tmp_path / "m.parquet")
     files = [tmp_path / "m.parquet"]
-    text = interactions_table({"graph": files, "meetings": files}, tmp_path / "table.md")
+    text = interactions_table({"graph": files, "rules": files}, tmp_path / "table.md")
     assert text == (tmp_path / "table.md").read_text() and "no events on true input, 4 of the chain" in text
     row = next(
         line for line in text.split("\n") if line.startswith("| true interactions with all primaries correct")
     )
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "", "50.0 %", "50.0 %", ""]
     assert "nan" not in text and "of kaons" not in text
-    with pytest.raises(ValueError, match="no figures of meetings"):
+    with pytest.raises(ValueError, match="no figures of rules"):
         interactions_table({"graph": files}, tmp_path / "table.md")

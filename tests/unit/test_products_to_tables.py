@@ -11,7 +11,7 @@ from lartpc.tables.rows import event_rows
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import EnergyMethod, Flavour, Semantic, Species
 
-BY_RULES = config.Interact.model_validate({"infer": {"interactions": "meetings"}})
+BY_RULES = config.Interact.model_validate({"infer": {"interactions": "rules"}})
 
 
 def tables(particles, energies=None):

@@ -98,7 +98,7 @@ def test_networks_are_trained_where_no_weights_are_named(folder: Path) -> None:
 
 def test_interactions_by_rules_need_no_weights(folder: Path) -> None:
     demo = ("--configfile", "config/train_demo.yaml")
-    by_rules = "interact={infer: {interactions: meetings}}"
+    by_rules = "interact={infer: {interactions: rules}}"
     found = jobs(folder, *demo, "--config", by_rules)
     assert found["train"] == 2 and found["interact"] == 2 and found["stage_on_truth"] == 4
     assert jobs(folder, "models", *demo, "--config", by_rules)["train"] == 2

@@ -1,7 +1,7 @@
 # Interactions by the network and by rules, side by side: `snakemake interaction_quality --config seed=7`.
 # Nothing else needs it.
 
-WAYS = ("graph", "meetings")
+WAYS = ("graph", "rules")
 
 
 rule settings_of_way:
@@ -92,6 +92,6 @@ rule interaction_quality:
         runtime=30,
     params:
         graph=lambda wc, input: option("graph", input.graph),
-        meetings=lambda wc, input: option("meetings", input.meetings),
+        rules=lambda wc, input: option("rules", input.rules),
     shell:
-        "lartpc interactions {params.graph:q} {params.meetings:q} --out {output:q} 2>{log:q}"
+        "lartpc interactions {params.graph:q} {params.rules:q} --out {output:q} 2>{log:q}"

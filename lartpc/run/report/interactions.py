@@ -10,7 +10,7 @@ from lartpc.atomic import replacing
 from lartpc.run.quality.pool import pool
 from lartpc.run.report.figures import ENERGIES, Row, quality
 
-METHODS = {"graph": "network", "meetings": "rules"}
+METHODS = {"graph": "network", "rules": "rules"}
 """The ways from particles to interactions, by the value of `interact.infer.interactions`."""
 
 

@@ -1,7 +1,7 @@
-"""Particles to interactions by rules: what comes together, and what points back to it. Nothing is learned.
+"""Particles to interactions by rules: common vertices of tracks and showers, and what points back to them.
 
-Positions and lengths are in voxel units. Shape suffixes: V clustered voxels, F particles, P places (ends of
-tracks, starts of showers), M meetings of places, L links between a particle and a meeting, E pairs.
+Nothing is learned. Positions and lengths are in voxel units. Shape suffixes: V clustered voxels, F particles, P places
+(ends of tracks, starts of showers), M vertex candidates, L links between a particle and a candidate, E pairs.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
-class Met:
+class Grouping:
     """What the rules say of the particles (F,) of an event.
 
     `interaction_F` numbers interactions in order of the first particle; `parent_F` is -1 for none; `touches_F`
-    tells whether a particle starts at a meeting with others, not merely pointing back to it, and `michel_F`
+    tells whether a particle starts at a vertex candidate with others, not merely pointing back to it, and `michel_F`
     whether a Michel starts at it.
     """
 
@@ -42,18 +42,21 @@ class Met:
     michel_F: NDArray[np.bool_]
 
 
-def meet(clusters: Clusters, columns: Columns, radius: float, cfg: config.Meetings) -> Met:
+def group_interactions(
+    clusters: Clusters, columns: Columns, radius: float, cfg: config.InteractionRules
+) -> Grouping:
     """Group particles into interactions, each with its vertex, by where they start and end.
 
-    1. Ends of tracks and starts of showers no farther apart than `radius`, directly or over others, meet.
-    2. A shower that meets nothing belongs to the meeting, or the free end, that it points back to: up to
+    1. Ends of tracks and starts of showers no farther apart than `radius`, directly or over others, form a vertex
+       candidate.
+    2. A shower alone at its candidate belongs to the candidate, or the free end, that it points back to: up to
        `angle_rad` and `length`, of several to the one with the least sum of both, each over its limit.
     3. Two showers that point back to none, but to one place (their lines come closer than `radius` behind both
-       starts), meet there; each with one other, the closest lines first.
+       starts), have one there; each with one other, the closest lines first.
     4. Michels and deltas belong to the track that they touch: their nearest voxels are no farther than `touch`.
-    5. The vertex of an interaction is where most meet (ends count half), of equal ones that of more energy.
-       What is there is primary. What meets elsewhere comes from the track that leads there from the vertex.
-    6. A track starts at its end towards the vertex; one that meets nothing, at the end without a Michel.
+    5. The vertex of an interaction is the candidate of most particles (ends count half), of equal ones that of more
+       energy. What is there is primary; what is at another one comes from the track that leads there from the vertex.
+    6. A track starts at its end towards the vertex; one that shares no candidate, at the end without a Michel.
 
     Parameters
     ----------
@@ -72,33 +75,33 @@ def meet(clusters: Clusters, columns: Columns, radius: float, cfg: config.Meetin
     owner_P = np.concatenate([track, shower, track])
     is_end_P = np.arange(len(owner_P)) >= len(track) + len(shower)
     place_P3 = np.where(is_end_P[:, None], end_F3[owner_P], start_F3[owner_P])
-    meeting_P = joined(place_P3, radius)
+    candidate_P = joined(place_P3, radius)
     touched_F, at_end_F = _touched(clusters, columns, cfg.touch)
 
-    # the particles of each meeting; a track with both ends in one is in it once, by its start
-    num_meetings = int(meeting_P.max(initial=-1)) + 1
-    _, first = np.unique(owner_P * max(num_meetings, 1) + meeting_P, return_index=True)
-    is_alone_M = np.bincount(meeting_P[first], minlength=num_meetings) < 2
+    # the particles of each candidate; a track with both ends in one is in it once, by its start
+    num_candidates = int(candidate_P.max(initial=-1)) + 1
+    _, first = np.unique(owner_P * max(num_candidates, 1) + candidate_P, return_index=True)
+    is_alone_M = np.bincount(candidate_P[first], minlength=num_candidates) < 2
     touches_F = np.zeros(num, bool)
-    touches_F[owner_P[first[~is_alone_M[meeting_P[first]]]]] = True
-    size_M = np.maximum(np.bincount(meeting_P, minlength=num_meetings), 1)[:, None]
-    centre_M3 = np.stack([np.bincount(meeting_P, x, num_meetings) for x in place_P3.T], axis=1) / size_M
-    meeting_F = np.full(num, NONE, np.int64)
-    meeting_F[owner_P[~is_end_P]] = meeting_P[~is_end_P]
-    lonely = shower[is_alone_M[meeting_F[shower]]]
+    touches_F[owner_P[first[~is_alone_M[candidate_P[first]]]]] = True
+    size_M = np.maximum(np.bincount(candidate_P, minlength=num_candidates), 1)[:, None]
+    centre_M3 = np.stack([np.bincount(candidate_P, x, num_candidates) for x in place_P3.T], axis=1) / size_M
+    candidate_F = np.full(num, NONE, np.int64)
+    candidate_F[owner_P[~is_end_P]] = candidate_P[~is_end_P]
+    lonely = shower[is_alone_M[candidate_F[shower]]]
     direction_F3 = columns["start_direction"].astype(np.float64)
-    target = _pointed_at(start_F3[lonely], direction_F3[lonely], meeting_F[lonely], centre_M3, cfg)
+    target = _pointed_at(start_F3[lonely], direction_F3[lonely], candidate_F[lonely], centre_M3, cfg)
     moved, left = lonely[target >= 0], lonely[target < 0]
     pairs = near_pairs(start_F3[left], cfg.length)
     gap = _gaps(start_F3[left[pairs]], direction_F3[left[pairs]])
     number = pair_up(len(left), pairs, -gap, -radius)
     pairs = left[np.argsort(number, kind="stable")[np.count_nonzero(number < 0) :]].reshape(-1, 2)
 
-    # links between particles and meetings; where two showers cross is a further meeting
+    # links between particles and candidates; where two showers cross is a further one
     leaves_P = np.isin(owner_P[first], moved)
     owner_L = np.concatenate([owner_P[first][~leaves_P], moved, pairs.ravel()])
-    crossing = np.repeat(num_meetings + np.arange(len(pairs)), 2)
-    meeting_L = np.concatenate([meeting_P[first][~leaves_P], target[target >= 0], crossing])
+    crossing = np.repeat(num_candidates + np.arange(len(pairs)), 2)
+    candidate_L = np.concatenate([candidate_P[first][~leaves_P], target[target >= 0], crossing])
     is_end_L = np.zeros(len(owner_L), bool)
     is_end_L[: np.count_nonzero(~leaves_P)] = is_end_P[first][~leaves_P]
     # where a Michel starts, its track does not
@@ -106,30 +109,30 @@ def meet(clusters: Clusters, columns: Columns, radius: float, cfg: config.Meetin
     is_michel_F = semantic_F == Semantic.MICHEL
     michel_F = np.zeros(num, bool)
     michel_F[touched_F[is_michel_F & (touched_F >= 0)]] = True
-    num_nodes = num + num_meetings + len(pairs)
+    num_nodes = num + num_candidates + len(pairs)
     attached = np.flatnonzero(touched_F >= 0)
     one = np.concatenate([owner_L, attached])
-    two = np.concatenate([num + meeting_L, touched_F[attached]])
+    two = np.concatenate([num + candidate_L, touched_F[attached]])
     group = connected_components(_graph(one, two, num_nodes), directed=False)[1]
     interaction_F = _renumbered(group[:num])
-    vertex = _vertices(group, owner_L, meeting_L, weight_L, columns["energy"], num, num_nodes)
+    vertex = _vertices(group, owner_L, candidate_L, weight_L, columns["energy"], num, num_nodes)
 
     root = num_nodes
     graph = _graph(
         np.concatenate([owner_L, np.full(len(vertex), root)]),
-        np.concatenate([num + meeting_L, num + vertex]),
+        np.concatenate([num + candidate_L, num + vertex]),
         num_nodes + 1,
     )
     _, before = breadth_first_order(graph, root, directed=False)
     via_F = np.where(before[:num] >= 0, before[:num], root)
     from_F = np.append(before, NONE)[via_F]
     parent_F = np.where((from_F >= 0) & (from_F < num), from_F, touched_F)
-    by_end = (num + meeting_L == via_F[owner_L]) & is_end_L
+    by_end = (num + candidate_L == via_F[owner_L]) & is_end_L
     is_turned_F = np.zeros(num, bool)
     is_turned_F[owner_L[by_end]] = True
-    # both ends in one meeting, where only a Michel tells them apart
+    # both ends in one candidate, where only a Michel distinguishes them
     is_turned_F |= michel_F & ~at_end_F & ~np.isin(np.arange(num), owner_L[is_end_L])
-    return Met(interaction_F, parent_F, from_F == root, is_turned_F & is_track_F, touches_F, michel_F)
+    return Grouping(interaction_F, parent_F, from_F == root, is_turned_F & is_track_F, touches_F, michel_F)
 
 
 def joined(place_P3: Floats, radius: float) -> Ints:
@@ -191,9 +194,9 @@ def _touched(clusters: Clusters, columns: Columns, touch: float) -> tuple[Ints, 
 
 
 def _pointed_at(
-    start_S3: Floats, direction_S3: Floats, own_S: Ints, centre_M3: Floats, cfg: config.Meetings
+    start_S3: Floats, direction_S3: Floats, own_S: Ints, centre_M3: Floats, cfg: config.InteractionRules
 ) -> Ints:
-    """Return the meeting (S,) that each of some showers points back to, -1 for none; its own does not count."""
+    """Return the candidate (S,) that each of some showers points back to, -1 for none; its own does not count."""
     target_S = np.full(len(start_S3), NONE, np.int64)
     size = max(_BLOCK // max(len(centre_M3), 1), 1)
     for low in range(0, len(start_S3), size):
@@ -229,17 +232,17 @@ def _gaps(start_E23: Floats, direction_E23: Floats) -> Floats:
 def _vertices(
     group: Ints,
     owner_L: Ints,
-    meeting_L: Ints,
+    candidate_L: Ints,
     weight_L: Floats,
     energy_F: NDArray[np.floating],
     num: int,
     num_nodes: int,
 ) -> Ints:
-    """Return the meeting that is the vertex of each interaction that has any."""
-    num_meetings = num_nodes - num
-    weight_M = np.bincount(meeting_L, weight_L, num_meetings)
-    energy_M = np.bincount(meeting_L, energy_F[owner_L] * weight_L, num_meetings)
-    used = np.flatnonzero(np.bincount(meeting_L, minlength=num_meetings))
+    """Return the candidate that is the vertex of each interaction that has any."""
+    num_candidates = num_nodes - num
+    weight_M = np.bincount(candidate_L, weight_L, num_candidates)
+    energy_M = np.bincount(candidate_L, energy_F[owner_L] * weight_L, num_candidates)
+    used = np.flatnonzero(np.bincount(candidate_L, minlength=num_candidates))
     order = used[np.lexsort((-energy_M[used], -np.round(weight_M[used], 6), group[num + used]))]
     return order[np.unique(group[num + order], return_index=True)[1]]
 

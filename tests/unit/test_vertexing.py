@@ -7,13 +7,13 @@ from conftest import BOX, image, labelled, line
 from lartpc import config
 from lartpc.event import empty
 from lartpc.kinematics.argon import energy_of_range
-from lartpc.kinematics.meetings import joined, near_pairs
+from lartpc.kinematics.vertexing import joined, near_pairs
 from lartpc.run.infer import infer
 from lartpc.stages import interact, needs_weights, stage
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Flavour, Semantic, Species
 
-CFG = config.Interact.model_validate({"infer": {"interactions": "meetings"}})
+CFG = config.Interact.model_validate({"infer": {"interactions": "rules"}})
 TRACK, SHOWER, MICHEL, DELTA = Semantic.TRACK, Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA
 
 
@@ -123,7 +123,7 @@ def test_two_photons_of_a_pi_zero_meet_without_a_track():
     np.testing.assert_allclose(interaction["vertex"][0], [100.5] * 3, atol=1e-3)
     assert interaction["num_pi_zeros_score"].argmax(1).tolist() == [1, 0]
     other = config.Interact.model_validate(
-        {"infer": {"interactions": "meetings", "pi_zero_threshold": 0.99, "meetings": {"length": 50}}}
+        {"infer": {"interactions": "rules", "pi_zero_threshold": 0.99, "rules": {"length": 50}}}
     )
     assert set(found((SHOWER, (160, 100, 100), (1, 0, 0), 40), cfg=other)[0]["pi_zero"]) == {-1}
 
