@@ -38,7 +38,7 @@ from lartpc.config.learned import (
 )
 from lartpc.config.simulation import (
     GENERATORS,
-    RAIN_GROUPS,
+    MPR_GROUPS,
     VERTEX_GROUPS,
     Cosmic,
     Generator,
@@ -53,7 +53,7 @@ from lartpc.paths import usable
 
 __all__ = [
     "GENERATORS",
-    "RAIN_GROUPS",
+    "MPR_GROUPS",
     "SECTIONS",
     "VERTEX_GROUPS",
     "Cluster",

@@ -23,7 +23,7 @@ VERTEX_GROUPS = (
     ParticleGroup(pdg=(2212,), weight=3, max_count=4, kinetic_energy_mev=(10, 400)),
     ParticleGroup(pdg=(22,), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
 )
-RAIN_GROUPS = (
+MPR_GROUPS = (
     ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 10_000)),
     ParticleGroup(pdg=(13, -13), weight=5, max_count=5, kinetic_energy_mev=(10, 500)),
     ParticleGroup(pdg=(11, -11), weight=1, max_count=2, kinetic_energy_mev=(10, 400)),
@@ -97,8 +97,8 @@ class GeneratorFiles(Section):
         None, gt=0, description="interactions of a spill, on average (Poisson); null: one in each event"
     )
     spill_us: float = Field(0.0, ge=0, description="time over which the interactions of a spill spread [us]")
-    overlay: tuple[Literal["cosmic", "rain"], ...] = Field(
-        (), description="what is laid over each event: cosmic muons, rain"
+    overlay: tuple[Literal["cosmic", "mpr"], ...] = Field(
+        (), description="what is overlaid on each event: cosmic muons, isolated particles (MPR)"
     )
     vertex: Placement = Placement()
 
@@ -107,7 +107,7 @@ GENERATOR_FILES: tuple[str, ...] = ("nuhepmc", "gst", "rootracker")
 """Kinds of files of generators, as in the sources of sample sheets."""
 
 GENERATORS: dict[str, tuple[str, ...]] = {
-    "mpvmpr": ("vertex", "rain"),
+    "mpvmpr": ("vertex", "mpr"),
     "gun": ("gun",),
     "cosmic": ("vertex", "cosmic"),
 }
@@ -119,7 +119,8 @@ class Simulate(Section):
 
     generator: Literal["mpvmpr", "gun", "cosmic"] | GeneratorFiles = Field(
         "mpvmpr",
-        description="mpvmpr: vertex and rain; gun: one particle; cosmic: vertex and cosmic muons; or the settings "
+        description="mpvmpr: a vertex (MPV) and isolated particles (MPR); gun: one particle; cosmic: a vertex and "
+        "cosmic muons; or the settings "
         "`generator.*` of interactions from files",
     )
     box_cm: float = Field(230.4, gt=0, description="side of the liquid-argon box [cm]")
@@ -128,11 +129,11 @@ class Simulate(Section):
     max_step_mm: float = Field(3.0, gt=0, description="longest step of a charged particle [mm]")
     vertex: Generator = Field(
         Generator(num_particles=(2, 6), groups=VERTEX_GROUPS),
-        description="particles that share one vertex (MPV)",
+        description="particles that share one vertex (MPV, multi-particle vertex)",
     )
-    rain: Generator = Field(
-        Generator(num_particles=(2, 4), groups=RAIN_GROUPS),
-        description="particles at independent positions (MPR)",
+    mpr: Generator = Field(
+        Generator(num_particles=(2, 4), groups=MPR_GROUPS),
+        description="isolated particles, each uniform in the box (MPR, multi-particle rain)",
     )
     gun: Gun = Gun()
     cosmic: Cosmic = Cosmic()

@@ -1,7 +1,7 @@
-"""What is shot into the box: a vertex with rain or under cosmic muons, or a single particle.
+"""What is shot into the box: a vertex with isolated particles or under cosmic muons, or a single particle.
 
 The first is the pair of generators that the open samples of the field are made with (multi-particle
-vertex, MPV, and rain, MPR; PILArNet, arXiv:2006.01993): they know no neutrino, so that a network
+vertex, MPV, and rain, MPR, isolated particles; PILArNet, arXiv:2006.01993): they know no neutrino, so that a network
 learns particles and not a flux.
 """
 
@@ -43,8 +43,8 @@ def check(cfg: Simulate) -> None:
                 f"simulate.{name}.num_particles goes up to {most}, but the groups hold at most {room} "
                 "particles; raise their max_count"
             )
-    if cfg.generator == "mpvmpr" and cfg.vertex.num_particles[1] + cfg.rain.num_particles[1] == 0:
-        raise ValueError("simulate.vertex.num_particles and simulate.rain.num_particles are both [0, 0]")
+    if cfg.generator == "mpvmpr" and cfg.vertex.num_particles[1] + cfg.mpr.num_particles[1] == 0:
+        raise ValueError("simulate.vertex.num_particles and simulate.mpr.num_particles are both [0, 0]")
     for key, shot in kinds(cfg):
         low, high = shot.kinetic_energy_mev
         if not 0 < low <= high:
@@ -88,7 +88,7 @@ def event_seeds(seed: int, event: int) -> tuple[np.random.SeedSequence, int]:
 def primaries(cfg: Simulate, rng: np.random.Generator) -> list[Primary]:
     """Draw the primary particles of one event: those of the vertex, then the others.
 
-    The vertex is uniform in the box less the margin at its walls, the rain uniform in the box;
+    The vertex is uniform in the box less the margin at its walls, isolated particles uniform in the box;
     directions are isotropic, energies uniform in the range of the particle's group. Cosmic muons are
     those of `cosmic.muons`. Each particle that is not from the vertex is an interaction of its own.
     """
@@ -104,7 +104,7 @@ def primaries(cfg: Simulate, rng: np.random.Generator) -> list[Primary]:
 
 
 def overlay(cfg: Simulate, name: str, first: int, rng: np.random.Generator) -> list[Primary]:
-    """Draw what comes over the particles of the vertex, `cosmic` or `rain`: interactions from number `first` on."""
+    """Draw what comes over the particles of the vertex, `cosmic` or `mpr`: interactions from number `first` on."""
     if name == "cosmic":
         return [
             Primary(muon.pdg, muon.kinetic_energy_mev, muon.position_cm, muon.direction, number, muon.time_ns)
@@ -113,7 +113,7 @@ def overlay(cfg: Simulate, name: str, first: int, rng: np.random.Generator) -> l
     half = cfg.box_cm / 2
     return [
         _shoot(group, _position(half, rng), number, rng)
-        for number, group in enumerate(draw_groups(cfg.rain, rng), start=first)
+        for number, group in enumerate(draw_groups(cfg.mpr, rng), start=first)
     ]
 
 

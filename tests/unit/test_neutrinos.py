@@ -92,11 +92,11 @@ def test_the_place_in_the_file(tmp_path: Path) -> None:
 
 
 def test_settings_of_an_overlay_count_only_with_it() -> None:
-    few = config.Simulate.model_fields["rain"].default.model_copy(update={"num_particles": (1, 1)})
-    assert from_files(overlay=("rain",)).reads == ("rain",)
-    config.Simulate.model_validate({"generator": {"overlay": ("rain",)}, "rain": few.model_dump()})
-    with pytest.raises(ValueError, match="rain has no effect with generator 'nuhepmc'"):
-        config.Simulate.model_validate({"generator": {"kind": "nuhepmc"}, "rain": few.model_dump()})
+    few = config.Simulate.model_fields["mpr"].default.model_copy(update={"num_particles": (1, 1)})
+    assert from_files(overlay=("mpr",)).reads == ("mpr",)
+    config.Simulate.model_validate({"generator": {"overlay": ("mpr",)}, "mpr": few.model_dump()})
+    with pytest.raises(ValueError, match="mpr has no effect with generator 'nuhepmc'"):
+        config.Simulate.model_validate({"generator": {"kind": "nuhepmc"}, "mpr": few.model_dump()})
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -137,12 +137,12 @@ def test_samples_of_generators_files_are_shared_out(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def overlaid(tmp_path_factory, data_folder):
-    """Return the records of a generator's file and the tables of its events: spills under rain, through Geant4."""
+    """Return the records of a generator's file and the tables of its events: spills with isolated particles."""
     folder = tmp_path_factory.mktemp("neutrinos")
     path = data_folder / "nuhepmc" / "numu_cc_bnb_200ev.hepmc3.gz"
     still = data_folder / "nuhepmc" / "nc_coherent_bnb_200ev.hepmc3.gz"
-    cfg = from_files(files=(str(path), str(still)), mean_interactions=1.5, spill_us=10.0, overlay=("rain",))
-    cfg = cfg.model_copy(update={"rain": cfg.rain.model_copy(update={"num_particles": (1, 1)})})
+    cfg = from_files(files=(str(path), str(still)), mean_interactions=1.5, spill_us=10.0, overlay=("mpr",))
+    cfg = cfg.model_copy(update={"mpr": cfg.mpr.model_copy(update={"num_particles": (1, 1)})})
     # share 10 of 40: 5 interactions of the first file, then 5 of the other
     share = (10, 40)
     num = simulate(cfg, num_events=None, seed=5, share=share, out=folder / "steps.h5", on_event=lambda: None)
@@ -226,7 +226,7 @@ def test_interactions_point_to_their_neutrinos_and_rain_to_none(overlaid) -> Non
     assert (joined["truth_interaction_id"] == joined["truth_interaction_id_nu"]).all() and len(joined) >= 4
     for axis in "xyz":
         np.testing.assert_allclose(joined[f"vertex_{axis}_cm"], joined[f"vertex_{axis}_cm_nu"], atol=1e-3)
-    assert (interactions["truth_neutrino_id"] == -1).any(), "the rain"
+    assert (interactions["truth_neutrino_id"] == -1).any(), "isolated particles"
     assert tables["events"]["num_truth_neutrinos"].sum() == len(neutrinos)
     # coherent scattering leaves a nucleus of some keV: an interaction that is not seen, and counts
     coherent = neutrinos.query("mode == 'coherent'")

@@ -32,25 +32,25 @@ NOTHING = config.Generator(num_particles=(0, 0), groups=())
 
 
 def test_primaries_follow_the_configuration():
-    num_vertex, num_rain = set(), set()
+    num_vertex, num_mpr = set(), set()
     for event in range(500):
         shot = primaries(DEFAULT, np.random.default_rng(event))
         vertex = [p for p in shot if p.interaction == 0]
-        rain = shot[len(vertex) :]
+        mpr = shot[len(vertex) :]
         num_vertex.add(len(vertex))
-        num_rain.add(len(rain))
-        assert [p.interaction for p in rain] == list(range(1, len(rain) + 1))
+        num_mpr.add(len(mpr))
+        assert [p.interaction for p in mpr] == list(range(1, len(mpr) + 1))
         assert len({p.position_cm for p in vertex}) == 1
         assert np.abs(vertex[0].position_cm).max() <= DEFAULT.box_cm / 2 - DEFAULT.wall_margin_cm
         assert sum(abs(p.pdg) in (11, 13) for p in vertex) <= 1
-        for expected, particles in ((DEFAULT.vertex.groups, vertex), (DEFAULT.rain.groups, rain)):
+        for expected, particles in ((DEFAULT.vertex.groups, vertex), (DEFAULT.mpr.groups, mpr)):
             for p in particles:
                 ranges = [group.kinetic_energy_mev for group in expected if p.pdg in group.pdg]
                 assert any(low <= p.kinetic_energy_mev <= high for low, high in ranges)
                 assert np.abs(p.position_cm).max() <= DEFAULT.box_cm / 2
                 assert np.linalg.norm(p.direction) == pytest.approx(1)
     assert num_vertex == {2, 3, 4, 5, 6}
-    assert num_rain == {2, 3, 4}
+    assert num_mpr == {2, 3, 4}
 
 
 def test_directions_are_isotropic():
@@ -64,8 +64,8 @@ def test_directions_are_isotropic():
 
 def test_weights_decide_until_a_group_is_full():
     rng = np.random.default_rng(1)
-    rain = config.Generator(num_particles=(1, 1), groups=config.RAIN_GROUPS)
-    muons = sum(13 in draw_groups(rain, rng)[0].pdg for _ in range(4000))
+    mpr = config.Generator(num_particles=(1, 1), groups=config.MPR_GROUPS)
+    muons = sum(13 in draw_groups(mpr, rng)[0].pdg for _ in range(4000))
     assert muons / 4000 == pytest.approx(10 / 14, abs=0.03)
     full = config.Generator(num_particles=(11, 11), groups=config.VERTEX_GROUPS)
     counts = [group.pdg for group in draw_groups(full, rng)]
@@ -85,9 +85,9 @@ def test_an_event_depends_on_its_seed_and_number_only():
     [
         ({"wall_margin_cm": 120.0}, "simulate.wall_margin_cm"),
         ({"vertex": {"num_particles": (2, 12), "groups": config.VERTEX_GROUPS}}, "vertex.num_particles"),
-        ({"rain": {"num_particles": (3, 1), "groups": config.RAIN_GROUPS}}, "rain.num_particles"),
-        ({"rain": gun(13, 0.0)}, "rain.groups.0.kinetic_energy_mev"),
-        ({"vertex": NOTHING, "rain": NOTHING}, "are both"),
+        ({"mpr": {"num_particles": (3, 1), "groups": config.MPR_GROUPS}}, "mpr.num_particles"),
+        ({"mpr": gun(13, 0.0)}, "mpr.groups.0.kinetic_energy_mev"),
+        ({"vertex": NOTHING, "mpr": NOTHING}, "are both"),
         ({"generator": "gun", "gun": {"kinetic_energy_mev": (5, 1)}}, "simulate.gun.kinetic_energy_mev"),
         ({"generator": "gun", "gun": {"position_cm": (0, 0, 116)}}, "simulate.gun.position_cm"),
         ({"generator": "gun", "gun": {"direction": (0, 0, 0)}}, "simulate.gun.direction"),
@@ -99,7 +99,7 @@ def test_settings_without_events_are_refused(change, key):
         check(config.Simulate(**change))
 
 
-@pytest.mark.parametrize(("left_out", "kept"), [("rain", "vertex"), ("vertex", "rain")])
+@pytest.mark.parametrize(("left_out", "kept"), [("mpr", "vertex"), ("vertex", "mpr")])
 def test_vertex_and_rain_each_alone(left_out, kept):
     cfg = config.Simulate(**{left_out: NOTHING, kept: config.Simulate.model_fields[kept].default})
     shot = primaries(cfg, np.random.default_rng(1))
@@ -132,8 +132,8 @@ def test_a_gun_shoots_one_particle_where_it_is_told():
 def test_a_setting_of_another_generator_is_refused():
     with pytest.raises(ValueError, match="gun has no effect with generator 'mpvmpr'"):
         config.Simulate(gun=config.Gun(pdg=(11,)))
-    with pytest.raises(ValueError, match="rain has no effect with generator 'cosmic'"):
-        config.Simulate(generator="cosmic", rain=NOTHING)
+    with pytest.raises(ValueError, match="mpr has no effect with generator 'cosmic'"):
+        config.Simulate(generator="cosmic", mpr=NOTHING)
 
 
 def test_the_muon_spectrum_has_the_measured_size():
@@ -360,7 +360,7 @@ def test_a_folder_with_the_layout_of_the_official_data_is_used_and_named(run_of_
 
 def test_energy_is_conserved_and_muons_stop_where_they_should(tmp_path):
     # One electron in interaction 0, one muon in interaction 1, in a box that nothing leaves.
-    cfg = config.Simulate(box_cm=3000, wall_margin_cm=500, vertex=gun(11, 300), rain=gun(-13, 200))
+    cfg = config.Simulate(box_cm=3000, wall_margin_cm=500, vertex=gun(11, 300), mpr=gun(-13, 200))
     simulate(cfg, num_events=4, seed=3, out=tmp_path / "gun.h5")
     data = read(tmp_path / "gun.h5")
     ranges_cm = []

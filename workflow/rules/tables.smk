@@ -82,7 +82,7 @@ rule audit:
         runtime=120,
     params:
         version=TABLES_VERSION,
-        results=RESULTS,
+        results=lambda wc: RESULTS,
     shell:
         "lartpc audit --json --num-workers {threads} -- {params.results:q} > {output:q} 2>{log:q}"
 

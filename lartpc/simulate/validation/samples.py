@@ -47,7 +47,7 @@ class Sample(NamedTuple):
             production_cut_mm=cfg.production_cut_mm,
             max_step_mm=cfg.max_step_mm,
             vertex=config.Generator(num_particles=(num, num), groups=groups),
-            rain=config.Generator(num_particles=(0, 0), groups=()),
+            mpr=config.Generator(num_particles=(0, 0), groups=()),
         )
 
 
