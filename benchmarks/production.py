@@ -1,4 +1,4 @@
-"""Processor time of the default production: `python benchmarks/production.py [--repeats 2]`.
+"""Processor and wall time of the default production: `python benchmarks/production.py [--repeats 2]`.
 
 Three ways in turn, each in a fresh copy of the checkout: as `make run` does it, where the jobs of a shard share a
 process; each job by itself (Snakemake's hooks are off, so that there is no plan to go on by); and so, without bytecode
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -20,8 +21,8 @@ NEEDED = ("Snakefile", "workflow", "config", "models", "profiles", "lartpc")
 WAYS = ("one process a shard", "each job by itself", "by itself, no bytecode")
 
 
-def production(folder: Path, way: str, nowhere: Path) -> float:
-    """Run the default production in a copy of the checkout; return the processor time of all processes [s]."""
+def production(folder: Path, way: str, nowhere: Path) -> tuple[float, float]:
+    """Run the default production in a copy of the checkout; return the time of all processors and wall time [s]."""
     for name in NEEDED:
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
@@ -36,30 +37,37 @@ def production(folder: Path, way: str, nowhere: Path) -> float:
     if "no bytecode" in way:
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(nowhere)}
     command = ["snakemake", "--profile", "profiles/local", *(["--no-hooks"] if "by itself" in way else [])]
+    start = time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used, time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for _ in range(arguments.repeats):
         for way in WAYS:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name) / "checkout"
                 folder.mkdir()
                 found[way].append(production(folder, way, Path(name) / "nowhere"))
-            print(f"{way:24s}{found[way][-1]:8.1f} s", flush=True)
-    first = statistics.median(found[WAYS[0]])
-    for way, seconds in found.items():
-        middle = statistics.median(seconds)
-        print(f"{way:24s}{middle:8.1f} s (median), {middle / first:.2f} times the first")
+            used, wall = found[way][-1]
+            print(f"{way:24s}{used:8.1f} s of processors, {wall:6.1f} s wall", flush=True)
+    medians = {
+        way: [statistics.median(times) for times in zip(*runs, strict=True)] for way, runs in found.items()
+    }
+    for way, (used, wall) in medians.items():
+        times = used / medians[WAYS[0]][0]
+        print(
+            f"{way:24s}{used:8.1f} s of processors (median; {times:.2f} times the first), {wall:6.1f} s wall"
+        )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from lartpc import config
 from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, passes
 from lartpc.stages import CHAIN, upstream_of
@@ -64,6 +65,26 @@ def expand(paths: Sequence[str]) -> list[Path]:
     return found
 
 
+def settings_of(step: str, path: Path | None, files: Sequence[Path] = ()) -> Any:
+    """Return the settings of a step: those of a file, or the defaults, which a production has, too.
+
+    Standard error says where the settings of a production are in whose folder the files lie, if it has others.
+    """
+    section = config.load_section(step, path)
+    for folder in dict.fromkeys(parent for file in files for parent in file.absolute().parents if not path):
+        own = folder / "config" / f"{step}.infer.json"
+        if own.is_file():
+            theirs = config.load_section(step, own)
+            if config.slice_of(theirs, "infer") != config.slice_of(section, "infer"):
+                typer.echo(
+                    f"warning: {step} runs with the defaults, and the production in {folder} has other settings; they "
+                    f"come with --config {own}",
+                    err=True,
+                )
+            break
+    return section
+
+
 def what_stages_read() -> str:
     """Return, for the help, the files that each stage takes."""
     lines = [
@@ -83,7 +104,10 @@ EventFiles = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; it appears when it is complete.")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="The step's slice of the configuration (JSON); default: its defaults."),
+    typer.Option(
+        "--config",
+        help="The step's settings (JSON); default: those of a production without its own.",
+    ),
 ]
 StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
 OnTruth = Annotated[

@@ -16,6 +16,7 @@ from lartpc.cli.options import (
     StageName,
     expand,
     plainly,
+    settings_of,
     what_stages_read,
 )
 
@@ -59,7 +60,7 @@ def infer(
     from lartpc.stages import stage as row_of
 
     row, files = row_of(stage), expand(events)
-    section = config.load_section(row.name, config_file)
+    section = settings_of(row.name, config_file, files)
     if chain and take(out, lambda: stage_origin(row, files, section, weights, on_truth)):
         return
     # only now: what lies ready is taken without waiting for it

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import Chain, ConfigFile, EventFiles, OnTruth, Out, expand, plainly
+from lartpc.cli.options import Chain, ConfigFile, EventFiles, OnTruth, Out, expand, plainly, settings_of
 
 
 @app.command()
@@ -24,7 +23,8 @@ def summarize(
     """Write the tables of one shard (parquet)."""
     from lartpc.run.chain import tables_origin, take
 
-    section, files = config.load_section("summarize", config_file), expand(events)
+    files = expand(events)
+    section = settings_of("summarize", config_file, files)
     if chain and take(out, lambda: tables_origin(files, section)):
         return
     from lartpc.run.summarize import summarize as run
@@ -44,7 +44,8 @@ def evaluate(
     """Compare one shard with its truth, event by event (parquet). --config is that of summarize: energies (MeV)."""
     from lartpc.run.chain import figures_origin, take
 
-    section, files = config.load_section("summarize", config_file), expand(events)
+    files = expand(events)
+    section = settings_of("summarize", config_file, files)
     if chain and take(out, lambda: figures_origin(files, section, on_truth)):
         return
     from lartpc.run.quality.evaluate import evaluate as run
@@ -89,7 +90,7 @@ def report(
     """Make the page of figures and pictures: one HTML file that needs no network."""
     from lartpc.run.report import report as run
 
-    section = config.load_section("report", config_file)
+    section = settings_of("report", config_file, [dataset])
     run(dataset, expand(events or []), curve or [], out, section, event_path)
 
 

@@ -234,7 +234,8 @@ def markdown_table() -> str:
     rows = [
         "# Configuration",
         "",
-        "`config.yaml` names only what differs from the defaults below (`make schema` writes this page).",
+        "`config.yaml` names samples and weights; settings are the defaults below, as those of verbs by hand",
+        "(`make schema` writes this page).",
         "Several files can be given: `snakemake --configfile config/config.yaml mine.yaml`.",
         "",
         "## Sample sheets",

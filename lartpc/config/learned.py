@@ -214,7 +214,12 @@ class Segment(Section):
 class Points(Section):
     """Proposals to points: threshold, agreement with the voxel classes, merging (PPN paper)."""
 
-    score_threshold: float = Field(0.5, ge=0, le=1, description="least score of a point")
+    score_threshold: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="least score of a point; chosen on validation events of the released weights",
+    )
     class_threshold: float = Field(0.5, ge=0, le=1, description="least class score that must agree")
     class_distance: float = Field(
         1.999, ge=0, description="a voxel of the point's class must lie nearer than this [voxel]"

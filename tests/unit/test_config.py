@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from lartpc.config import SECTIONS, Config, json_schema, load_section, markdown_table, shared_slice
+from lartpc.cli.options import settings_of
+from lartpc.config import SECTIONS, Config, json_schema, load_section, markdown_table, shared_slice, slice_of
+from lartpc.config.production import production
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +46,29 @@ def test_a_slice_reads_back(tmp_path: Path) -> None:
             path = tmp_path / f"{step}.json"
             path.write_text(json.dumps(Config().slice_for(step, part)))
             assert load_section(step, path) == getattr(Config(), step)
+
+
+def test_verbs_by_hand_have_the_settings_of_the_production() -> None:
+    """`config.yaml` says what is reconstructed, with which weights; a setting in it would be a second default."""
+    own = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    produced, _ = production(own, {}, lambda path: str(ROOT / path))
+    for step in SECTIONS:
+        for part in ("train", "infer"):
+            assert produced.slice_for(step, part) == slice_of(load_section(step, None), part), step
+    assert all(getattr(produced, step).weights for step in ("segment", "cluster", "interact"))
+
+
+def test_a_verb_by_hand_says_where_the_settings_of_a_production_are(tmp_path, capsys) -> None:
+    (tmp_path / "config").mkdir()
+    file, own = tmp_path / "events/ingest/beam/0000.h5", tmp_path / "config/points.infer.json"
+    own.write_text(json.dumps(Config().slice_for("points")))
+    assert settings_of("points", None, [file]) == Config().points
+    assert capsys.readouterr().err == ""
+    own.write_text('{"score_threshold": 0.3}')
+    assert settings_of("points", None, [file]) == Config().points
+    assert f"--config {own}" in capsys.readouterr().err
+    assert settings_of("points", own, [file]).score_threshold == 0.3
+    assert capsys.readouterr().err == ""
 
 
 def test_a_wrong_slice_names_file_and_key(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lartpc.geometry import Box
 from lartpc.stages import points
 from lartpc.vocab import PointKind, Semantic
 
-CFG = config.Points()
+CFG = config.Points(score_threshold=0.5)
 
 
 def proposals(
