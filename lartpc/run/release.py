@@ -67,6 +67,7 @@ def release(
                 f"{source}: weights of '{content['stage']}' are given twice; give one file a stage"
             )
         content["state"] = {key: _half(source, key, value) for key, value in content["state"].items()}
+        content["provenance"] = _without_own_paths(content["provenance"])
         content["released"] = content.get("released") or f"{datetime.now(UTC):%Y-%m-%d}"
         content["domain"] = json.dumps(domain, sort_keys=True) if domain else content.get("domain", "")
         before = read_weights(path, unsealed=True)["state"] if path.is_file() else {}
@@ -113,6 +114,20 @@ def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False
     return card
 
 
+def _without_own_paths(provenance: str) -> str:
+    """Return the origin (JSON) of weights, an absolute path of the file that they started from cut to its name.
+
+    Such a path means nothing on other machines; the digest of that file is in the origin, too.
+    """
+    origin = json.loads(provenance)
+    config = json.loads(origin["config"])
+    start = config["train"].get("init_from")
+    if not start or not Path(start).is_absolute():
+        return provenance
+    config["train"]["init_from"] = Path(start).name
+    return json.dumps({**origin, "config": json.dumps(config, sort_keys=True)}, sort_keys=True)
+
+
 def _half(path: Path, key: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
@@ -141,7 +156,7 @@ def _about(row: Stage, path: Path) -> list[str]:
         "training": _inline({key: value for key, value in trained.items() if value is not None}),
         "started from": f"weights with digest `{origin['start']}`" if origin.get("start") else "nothing",
         "seed": origin["seed"],
-        "code": f"lartpc {origin['package_version']}, revision `{origin['git_revision'][:12]}`",
+        "code": f"lartpc {origin['package_version']}, revision {_revision(origin)}",
         "upstream": json.loads(origin["config"]).get("upstream", "—"),
     }
     return [
@@ -152,6 +167,11 @@ def _about(row: Stage, path: Path) -> list[str]:
         *(f"| {key} | {value} |" for key, value in rows.items()),
         "",
     ]
+
+
+def _revision(origin: Mapping[str, Any]) -> str:
+    """Return the commit of the code; a copy of it that is not in git has none."""
+    return f"`{origin['git_revision'][:12]}`" if origin["git_revision"] else "not known"
 
 
 def _inline(values: Mapping[str, Any], prefix: str = "") -> str:

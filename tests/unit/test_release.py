@@ -68,6 +68,21 @@ def test_figures_of_other_weights_are_refused(tmp_path: Path, trained: Path) -> 
         write_card(tmp_path / "models", summary(tmp_path / "dataset", "0123"))
 
 
+def test_no_path_of_the_trainer_is_released(tmp_path: Path, trained: Path) -> None:
+    content = read_weights(trained)
+    origin = json.loads(content["provenance"])
+    config = json.loads(origin["config"])
+    for start, said in ((str(trained), trained.name), ("models/segment.pt", "models/segment.pt")):
+        config["train"]["init_from"] = start
+        origin |= {"config": json.dumps(config), "start": "0123abcd", "git_revision": ""}
+        write_weights(tmp_path / "own.pt", {**content, "provenance": json.dumps(origin)})
+        (path,) = release([tmp_path / "own.pt"], tmp_path / "models")
+        assert str(trained.parent) not in read_weights(path)["provenance"]
+        card = write_card(tmp_path / "models", None).read_text()
+        assert f"`init_from={said}`" in card and "digest `0123abcd`" in card
+        assert "revision not known" in card
+
+
 def test_what_cannot_be_released(tmp_path: Path, trained: Path) -> None:
     with pytest.raises(ValueError, match="given twice"):
         release([trained, trained], tmp_path / "models")
