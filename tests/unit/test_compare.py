@@ -33,7 +33,14 @@ def dataset(root: Path, events: list[dict[str, Columns]]) -> Path:
     paths = write_shard(root, "beam/0000", events)
     summarize(paths, root / "tables")
     evaluate(paths, root / "metrics.parquet")
-    collect([root / "tables"], [root / "metrics.parquet"], [paths[0]], root / "dataset")
+    metrics = [root / "metrics.parquet"]
+    for path in (
+        paths[1],
+        paths[3],
+    ):  # segment and cluster: each stage on true input has a file of figures of its own
+        metrics.append(root / f"{path.parts[-3]}.parquet")
+        evaluate([paths[0], path], metrics[-1], input_label="truth")
+    collect([root / "tables"], metrics, [paths[0]], root / "dataset")
     return root / "dataset"
 
 
@@ -60,9 +67,19 @@ def test_what_is_the_same_has_no_difference(
     compared: tuple[Path, dict[tuple[str, str], Difference]],
 ) -> None:
     found = compared[1]
-    for key in (("num_voxels", "mean per event"), ("particle_ari", "chain"), ("vertex_within_3", "chain")):
+    means, chain, on_truth = "mean per event", "chain", "on true input"
+    same = [
+        ("num_voxels", means),
+        ("particle_ari", chain),
+        ("vertex_within_3", chain),
+        ("particle_ari", on_truth),
+    ]
+    for key in same:
         assert (found[key].difference, found[key].error, found[key].is_beyond) == (0, 0, False), key
-    assert found["num_voxels", "mean per event"].first == 47
+    assert found["num_voxels", means].first == 47
+    # where the truth is put in for the stages before, no event is set aside by them
+    wrong = found["semantic_accuracy", on_truth].difference
+    assert wrong == pytest.approx(-NUM_WRONG.mean() / 47, abs=1e-6)
 
 
 def test_table_json_and_page_say_the_same(

@@ -25,6 +25,8 @@ from lartpc.tables.metric_fields import INPUT
 
 KEY = ("file_uid", "entry", "plane")
 """What makes an event the same one in both datasets."""
+ROWS = {"predicted": KEY, "truth": (*KEY, "stages")}
+"""And what makes it the same row of figures: on true input each stage is judged in a row of its own."""
 
 COUNTED = (
     *("num_voxels", "energy_voxels_mev", "num_points", "num_fragments", "num_particles"),
@@ -102,7 +104,7 @@ def compare(
             _table(folder, "metrics", None, pc.field("input").cast(pa.string()) == label)
             for folder in (first, second)
         ]
-        found += _figures(_paired(*rows), label, num_replicas, rng)
+        found += _figures(_paired(rows[0], rows[1], ROWS[label]), label, num_replicas, rng)
     texts = {
         "names": names,
         "folders": [str(first), str(second)],
@@ -141,9 +143,9 @@ def _table(folder: Path, name: str, columns: Sequence[str] | None, where: Any = 
     return ds.dataset(folder / name).to_table(columns=columns, filter=where).combine_chunks()
 
 
-def _paired(first: pa.Table, second: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Return the rows of both tables whose event is in both, in the same order."""
-    keys = [list(zip(*(table[name].to_pylist() for name in KEY), strict=True)) for table in (first, second)]
+def _paired(first: pa.Table, second: pa.Table, key: Sequence[str] = KEY) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of both tables whose key, some columns, is in both, in the same order."""
+    keys = [list(zip(*(table[name].to_pylist() for name in key), strict=True)) for table in (first, second)]
     at = {key: row for row, key in enumerate(keys[1])}
     rows = sorted((key, row, at[key]) for row, key in enumerate(keys[0]) if key in at)
     return (
