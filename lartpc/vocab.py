@@ -110,4 +110,4 @@ PDG_TO_SPECIES = {
     321: Species.KAON,
     -321: Species.KAON,
 }
-"""Monte-Carlo particle numbers (PDG review, section 45) to species; all others have none."""
+"""PDG codes (PDG review, section 45) to species; all others have none."""

@@ -97,7 +97,7 @@ class GraphNet(Section):
 
     num_hidden: int = Field(64, ge=1, description="width of nodes, edges and messages")
     num_message_passing: int = Field(3, ge=1, description="message-passing steps")
-    leakiness: float = Field(0.1, ge=0, lt=1, description="slope of LeakyReLU below zero")
+    leakiness: float = Field(0.1, ge=0, lt=1, description="negative slope of LeakyReLU")
     max_edges: int = Field(200_000, ge=1, description="nearest edges kept in one event")
 
 
@@ -146,11 +146,11 @@ class Cluster(Section):
     touch_length: float = Field(
         3.0,
         ge=0,
-        description="longest edge between any two classes, where wrong classes tear particles apart [voxel]; 0: none",
+        description="longest edge between any two classes, where wrong classes split particles [voxel]; 0: none",
     )
     upstream: Literal["predicted", "truth", "mixed"] = Field(
         "truth",
-        description="train on the output of the stages before, on their truth, or each event by chance on either",
+        description="train on the output of the stages before, on their truth, or each event at random on either",
     )
     infer: ClusterInfer = ClusterInfer()
     train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
@@ -176,17 +176,17 @@ class InteractionRules(Section):
     """Interactions by rules: common vertices, and what points back to them. Nothing is learned."""
 
     touch: float = Field(
-        4.0, ge=0, description="Michels and deltas no farther from a track than this are of it [voxel]"
+        4.0, ge=0, description="Michels and deltas no farther from a track than this belong to it [voxel]"
     )
     angle_rad: float = Field(
         0.4, gt=0, lt=1.6, description="largest angle at which a shower points back to a vertex [rad]"
     )
     length: float = Field(300.0, gt=0, description="farthest vertex that a shower points back to [voxel]")
     photon_dedx_mev_cm: float = Field(
-        3.5, gt=0, description="a shower that loses more than this at its start is a photon [MeV/cm]"
+        3.5, gt=0, description="a shower with a larger dE/dx at its start is a photon [MeV/cm]"
     )
     muon_length_cm: float = Field(
-        15.0, ge=0, description="a track longer than this is rather a muon than a pion [cm]"
+        15.0, ge=0, description="a track longer than this is a muon rather than a pion [cm]"
     )
 
 
@@ -202,7 +202,7 @@ class InteractInfer(EdgeInfer):
         0.5,
         gt=0,
         lt=1,
-        description="how sure the points are which end of a track is its start; 0.5: the network alone decides",
+        description="confidence in the points' choice of the start of a track; 0.5: the network alone decides",
     )
     vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
     pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
@@ -216,7 +216,7 @@ class Interact(Section):
     kaons: bool = Field(False, description="tell kaons from other tracks; the training sample must have some")
     upstream: Literal["predicted", "truth", "mixed"] = Field(
         "truth",
-        description="train on the output of the stages before, on their truth, or each event by chance on either",
+        description="train on the output of the stages before, on their truth, or each event at random on either",
     )
     infer: InteractInfer = InteractInfer()
     train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)

@@ -49,7 +49,7 @@ class Response(Section):
     )
     electrons_per_cluster: float = Field(600, gt=0, description="electrons that diffuse as one")
     shift_by_time: bool = Field(
-        False, description="deposits appear displaced by the way that electrons drift in the deposit's time"
+        False, description="deposits are displaced by the drift distance of their time"
     )
     noise_electrons: float = Field(
         0.0, ge=0, description="Gaussian noise of each voxel with charge [electrons]"
@@ -58,7 +58,7 @@ class Response(Section):
         0.0, ge=0, description="voxels with less charge are dropped [electrons]"
     )
     pixel_threshold_electrons: float = Field(
-        0.0, ge=0, description="columns along x with less charge in all are dropped [electrons]"
+        0.0, ge=0, description="columns along x with less total charge are dropped [electrons]"
     )
 
 
@@ -156,7 +156,7 @@ class Ingest(Section):
     )
     touch_distance: int = Field(1, ge=1, description="largest step between touching voxels, per axis")
     precedence: tuple[int, int, int, int, int] = Field(
-        (1, 2, 0, 3, 4), description="classes (vocab.Semantic) that win a shared voxel, strongest first"
+        (1, 2, 0, 3, 4), description="classes (vocab.Semantic) in the order of precedence in a shared voxel"
     )
     response: Response = Response()
     wires: Wires = Wires()

@@ -17,8 +17,10 @@ class Training(Section):
     )
     learning_rate: float = Field(gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW")
-    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising rate")
-    clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    warmup_fraction: float = Field(
+        0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises (warm-up)"
+    )
+    clip_norm: float = Field(5.0, gt=0, description="norm to which gradients are clipped")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="arithmetic of the network; bf16: mixed, weights and losses stay in fp32"
     )
@@ -28,7 +30,7 @@ class Training(Section):
     )
     num_validation_events: int = Field(32, ge=0, description="events of the validation split used each time")
     patience: int | None = Field(
-        None, ge=1, description="validations without a lower loss that end the training; null: never"
+        None, ge=1, description="early stopping after so many validations without a lower loss; null: never"
     )
     output: Literal["auto", "best", "last"] = Field(
         "auto", description="which weights go on to inference; auto: best with patience, else last"
@@ -37,7 +39,7 @@ class Training(Section):
         None, description="weights file to start from: what fits by name and shape is taken"
     )
     freeze: tuple[str, ...] = Field(
-        (), description="beginnings of names of parameters that keep their first values"
+        (), description="parameters that are frozen, by the beginnings of their names"
     )
     max_voxels: int | None = Field(
         None, ge=1, description="events with more voxels are not trained on; null: all are [voxel]"
@@ -90,7 +92,7 @@ class SegmentTraining(Training):
         None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
     )
     sync_batch_norm: bool = Field(
-        False, description="batch statistics over all ranks; else each rank has its own"
+        False, description="batch norm synchronised over all ranks; else each rank has its own statistics"
     )
 
     @model_validator(mode="after")
@@ -112,10 +114,10 @@ class UResNet(Section):
     filters: int = Field(
         16, ge=1, description="features at full resolution; level l has (l + 1) times as many"
     )
-    depth: int = Field(5, ge=1, le=9, description="resolutions, each half the one above")
+    depth: int = Field(5, ge=1, le=9, description="levels of resolution, each half of the one above")
     repetitions: int = Field(2, ge=1, description="residual blocks per level")
     kernel: Literal[3, 5] = Field(3, description="side of the convolution kernels [voxel]")
-    leakiness: float = Field(0.33, ge=0, lt=1, description="slope of LeakyReLU below zero")
+    leakiness: float = Field(0.33, ge=0, lt=1, description="negative slope of LeakyReLU")
 
 
 class Ppn(Section):
@@ -124,9 +126,7 @@ class Ppn(Section):
     radius: float = Field(
         5.0, gt=0, description="voxels nearer than this to a true point are positive [voxel]"
     )
-    mask_threshold: float = Field(
-        0.5, gt=0, lt=1, description="score above which a coarse voxel is looked into"
-    )
+    mask_threshold: float = Field(0.5, gt=0, lt=1, description="score above which a coarse voxel is refined")
     loss_weight: float = Field(
         1.0, ge=0, description="weight of the point losses beside the segmentation loss"
     )
@@ -139,7 +139,7 @@ class Heads(Section):
         0.0,
         ge=0,
         lt=1,
-        description="share of the decoder's features dropped in training and infer.num_passes",
+        description="dropout rate of the decoder's features, in training and with infer.num_passes",
     )
     evidential: bool = Field(
         False, description="scores with an uncertainty: a Dirichlet output with its loss (arXiv:1806.01768)"

@@ -1,4 +1,4 @@
-"""Sections of the simulation: what is shot into the box, and how it is transported."""
+"""Sections of the simulation: what is generated in the box, and how it is transported."""
 
 from typing import Literal, Self
 
@@ -10,8 +10,8 @@ from lartpc.config.base import Counts, Range, Section, Vector, Weight
 class ParticleGroup(Section):
     """One kind of particle that a generator draws from."""
 
-    pdg: tuple[int, ...] = Field(description="Monte-Carlo particle numbers, drawn with equal chance")
-    weight: float = Field(gt=0, description="relative chance of the group")
+    pdg: tuple[int, ...] = Field(description="PDG codes, drawn with equal probability")
+    weight: float = Field(gt=0, description="relative probability of the group")
     max_count: int = Field(ge=1, description="most particles of the group in one vertex")
     kinetic_energy_mev: Range = Field(description="uniform range of the kinetic energy [MeV]")
 
@@ -45,7 +45,7 @@ class Generator(Section):
 class Gun(Section):
     """One particle an event."""
 
-    pdg: tuple[int, ...] = Field((13,), description="Monte-Carlo particle numbers, drawn with equal chance")
+    pdg: tuple[int, ...] = Field((13,), description="PDG codes, drawn with equal probability")
     kinetic_energy_mev: Range = Field((1000, 1000), description="uniform range of the kinetic energy [MeV]")
     position_cm: Vector | None = Field(
         None,
@@ -115,7 +115,7 @@ GENERATORS: dict[str, tuple[str, ...]] = {
 
 
 class Simulate(Section):
-    """Geant4: what is shot into a box of liquid argon, and how it is transported."""
+    """Geant4: what is generated in a box of liquid argon, and how it is transported."""
 
     generator: Literal["mpvmpr", "gun", "cosmic"] | GeneratorFiles = Field(
         "mpvmpr",

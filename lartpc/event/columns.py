@@ -61,7 +61,7 @@ def vector(unit: str, description: str) -> Column:
 
 
 def pdg(description: str) -> Column:
-    """Return a column of Monte-Carlo particle numbers (PDG); 0: not known."""
+    """Return a column of PDG codes (PDG); 0: not known."""
     return Column("i4", "", f"{description}; 0: not known")
 
 

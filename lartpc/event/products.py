@@ -29,7 +29,7 @@ counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.u
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`."""
 
 MAX_COUNT = 3
-"""Largest number of protons, pions and π⁰ that is told apart; it stands for more, too (arXiv:2006.15052)."""
+"""Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -93,7 +93,7 @@ PRODUCTS: dict[str, Product] = {
         {
             "track_id": scalar("i8", "", "identifier in the source"),
             "parent_track_id": scalar("i8", "", "identifier of the parent in the source; -1: none"),
-            "pdg": scalar("i4", "", "Monte-Carlo particle number (PDG)"),
+            "pdg": scalar("i4", "", "PDG code"),
             "species": code(Species, "species; -1: none of them"),
             "semantic": _SEMANTIC,
             "process": code(CreationProcess, "creation process"),
@@ -130,22 +130,22 @@ PRODUCTS: dict[str, Product] = {
         "a neutrino that interacts, as its generator recorded it, whether or not it leaves voxels",
         {
             "interaction": index("truth_interaction"),
-            "pdg": pdg("Monte-Carlo particle number of the neutrino"),
+            "pdg": pdg("PDG code of the neutrino"),
             "energy": record("MeV", "energy of the neutrino"),
             "momentum": Column("f8", "MeV/c", "momentum of the neutrino", shape=(3,), none=nan),
             "current": code(Current, "charged or neutral current"),
             "mode": code(InteractionMode, "kind of the interaction"),
             "process": Column("i4", "", "the generator's number of the process; -1: none", none=NONE),
-            "target_pdg": pdg("number of the nucleus that is hit"),
-            "nucleon_pdg": pdg("number of the nucleon that is hit"),
-            "quark_pdg": pdg("number of the quark that is hit"),
+            "target_pdg": pdg("PDG code of the struck nucleus"),
+            "nucleon_pdg": pdg("PDG code of the struck nucleon"),
+            "quark_pdg": pdg("PDG code of the struck quark"),
             "q2": record("GeV²", "Q², minus the square of the four-momentum transfer"),
             "w": record("MeV", "invariant mass W of the hadrons"),
             "bjorken_x": record("", "Bjorken x"),
             "inelasticity": record("", "inelasticity y"),
             "energy_transfer": record("MeV", "energy transfer q0"),
-            "momentum_transfer": record("MeV/c", "size of the momentum transfer q3"),
-            "lepton_pdg": pdg("number of the lepton that leaves the primary vertex"),
+            "momentum_transfer": record("MeV/c", "magnitude of the momentum transfer q3"),
+            "lepton_pdg": pdg("PDG code of the outgoing lepton"),
             "lepton_track_id": Column("i8", "", "its identifier in the source; -1: none", none=NONE),
             "lepton_energy": record("MeV", "its total energy"),
             "lepton_momentum": Column("f8", "MeV/c", "its momentum", shape=(3,), none=nan),
@@ -172,7 +172,7 @@ PRODUCTS: dict[str, Product] = {
             "neutrino": index("truth_neutrino"),
             "interaction": index("truth_interaction"),
             "track_id": scalar("i8", "", "identifier in the source"),
-            "pdg": pdg("Monte-Carlo particle number (PDG)"),
+            "pdg": pdg("PDG code"),
             "energy_init": record("MeV", "kinetic energy at creation"),
             "momentum": Column("f8", "MeV/c", "momentum at creation", shape=(3,), none=nan),
         },
@@ -188,7 +188,7 @@ PRODUCTS: dict[str, Product] = {
             "uncertainty": Column(
                 "f4",
                 "",
-                "what the network does not know, 0 to 1: the disagreement of passes with dropout (mutual "
+                "epistemic uncertainty, 0 to 1: the disagreement of passes with dropout (mutual "
                 "information over log 5), or the uncertainty mass of a Dirichlet output; nan: neither was on",
                 none=nan,
             ),
@@ -275,7 +275,7 @@ PRODUCTS: dict[str, Product] = {
             "pi_zero": Column(
                 "i4", "", "number of the π⁰ in this event that it is a photon of; -1: none", none=NONE
             ),
-            "pi_zero_score": scalar("f4", "", "largest score of being of one π⁰ with another particle"),
+            "pi_zero_score": scalar("f4", "", "largest score of sharing a π⁰ with another particle"),
         },
         per="particle",
     ),

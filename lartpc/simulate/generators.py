@@ -1,4 +1,4 @@
-"""What is shot into the box: a vertex with isolated particles or under cosmic muons, or a single particle.
+"""What is generated in the box: a vertex with isolated particles or under cosmic muons, or a single particle.
 
 The first is the pair of generators that the open samples of the field are made with (multi-particle
 vertex, MPV, and rain, MPR, isolated particles; PILArNet, arXiv:2006.01993): they know no neutrino, so that a network

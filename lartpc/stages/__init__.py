@@ -66,7 +66,7 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 15
+TABLES_VERSION = 16
 EVALUATE_VERSION = 7
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

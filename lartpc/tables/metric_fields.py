@@ -69,7 +69,7 @@ METRICS = {
     ),
     "parent_counts": Field(
         pa.list_(pa.int64(), 2 * len(PARENT_KINDS)),
-        "matched particles and those with the right parent (fast) by kind: none, Michel, delta, other",
+        "matched particles and those with the correct parent (fast) by kind: none, Michel, delta, other",
     ),
     "pi_zero_counts": Field(
         pa.list_(pa.int64(), 3), "true π⁰ with two photons, those found, and reconstructed ones"
@@ -98,7 +98,7 @@ METRICS = {
     },
     "topology_counts": Field(
         pa.list_(pa.int64(), 2),
-        "true interactions whose primaries are known, and those with all species right",
+        "true interactions whose primaries are known, and those with all species correct",
     ),
     "energy_species": values(pa.int8(), "code of the true species of matched particles of known energy"),
     "energy_semantic": values(pa.int8(), "code of their true class"),

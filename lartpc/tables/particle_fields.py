@@ -23,7 +23,7 @@ def _mev(what: str) -> Field:
 
 _TRACKS_ONLY = "; null for other classes"
 _DIRECTION = xyz("direction", "unit vector at the start, 0 where undefined", "")
-_END_DIRECTION = xyz("end_direction", "unit vector in which it arrives at its end, 0 where undefined", "")
+_END_DIRECTION = xyz("end_direction", "unit vector of its direction at its end, 0 where undefined", "")
 _MOMENTUM = number("momentum from the best energy and the mass", "MeV/c")
 
 MEASURED = {
@@ -43,10 +43,12 @@ MEASURED = {
         TRACKS,
         "scattering_energy_{}_mev",
         _mev,
-        "kinetic energy of a {} that scatters so; null but for long tracks that leave",
+        "kinetic energy of a {} by multiple scattering; null but for long tracks that leave",
     ),
     "range_energy_mev": _mev("kinetic energy by range, as its own species; null if that leaves no track"),
-    "scattering_energy_mev": _mev("kinetic energy by scattering, as its own species; null if unknown"),
+    "scattering_energy_mev": _mev(
+        "kinetic energy by multiple scattering, as its own species; null if unknown"
+    ),
     "kinetic_energy_mev": _mev("best kinetic energy: by range, by scattering or by calorimetry"),
     "energy_method": word(
         EnergyMethod, "how the best energy was found; range of a track that leaves: at least that"
@@ -92,7 +94,7 @@ PARTICLE = {
     **per(Semantic, "class_score_{}", number, "mean score of class {} over its voxels; null: not known"),
     "species": word(Species, "species of the highest score"),
     **per(Species, "species_score_{}", number, "score of species {}"),
-    "pdg": count("Monte-Carlo particle number (PDG) of the species, without the sign of its charge; 0: none"),
+    "pdg": count("PDG code of the species, without the sign of its charge; 0: none"),
     "is_primary": flag("whether it leaves the vertex of its interaction"),
     "primary_score": number("score that it does"),
     "parent_id": identifier("", "particle that it comes from; -1: none"),
@@ -105,8 +107,8 @@ PARTICLE = {
     "michel_id": identifier("", "Michel electron that comes from it; -1: none"),
     "pi_zero_id": identifier("", "number of the π⁰ in the event that it is a photon of; -1: none"),
     "pi_zero_mass_mev": _mev("invariant mass of the two photons of this π⁰; null: none"),
-    "pi_zero_score": number("largest score of being of one π⁰ with another particle"),
-    "turned_score": number("score that the points before had start and end the wrong way round"),
+    "pi_zero_score": number("largest score of sharing a π⁰ with another particle"),
+    "turned_score": number("score that the points had start and end swapped"),
     "num_voxels": count("voxels"),
     "num_fragments": count("fragments"),
     "energy_mev": _mev("deposited energy"),
@@ -131,7 +133,7 @@ TRUTH_PARTICLE = {
     "truth_interaction_id": refer("truth_interactions", "interaction that it belongs to"),
     "track_id": Field(pa.int64(), "identifier in the source"),
     "parent_track_id": Field(pa.int64(), "identifier of the parent in the source; -1: none"),
-    "pdg": count("Monte-Carlo particle number (PDG)"),
+    "pdg": count("PDG code"),
     "parent_pdg": count("that of the parent; 0: none with voxels"),
     "species": word(Species, "species; null: none of them"),
     "semantic": word(Semantic, "class"),
@@ -148,7 +150,7 @@ TRUTH_PARTICLE = {
     "kinetic_energy_initial_mev": _mev("kinetic energy at creation"),
     "mass_mev": _mev("mass of the species; null: none"),
     **xyz("momentum_initial", "momentum at creation", "MeV/c"),
-    "momentum_initial_mev_c": number("size of the momentum at creation", "MeV/c"),
+    "momentum_initial_mev_c": number("magnitude of the momentum at creation", "MeV/c"),
     **xyz("start", "start point"),
     **xyz("end", "end point; of a shower, the voxel farthest from its start"),
     "length_cm": LENGTH,

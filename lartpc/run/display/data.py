@@ -25,7 +25,7 @@ from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 
 SEMANTIC_COLOURS = ("#3A96DB", "#E69F00", "#00A07A", "#CC79A7", "#8C8C8C")
-"""Shower, track, Michel, delta, low energy: after Okabe and Ito, told apart by the colour-blind and on
+"""Shower, track, Michel, delta, low energy: after Okabe and Ito, distinguishable for the colour-blind and on
 light and dark ground."""
 _KEV_PER_MEV = 1000.0
 

@@ -69,7 +69,7 @@ def interact_figures(event: Event, found: Measured) -> Figures:
 
 
 def _parents(event: Event, partner_T: Ints, best_T: Ints) -> Figures:
-    """Count matched particles and those with the right parent, by kind: the best match of the true parent, or none."""
+    """Count matched particles and those with the correct parent, by kind: the best match of the true one, or none."""
     parent_T, semantic_T = parents(event), event["truth_particle"]["semantic"]
     wanted_T = take(best_T, np.maximum(parent_T, NONE))
     found_T = take(event["identity"]["parent"], partner_T)
