@@ -1,5 +1,6 @@
 """Files and folders that appear when they are whole: written beside their final name, made durable, renamed."""
 
+import errno
 import glob
 import os
 import secrets
@@ -8,16 +9,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NOT_A_PLACE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
+    *(errno.EEXIST, errno.EINVAL),
+)
+"""What the system says of a path where nothing can ever be written, other than of a disk that is full at the moment."""
 
-def part_of(path: Path) -> Path:
-    """Return a new temporary name beside a file, in a folder that exists.
+
+def part_of(path: Path, *, is_folder: bool = False) -> Path:
+    """Return a new temporary name beside a file or folder to be written, in a folder that exists.
 
     What killed runs left under such names is removed. A process that such a run left behind loses its
     file with it, and fails without harm when it wants to give it the final name.
+
+    Raises
+    ------
+    ValueError
+        Nothing can be written there, or there is a folder in the place of the file, or a file in that of the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clear(path)
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        if path.is_dir() and not is_folder:
+            raise ValueError(f"{path} is a folder, and a file is to be written; name a file in it")
+        if path.is_file() and is_folder:
+            raise ValueError(f"{path} is a file, and a folder is to be written; name another one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear(path)
+        part.touch(exist_ok=False)
+        part.unlink()
+    except OSError as error:
+        if error.errno in NOT_A_PLACE:
+            raise ValueError(f"{path} cannot be written ({error.strerror}); name another place") from error
+        raise
+    return part
 
 
 def ready_path(path: Path) -> Path:
@@ -61,8 +85,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill; it becomes `path`, in place of an older one, if the block ends well, else it goes."""
-    part = part_of(path)
+    """Yield a new folder to fill; it becomes `path`, in place of an older one, if the block ends well, else it goes.
+
+    Raises
+    ------
+    ValueError
+        As `part_of`; or the older one has other files than tables, as a folder has that was named by mistake.
+    """
+    part = part_of(path, is_folder=True)
+    if foreign := next((one for one in path.rglob("*") if one.is_file() and not _is_ours(one)), None):
+        raise ValueError(
+            f"{path} would be replaced, and is no folder of tables: it has {foreign}; name a new folder"
+        )
     old = path.with_name(f"{path.name}.old")
     part.mkdir()
     try:
@@ -76,6 +110,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_ours(file: Path) -> bool:
+    return file.suffix in (".parquet", ".json") or file.name == ".snakemake_timestamp"
 
 
 def _sync(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from lartpc.config import mistakes
 from lartpc.config.base import File, Part, Section, Vector
 from lartpc.config.graphs import (
     Cluster,
@@ -215,12 +216,9 @@ def load_section(step: str, path: Path | None) -> Any:
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:
-    """Turn pydantic's report into one line per wrong key."""
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in (*filter(None, [prefix]), *item["loc"]))
-        lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
-    return "; ".join(lines)
+    """Turn pydantic's report into one clause per wrong key, with the setting that may have been meant."""
+    roots: dict[str, type[Section]] = {"Config": Config} | {kind.__name__: kind for kind in SECTIONS.values()}
+    return mistakes.explain(error, roots.get(error.title), prefix)
 
 
 def json_schema() -> str:

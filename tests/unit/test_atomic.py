@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lartpc.atomic import complete, part_of, replacing
+from lartpc.atomic import complete, part_of, replacing, replacing_folder
 
 
 def test_a_file_appears_when_whole(tmp_path: Path) -> None:
@@ -35,3 +35,39 @@ def test_a_writer_left_behind_cannot_overwrite(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         complete(left_behind, path)
     assert path.read_text() == "new run"
+
+
+def test_what_no_file_can_be_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    places = {
+        tmp_path: "is a folder, and a file is to be written",
+        tmp_path / "file" / "a.h5": "cannot be written",
+        tmp_path / ("n" * 300): "File name too long",
+        Path("/proc/x.h5"): "/proc/x.h5 cannot be written",
+    }
+    for path, what in places.items():
+        with pytest.raises(ValueError, match=what):
+            part_of(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "thesis.tex").touch()
+    with (
+        pytest.raises(ValueError, match=r"no folder of tables: it has .*thesis\.tex"),
+        replacing_folder(folder),
+    ):
+        pass
+    assert (folder / "deep" / "thesis.tex").exists() and list(tmp_path.iterdir()) == [folder]
+    with pytest.raises(ValueError, match="is a file"), replacing_folder(folder / "deep" / "thesis.tex"):
+        pass
+
+
+def test_a_folder_of_tables_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    for content in ("old.parquet", "new.parquet"):
+        with replacing_folder(folder) as part:
+            (part / content).touch()
+    assert [one.name for one in folder.iterdir()] == ["new.parquet"] and list(tmp_path.iterdir()) == [folder]

@@ -192,3 +192,22 @@ def test_the_verb_says_it_on_one_screen_and_by_its_status(results):
 def test_no_production_is_an_error(tmp_path):
     said = CliRunner().invoke(app, ["audit", str(tmp_path)])
     assert said.exit_code == 2 and "holds no tables" in said.output
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [
+        ("tables/beam", "is a part of the results in"),
+        ("config/ingested.gather", "is a file"),
+        ("nothing", "does not exist"),
+        ("..", "is the folder of a production; name"),
+    ],
+)
+def test_what_is_no_folder_of_results_is_told_from_one(pristine, below, said):
+    found = CliRunner().invoke(app, ["show", str(pristine / below)])
+    assert found.exit_code == 2 and said in found.output
+
+
+def test_the_dataset_itself_is_shown(pristine):
+    found = CliRunner().invoke(app, ["show", str(pristine / "dataset")])
+    assert found.exit_code == 0 and "flags" in found.output and str(pristine / "dataset") in found.output

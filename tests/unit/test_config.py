@@ -10,7 +10,16 @@ import yaml
 from pydantic import ValidationError
 
 from lartpc.cli.options import settings_of
-from lartpc.config import SECTIONS, Config, json_schema, load_section, markdown_table, shared_slice, slice_of
+from lartpc.config import (
+    SECTIONS,
+    Config,
+    explain,
+    json_schema,
+    load_section,
+    markdown_table,
+    shared_slice,
+    slice_of,
+)
 from lartpc.config.production import production
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +106,25 @@ def test_what_snakemake_parses_imports_nothing_heavy() -> None:
         "sys.exit(bool({'torch', 'pandas', 'h5py', 'scipy', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"segmnt": {"weights": None}}, "segmnt: there is no such setting; did you mean 'segment'?"),
+        (
+            {"segment": {"unet": {"filter": 4}}},
+            "segment.unet.filter: there is no such setting; did you mean 'filters",
+        ),
+        (
+            {"points": {"edge_threshold": 0.3}},
+            "points.edge_threshold: there is no such setting; there is cluster",
+        ),
+        ({"cluster": {"fragments": {"method": "dbscan", "radius": 2}}}, "radius: there is no such setting"),
+        ({"points": {"score_threshold": 7}}, "points.score_threshold: Input should be less than"),
+    ],
+)
+def test_a_mistyped_setting_is_answered_with_the_nearest(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(values)
+    assert said in explain(caught.value)

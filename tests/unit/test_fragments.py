@@ -371,7 +371,7 @@ def test_the_method_is_one_switch():
     ("given", "message"),
     [
         ({"method": "kmeans"}, "fragments: Input tag 'kmeans'"),
-        ({"method": "dbscan", "num_shifts": 2}, "num_shifts: Extra inputs are not permitted"),
+        ({"method": "dbscan", "num_shifts": 2}, "num_shifts: there is no such setting"),
         ({"method": "embedding", "push_margin": 0.9}, "must be above twice pull_margin"),
         ({"method": "embedding", "link_margin": 3.1}, "must not be above twice push_margin"),
     ],

@@ -126,7 +126,10 @@ def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
 def test_a_wrong_setting_is_named(folder: Path) -> None:
     found = snakemake(folder, "--dry-run", "--config", "points={score_treshold: 0.4}")
     assert found.returncode != 0
-    assert "points.score_treshold: Extra inputs are not permitted" in found.stdout + found.stderr
+    assert (
+        "points.score_treshold: there is no such setting; did you mean 'score_threshold'?"
+        in found.stdout + found.stderr
+    )
 
 
 def test_weights_that_do_not_exist_are_named(folder: Path) -> None:

@@ -123,8 +123,19 @@ def picture_of(event: Worst) -> tuple[str, int]:
 
 
 def show(results: Path) -> None:
-    """Print the figures of a production, and where its tables and its page are."""
-    summary = read_summary(results / "dataset")
+    """Print the figures of a production, and where its tables and its page are; its dataset may be named as well.
+
+    Raises
+    ------
+    ValueError
+        There is no dataset.
+    """
+    if (results / "summary.json").is_file():
+        results = results.parent if results.name == "dataset" else results
+    dataset = results if (results / "summary.json").is_file() else results / "dataset"
+    if not dataset.is_dir():
+        raise ValueError(f"{results} {_instead_of_results(results)}")
+    summary = read_summary(dataset)
     console = Console()
     console.print(figures_table(summary))
     for line in outside_domain(summary):
@@ -137,6 +148,22 @@ def show(results: Path) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    console.print(f"tables  {results / 'dataset'}", highlight=False, soft_wrap=True)
+    console.print(f"tables  {dataset}", highlight=False, soft_wrap=True)
     if (results / "report.html").is_file():
         console.print(f"page    {results / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _instead_of_results(path: Path) -> str:
+    """Say what a path is that is no folder of results, and what to name instead."""
+    if not path.exists():
+        return "does not exist; name the folder of a production's results"
+    if path.is_file():
+        return "is a file; name the folder of a production's results"
+    above = next(
+        (one for one in path.resolve().parents if (one / "dataset" / "summary.json").is_file()), None
+    )
+    if above:
+        return f"is a part of the results in {above}; name that folder"
+    if (path / "results" / "dataset").is_dir():
+        return f"is the folder of a production; name {path / 'results'}"
+    return "has no dataset; it is made at the end of a production, or by 'lartpc collect'"
