@@ -51,7 +51,7 @@ run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pict
 	@flock --nonblock '$(RESULTS)/.lock' true || echo 'another run is at work in $(RESULTS); waiting for it to end'
 	@PATH="$(BIN):$$PATH" flock --close '$(RESULTS)/.lock' \
 	    sh -c 'lartpc unlock "$$0" --pid $$$$ && exec snakemake "$$@"' '$(RESULTS)' $(WHERE) \
-	    --profile profiles/local $(if $(WHERE),$(ARGS),$(subst --config ,$(INTO) ,$(ARGS)))
+	    --quiet rules host --profile profiles/local $(if $(WHERE),$(ARGS),$(subst --config ,$(INTO) ,$(ARGS)))
 
 train-demo: ## the same with networks trained anew, briefly, on the default sample
 	@$(MAKE) --no-print-directory run ARGS="--configfile config/train_demo.yaml $(ARGS)"

@@ -116,8 +116,17 @@ def compare(
 
 @app.command()
 @plainly
-def show(results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results")) -> None:
+def show(
+    results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
+    brief: Annotated[bool, typer.Option("--brief", help="One screen, as at the end of a run.")] = False,
+) -> None:
     """Print the figures of a production and where its tables and its page are."""
+    if brief:
+        from lartpc.run.report.outcome import outcome
+
+        for line in outcome(results):
+            typer.echo(line)
+        return
     from lartpc.run.report import show as run
 
     run(results)

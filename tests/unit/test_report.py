@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +17,7 @@ from lartpc.run.display.data import displays, open_shards
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.report import figures_table, report, sections, show
 from lartpc.run.report.charts import training_charts
+from lartpc.run.report.outcome import activation, outcome
 from lartpc.run.summarize import summarize
 
 
@@ -136,6 +138,24 @@ def test_figures_in_the_terminal(results, capsys):
     printed = capsys.readouterr().out
     assert str(results / "dataset") in printed.replace("\n", "")
     assert "report.html" in printed
+
+
+def test_a_run_ends_with_one_screen(results, monkeypatch):
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    lines = outcome(results)
+    assert len(lines) <= 24 and all(len(line) <= 160 for line in lines)
+    said = dict(line.split(maxsplit=1) for line in lines if not line.startswith(" "))
+    summary = read_summary(results / "dataset")
+    assert said["events"].startswith(f"{summary['num_events']} of ")
+    assert f"{summary['rows']['particles']} particles" in said["found"]
+    accuracy = summary["figures"]["predicted"]["semantic_accuracy"]
+    assert said["quality"].startswith(f"voxels correctly classified: {100 * accuracy:.1f} ± ")
+    assert said["tables"] == f"{results}/dataset/<table>"
+    assert (said["next"].startswith("source ") and "bin/activate" in said["next"]) == bool(activation())
+    code = next(line.split("python -c ")[1].strip("'") for line in lines if "python -c" in line)
+    exec(code)  # what it says to do works
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    assert activation() == ""
 
 
 def test_energies_in_bins_are_on_the_page_only(results):

@@ -3,7 +3,6 @@
 The page is one HTML file with all data and scripts in it; it needs no network.
 """
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from lartpc.run.report.dedx import dedx_charts
 from lartpc.run.report.figures import figures_table, flagged, outside_domain, sections
 from lartpc.run.report.matrices import confusions, matrix, worst_row
 from lartpc.run.report.origin import origins, timing, topologies
+from lartpc.run.report.outcome import audited, located
 from lartpc.run.report.performance import performance_charts
 from lartpc.run.report.worst import Worst, worst_displays, worst_events
 
@@ -130,40 +130,15 @@ def show(results: Path) -> None:
     ValueError
         There is no dataset.
     """
-    if (results / "summary.json").is_file():
-        results = results.parent if results.name == "dataset" else results
-    dataset = results if (results / "summary.json").is_file() else results / "dataset"
-    if not dataset.is_dir():
-        raise ValueError(f"{results} {_instead_of_results(results)}")
+    results, dataset = located(results)
     summary = read_summary(dataset)
     console = Console()
     console.print(figures_table(summary))
     for line in outside_domain(summary):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"flags   {flagged(summary)}", highlight=False, soft_wrap=True)
-    if (results / "audit.json").is_file():
-        said = json.loads((results / "audit.json").read_text())
-        console.print(
-            f"audit   {len(said['findings']) or 'no'} findings in {said['num_files']} files, {results / 'audit.json'}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    for line in audited(results):
+        console.print(f"audit   {line}", highlight=False, soft_wrap=True)
     console.print(f"tables  {dataset}", highlight=False, soft_wrap=True)
     if (results / "report.html").is_file():
         console.print(f"page    {results / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _instead_of_results(path: Path) -> str:
-    """Say what a path is that is no folder of results, and what to name instead."""
-    if not path.exists():
-        return "does not exist; name the folder of a production's results"
-    if path.is_file():
-        return "is a file; name the folder of a production's results"
-    above = next(
-        (one for one in path.resolve().parents if (one / "dataset" / "summary.json").is_file()), None
-    )
-    if above:
-        return f"is a part of the results in {above}; name that folder"
-    if (path / "results" / "dataset").is_dir():
-        return f"is the folder of a production; name {path / 'results'}"
-    return "has no dataset; it is made at the end of a production, or by 'lartpc collect'"
