@@ -247,11 +247,9 @@ print(len(found))
     ("arguments", "said"),
     [
         ("train segment x.h5 --validation x.h5 --log c.jsonl --out w.pt", "torch"),
-        ("release w.pt --out r", "torch"),
         (f"ingest {ROOT}/tests/data/edepsim_5ev.root --out e.h5", "uproot"),
         ("simulate --out s.h5", "pyhepmc"),
         ("collect x --metrics m --ingested x.h5 --out d", "dask"),
-        ("report d --out r.html", "jinja2"),
         ("compare d e --out r", "jinja2"),
     ],
 )
