@@ -1,6 +1,6 @@
 """NuHepMC, the common format of neutrino generators (arXiv:2310.13211): HepMC3 with conventions, through pyhepmc.
 
-pyhepmc ends without a word where a file is cut, so each file is counted first, line by line.
+pyhepmc ends without an error where a file is cut, so each file is counted first, line by line.
 """
 
 import bz2

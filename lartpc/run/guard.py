@@ -131,13 +131,13 @@ def _bound_memory() -> None:
 def _died(name: str, number: int) -> Exception:
     if number == signal.SIGPROF:
         return ValueError(
-            f"{name} cannot be read: it takes without end; it is damaged, copy or make it again"
+            f"{name} cannot be read: reading does not end; it is damaged, copy or make it again"
         )
     if number == signal.SIGKILL:
         return MemoryError(
             f"{name}: its process was killed, as the system does for want of memory; give the job more"
         )
-    what = signal.Signals(number).name if number else "without a word"
+    what = signal.Signals(number).name if number else "no message"
     return ValueError(
         f"{name} cannot be read: the library that reads it crashed ({what}); it is damaged, copy or make it again"
     )

@@ -1,4 +1,4 @@
-"""Interactions of neutrino generators as what is shot into the box: spills, places and times."""
+"""Interactions of neutrino generators as primaries of the simulation: spills, places and times."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice

@@ -75,7 +75,7 @@ def test_files_of_which_events_are_used(data_folder, tmp_path, name, cfg, num_ev
 
 def test_a_file_that_is_read_without_end(data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "READ_S", 0.3)
-    with pytest.raises(ValueError, match=r"hang_64_zero_bytes\.h5 cannot be read: it takes without end"):
+    with pytest.raises(ValueError, match=r"hang_64_zero_bytes\.h5 cannot be read: reading does not end"):
         ingest(data_folder / "faults" / "hang_64_zero_bytes.h5", Ingest(), out=tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
 

@@ -79,21 +79,21 @@ def calibration_charts(figures: Mapping[str, Any]) -> list[Chart]:
         x = (confidence[used] / num[used]).tolist()
         series = [
             _binomial(x, right[used], num[used]),
-            {**_line("as it should be", [0.0, 1.0], [0.0, 1.0]), "quiet": True},
+            {**_line("perfect calibration", [0.0, 1.0], [0.0, 1.0]), "quiet": True},
         ]
         title = f"Reliability of the voxel classes (ECE {found['semantic_calibration_error']:.4f})"
-        charts.append(_chart(title, "score of the chosen class", "share that is right", series))
+        charts.append(_chart(title, "score of the chosen class", "fraction correct", series))
     num, wrong = np.reshape(found.get("uncertainty_errors", []), (-1, 2)).T
     if (used := num > 0).any():
         x = UNCERTAINTY_EDGES[1:][used].tolist()
         series = [_binomial(x, wrong[used], num[used])]
         charts.append(
-            {**_chart("Errors by uncertainty", "uncertainty", "share that is wrong", series), "log_x": True}
+            {**_chart("Errors by uncertainty", "uncertainty", "fraction wrong", series), "log_x": True}
         )
         kept = num[used].cumsum()
         series = [_binomial((kept / kept[-1]).tolist(), wrong[used].cumsum(), kept)]
-        title = "Errors left when the most uncertain voxels are set aside"
-        charts.append(_chart(title, "share of the voxels kept", "share of them that is wrong", series))
+        title = "Errors without the most uncertain voxels"
+        charts.append(_chart(title, "fraction of the voxels kept", "fraction of these wrong", series))
     return charts
 
 
@@ -303,6 +303,6 @@ def _point_distance(dataset: Path) -> Chart:
         "group": "Distributions",
         "title": "Points found up to a distance",
         "x": "distance [voxel]",
-        "y": "share of points",
+        "y": "fraction of points",
         "series": series,
     }

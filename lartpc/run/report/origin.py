@@ -105,7 +105,7 @@ def topologies(dataset: Path, num_shown: int = 8) -> dict[str, Any] | None:
         [int(((wanted == row) & (found == name)).sum()) for name in [*names, "not found"]] for row in names
     ]
     return {
-        "title": f"Topology: {int(same.sum()):,} of {len(pairs):,} interactions right",
+        "title": f"Topology: {int(same.sum()):,} of {len(pairs):,} interactions correct",
         "names": names,
         "columns": [*names, "not found"],
         "counts": counts,

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from lartpc.masses import PI_ZERO_MASS_MEV
 from lartpc.metrics import MATCH_IOU
 from lartpc.run.report.statistics import (
     Binned,
@@ -29,8 +30,6 @@ Floats = NDArray[np.float64]
 
 MAX_OBJECTS = 400_000
 """Rows of a table that are read; of more, the first."""
-PI_ZERO_MASS_MEV = 134.9768
-"""PDG 2024."""
 CLASSES = ("track", "shower", "michel", "delta")
 _KEY = ["file_uid", "entry"]
 _TRUE = (
@@ -114,7 +113,10 @@ def _quantities(kind: str, energy: str) -> list[tuple[str, str, Floats]]:
 
 def _shares(title: str, frame: pd.DataFrame, hit: Any, kind: str, energy: str) -> list[Chart]:
     """Return the share of matched particles against each quantity, by class."""
-    of = {"Efficiency": "share of true ones matched", "Purity": "share of them that match"}[title]
+    of = {
+        "Efficiency": "fraction of true particles matched",
+        "Purity": "fraction of reconstructed particles matched",
+    }[title]
     charts = []
     for label, column, edges in _quantities(kind, energy):
         series = []
@@ -145,7 +147,13 @@ def _species(true: pd.DataFrame, reco: pd.DataFrame) -> list[Chart]:
             series.append(_points(name, found, below))
     label = "true kinetic energy [MeV]"
     return [
-        _chart("Species of matched particles right", label, "share with the right species", _ENERGY, series)
+        _chart(
+            "Species of matched particles correct",
+            label,
+            "fraction with the correct species",
+            _ENERGY,
+            series,
+        )
     ]
 
 

@@ -19,6 +19,7 @@ def wilson(part: ArrayLike, whole: ArrayLike) -> tuple[Floats, Floats, Floats]:
     It stays between 0 and 1, and has a width for shares of 0 and 1 (E. B. Wilson, J. Am. Stat. Assoc. 22
     (1927) 209). nan where `whole` is 0.
     """
+    # scipy has this interval for one share at a time, and hist the Clopper-Pearson one, which covers too much
     k, n = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = k / n

@@ -72,7 +72,7 @@ def _dedx(tracks: TrackTally) -> Chart:
         series.append(_points(name, RESIDUAL_CM, *zip(*found, strict=True)))
     fine = np.geomspace(0.7, 150, 60)
     series.append(_line("mean dE/dx (PUMAS)", fine, ref.muon_dedx(fine)))
-    return _chart("Muons that stop", "residual range [cm]", "dE/dx [MeV/cm]", series, log_x=True)
+    return _chart("Stopping muons", "residual range [cm]", "dE/dx [MeV/cm]", series, log_x=True)
 
 
 def _steps(tracks: TrackTally, max_step_mm: float) -> Chart:
