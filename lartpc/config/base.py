@@ -1,8 +1,8 @@
 """What all sections of the configuration share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lartpc.paths import usable
 
@@ -23,6 +23,22 @@ File = Annotated[str, AfterValidator(usable), NamesFile()]
 
 
 class Section(BaseModel):
-    """Base of all sections: immutable, and an unknown key is an error."""
+    """Base of all sections: immutable, an unknown key is an error, and what is left out has its default.
+
+    That of a section within another is what the outer one gives it: `train: {num_steps: 10}` of a stage leaves
+    that stage's other settings of training as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for name, field in cls.model_fields.items():
+            given, default = values.get(name), field.default
+            if isinstance(given, dict) and isinstance(default, Section) and field.annotation is type(default):
+                values[name] = {key: getattr(default, key) for key in type(default).model_fields} | given
+        return values

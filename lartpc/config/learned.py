@@ -1,14 +1,21 @@
 """Training of any stage; the stages on images: voxel classes, and points from their proposals."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from lartpc.config.base import File, Section, Weight
 
 
+def _require_nothing(schema: dict[str, Any]) -> None:
+    # What has no default here has one from each stage.
+    schema.pop("required", None)
+
+
 class Training(Section):
     """How a stage is trained."""
+
+    model_config = ConfigDict(json_schema_extra=_require_nothing)
 
     num_steps: int = Field(gt=0, description="optimizer steps")
     batch_size: int = Field(ge=1, description="events per step, over all ranks")

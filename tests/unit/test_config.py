@@ -30,6 +30,17 @@ def test_an_unknown_key_is_named() -> None:
         Config.model_validate({"segment": {"lrr": 1}})
 
 
+def test_what_is_left_out_of_a_section_is_as_its_stage_has_it() -> None:
+    found = Config.model_validate(
+        {"cluster": {"train": {"num_steps": 7}, "graph": {"num_hidden": 8}}}
+    ).cluster
+    default = Config().cluster
+    assert found.train == default.train.model_copy(update={"num_steps": 7})
+    assert found.graph == default.graph.model_copy(update={"num_hidden": 8})
+    with pytest.raises(ValidationError, match="num_step"):
+        Config.model_validate({"segment": {"train": {"num_step": 7}}})
+
+
 def test_levels_must_fit_the_grid() -> None:
     with pytest.raises(ValidationError, match="divisible"):
         Config.model_validate({"ingest": {"num_voxels": 100}, "segment": {"unet": {"depth": 5}}})
