@@ -126,7 +126,7 @@ def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
 def test_containers_copy_what_the_build_reads() -> None:
     for name in ("Dockerfile", "lartpc.def"):
         text = (ROOT / "envs" / name).read_text()
-        for needed in ("pyproject.toml", "README.md", "LICENSE", "lartpc"):
+        for needed in ("pyproject.toml", "README.md", "LICENSE", "envs/lock-3.11.txt", "lartpc"):
             assert re.search(rf"^(COPY.*|\s+){re.escape(needed)}\s", text, re.M), (name, needed)
 
 
