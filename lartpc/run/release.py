@@ -120,8 +120,8 @@ def _without_own_paths(provenance: str) -> str:
     Such a path means nothing on other machines; the digest of that file is in the origin, too.
     """
     origin = json.loads(provenance)
-    config = json.loads(origin["config"])
-    start = config["train"].get("init_from")
+    config = json.loads(origin.get("config", "{}"))
+    start = config.get("train", {}).get("init_from")
     if not start or not Path(start).is_absolute():
         return provenance
     config["train"]["init_from"] = Path(start).name
