@@ -208,11 +208,16 @@ def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[s
             pattern = str(Path(source).expanduser())
         except RuntimeError as error:
             raise ValueError(f"{where}: '{source}' cannot be resolved ({error})") from None
-    if not _exists(pattern):  # a name with $, [ or * in it is taken as it is where there is such a file
+    if not _exists(pattern) and not (
+        pattern.startswith("@") and _exists(pattern[1:])
+    ):  # a name with $, [ or * in it is taken as it is where there is such a file
         pattern = os.path.expandvars(pattern)
         if "$" in pattern:
             raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
-    found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    if pattern.startswith("@") and not _exists(pattern):
+        found = _listed(pattern[1:], where)
+    else:
+        found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
     paths = [path for path in found if not _exists(f"{path}/")]
     if not paths:
         remedy = ""
@@ -229,6 +234,16 @@ def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[s
         except ValueError as error:
             raise ValueError(f"{where}: sample '{row['sample']}', file {path!r}: {error}") from None
     return pattern, paths
+
+
+def _listed(path: str, where: str) -> list[str]:
+    """Return the files that a list names, one a line; each must exist."""
+    if not Path(path).is_file():
+        raise ValueError(f"{where}: the list of files {path} does not exist")
+    names = [line for line in Path(path).read_text().split("\n") if line]
+    if lost := [name for name in names if not _exists(name)]:
+        raise ValueError(f"{where}: {path} names {len(lost)} files that do not exist, such as {lost[0]}")
+    return names
 
 
 def _exists(path: str) -> bool:

@@ -5,7 +5,7 @@ A module registers its verbs when it is imported; the help lists them in this or
 
 # isort: off
 from lartpc.cli.app import app
-from lartpc.cli import events, stages, tables, quality, machine
+from lartpc.cli import reconstruct, events, stages, tables, quality, machine
 # isort: on
 
-__all__ = ["app", "events", "machine", "quality", "stages", "tables"]
+__all__ = ["app", "events", "machine", "quality", "reconstruct", "stages", "tables"]

@@ -32,6 +32,22 @@ def test_a_seed_depends_on_nothing_else_in_the_sheet(tmp_path: Path) -> None:
     assert shard_seed(1, "a", 0) != shard_seed(2, "a", 0)
 
 
+def test_a_list_names_files_as_they_are(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("b $x*.h5", "a.h5")]
+    for name in names:
+        Path(name).touch()
+    (tmp_path / "files.txt").write_text("".join(f"{name}\n" for name in names))
+    row = f"data\treconstruct\t@{tmp_path}/files.txt\t-\t-"
+    shards = plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
+    assert [shard.sources for shard in shards] == [(name,) for name in names]
+    Path(names[0]).unlink()
+    with pytest.raises(ValueError, match=r"names 1 files that do not exist, such as .*b \$x"):
+        plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
+    (tmp_path / "files.txt").unlink()
+    with pytest.raises(ValueError, match=r"list of files .* does not exist"):
+        plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
+
+
 def test_files_are_shards_named_by_their_stem(tmp_path: Path) -> None:
     for name in ("run 2.h5", "run1.h5"):
         (tmp_path / name).touch()
