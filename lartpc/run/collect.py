@@ -28,7 +28,7 @@ from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.metric_fields import INPUT
 from lartpc.tables.rows import sample_of
-from lartpc.tables.write import PROVENANCE, ROW_GROUP, open_table, read_table, reading_table
+from lartpc.tables.write import PROVENANCE, ROW_GROUP, open_table, read_figures, reading_table
 
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
@@ -154,7 +154,7 @@ def _count_ingested(path: Path) -> _Ingested:
 
 def _count_figures(path: Path) -> tuple[dict[str, int], dict[str, str], str]:
     """Return the number of events of each shard that the chain's figures are there for, and their origin."""
-    found = read_table(path, ["file_uid", "input"]).to_pandas()
+    found = read_figures(path, ["file_uid", "input"]).to_pandas()
     counts = Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
     said = json.loads((pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode(), b"{}"))
     return counts, {name: one["content"] for name, one in said.get("inputs", {}).items()}, str(path)

@@ -66,8 +66,8 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 16
-EVALUATE_VERSION = 7
+TABLES_VERSION = 17
+EVALUATE_VERSION = 8
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

@@ -1,5 +1,6 @@
 """Rows to parquet, in row groups, with bounded memory."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
 
 PROVENANCE = "provenance"
+PAGES = "pages"
+"""Metadata of a file: the number of its bytes before the footer, and their digest (BLAKE2b-128, hex)."""
 ROW_GROUP = 65_536
 """Rows that are collected before they are written."""
 
@@ -66,6 +69,40 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     with reading_table(path):
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
+
+
+def read_figures(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file of figures, which no manifest stands beside: its schema and the digest of its pages are checked.
+
+    Raises
+    ------
+    ValueError
+        It is missing, damaged, or of another version.
+    """
+    with reading_table(path):
+        footer = pq.read_metadata(path)
+    if not footer.schema.to_arrow_schema().equals(schema("metrics"), check_metadata=False):
+        raise ValueError(f"{path} is damaged or of another version; make it again with 'lartpc evaluate'")
+    size, stated = (footer.metadata or {}).get(PAGES.encode(), b"0 -").decode(errors="replace").split(" ", 1)
+    if not size.isdigit() or _digest_of_pages(path, int(size)) != stated:
+        raise ValueError(f"{path} is damaged: its pages do not have their digest; make it again")
+    return read_table(path, columns)
+
+
+def seal_pages(writer: pq.ParquetWriter, sink: pa.NativeFile, path: Path) -> None:
+    """Write the digest of all that was written so far (into `path`) to the metadata; `read_figures` compares it."""
+    sink.flush()
+    size = sink.tell()
+    writer.add_key_value_metadata({PAGES: f"{size} {_digest_of_pages(path, size)}"})
+
+
+def _digest_of_pages(path: Path, size: int) -> str:
+    found, left = hashlib.blake2b(digest_size=16), size
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 2**20))):
+            found.update(piece)
+            left -= len(piece)
+    return found.hexdigest()
 
 
 @contextmanager
@@ -130,6 +167,7 @@ class TableWriter:
         try:
             if kind is None:
                 self._flush()
+                seal_pages(self._file, self._sink, self._part)
                 self._file.close()
                 self._sink.close()
                 complete(self._part, self.path)

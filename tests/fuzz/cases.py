@@ -18,6 +18,7 @@ import test_ingest
 import test_jaxtpc
 import test_larcv3
 import test_pilarnet
+from fuzz import own_files
 from fuzz.mutations import BYTE_KINDS, TREE_KINDS
 
 from lartpc.config import Ingest
@@ -32,11 +33,15 @@ HDF5 = BYTE_KINDS + TREE_KINDS
 
 @dataclass(frozen=True)
 class Case:
-    """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results."""
+    """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results.
+
+    `num_cases` are tried with the tests: more of what is fast.
+    """
 
     make: Callable[[Path], object]
     use: Callable[[Path, Path], None]
     kinds: tuple[str, ...] = HDF5
+    num_cases: int = 12
 
 
 def refuses(error: Exception, path: Path) -> bool:
@@ -126,4 +131,9 @@ CASES: dict[str, Case] = {
     "ndlar_flow": Case(test_hits.write_flow, COARSE),
     "larnd-sim-jax": Case(_jax_by_event, COARSE),
     "larnd-sim-jax, older": Case(test_hits.write_jax, COARSE),
+    "event file": Case(own_files.make_events, own_files.use_events, num_cases=60),
+    "event file of a stage": Case(own_files.make_stage, own_files.use_stage, num_cases=60),
+    "weights": Case(own_files.make_weights, own_files.use_weights, BYTE_KINDS, 200),
+    "tables": Case(own_files.make_tables, own_files.use_tables, BYTE_KINDS, 100),
+    "figures": Case(own_files.make_figures, own_files.use_figures, BYTE_KINDS, 60),
 }

@@ -35,7 +35,7 @@ def test_any_changed_file_is_read_rightly_or_refused(name, good_files, monkeypat
     content = made.setdefault(name, good.read_bytes())
 
     @settings(
-        max_examples=int(NUM_CASES or 12),
+        max_examples=int(NUM_CASES or case.num_cases),
         derandomize=NUM_CASES is None,
         database=None,
         deadline=None,
