@@ -174,6 +174,11 @@ class SegmentInfer(Inference):
         description="passes with dropout whose scores are averaged, for an uncertainty (arXiv:1506.02142); "
         "0: one pass without",
     )
+    symmetries: Literal[1, 2, 4, 8] = Field(
+        1,
+        description="reflections of each image over which scores are averaged, at as many times the cost: 1, 2, or all "
+        "(8 in 3D, 4 in 2D)",
+    )
     ghost_threshold: float = Field(
         0.5, gt=0, le=1, description="ghost score from which a voxel is left out of all that follows"
     )
@@ -207,6 +212,10 @@ class Segment(Section):
     def _heads_fit(self) -> Self:
         if self.infer.num_passes and (self.infer.num_passes < 2 or not self.heads.dropout):
             raise ValueError("infer.num_passes must be 0, or 2 and more with heads.dropout above 0")
+        if self.infer.symmetries not in (1, 2, 2**self.dimension):
+            raise ValueError(
+                f"infer.symmetries must be 1, 2 or {2**self.dimension} with dimension: {self.dimension}"
+            )
         if self.infer.num_passes and self.heads.evidential:
             raise ValueError("infer.num_passes and heads.evidential are two kinds of uncertainty; choose one")
         if self.heads.evidential and self.train.loss in ("focal", "lovasz", "ce_lovasz"):

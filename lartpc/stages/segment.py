@@ -1,11 +1,11 @@
 """Voxel classes and raw point proposals: a sparse U-ResNet with a PPN on its decoder.
 
-Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions, B events.
+Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions, N views of the same image.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from lartpc.nets import ppn
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
 from lartpc.nets.losses import ghost_term, semantic_terms
+from lartpc.nets.symmetry import reflect, reflections, signs
 from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
@@ -130,46 +131,50 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     return terms
 
 
+@dataclass
+class Said:
+    """What the network says of each voxel: class, uncertainty and ghosts, and of the point that it proposes.
+
+    `point_V` is the score of the point, 0 where a coarser level does not look; nan where the network says nothing.
+    """
+
+    label_V: Tensor
+    score_VK: Tensor
+    unsure_V: Tensor
+    ghost_V: Tensor
+    point_V: Tensor
+    offset_VD: Tensor
+    class_VK: Tensor
+    end_V: Tensor
+
+
 @torch.inference_mode()
 def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[str, Columns]]:
     """Return the products `semantic` and `proposal` of each event.
 
-    A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing.
+    A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
+    scores are means over reflections of the image, and offsets are weighted by the scores of the points.
     """
-    device = next(net.parameters()).device
-    inputs = _inputs(batch, device, cfg.dimension)
-    logit_VK, proposals, lattice, ghost_V = net(*inputs)
-    label_V = logit_VK.argmax(1)
-    if cfg.infer.num_passes:
-        score_VK, unsure_V = mean_and_disagreement(net.sample(inputs[1], lattice, cfg.infer.num_passes))
-        label_V = score_VK.argmax(1)
-    elif cfg.heads.evidential:
-        score_VK, unsure_V = mean_and_vacuity(logit_VK)
-    else:
-        score_VK, unsure_V = torch.softmax(logit_VK, 1), torch.full_like(logit_VK[:, 0], math.nan)
-    if ghost_V is None:
-        ghost_score_V = torch.full_like(unsure_V, math.nan)
-    else:
-        ghost_score_V = torch.sigmoid(ghost_V)
-        label_V = torch.where(ghost_score_V >= cfg.infer.ghost_threshold, GHOST, label_V)
-    score_V = torch.sigmoid(proposals.masks[0])
-    keep_V = (score_V >= cfg.infer.proposal_floor) & (label_V != GHOST)
-    keep_V &= ppn.passes_masks(proposals, lattice, cfg.ppn.mask_threshold)
-    coord_VD1 = lattice.coord_VD1[keep_V]
-    position_PD = (coord_VD1[:, 1:] + 0.5 + proposals.offset_VD[keep_V]).clamp(0, lattice.shape[0])
+    inputs = _inputs(batch, next(net.parameters()).device, cfg.dimension)
+    said = _mean([_say(net, inputs, cfg, axes) for axes in reflections(cfg.infer.symmetries, cfg.dimension)])
+    # where there are no ghosts the score is nan, and nothing is one
+    label_V = torch.where(said.ghost_V >= cfg.infer.ghost_threshold, GHOST, said.label_V)
+    keep_V = (said.point_V >= cfg.infer.proposal_floor) & (said.point_V > 0) & (label_V != GHOST)
+    coord_VD1, num_cells = inputs[0][keep_V], inputs[3]
+    position_PD = (coord_VD1[:, 1:] + 0.5 + said.offset_VD[keep_V]).clamp(0, num_cells)
     # Flat images are one layer thick, and everything is in its middle.
     position_PD = functional.pad(position_PD, (0, 3 - cfg.dimension), value=0.5)
     semantic = {
-        "score": score_VK,
+        "score": said.score_VK,
         "label": label_V,
-        "uncertainty": unsure_V,
-        "ghost_score": ghost_score_V,
+        "uncertainty": said.unsure_V,
+        "ghost_score": said.ghost_V,
     }
     proposal = {
         "position": position_PD,
-        "score": score_V[keep_V],
-        "class_score": torch.softmax(proposals.class_VK[keep_V], 1),
-        "end_score": torch.sigmoid(proposals.end_V[keep_V]),
+        "score": said.point_V[keep_V],
+        "class_score": said.class_VK[keep_V],
+        "end_score": said.end_V[keep_V],
     }
     num_proposals = torch.bincount(coord_VD1[:, 0], minlength=len(batch)).tolist()
     semantics = _split("semantic", semantic, [event.num_voxels for event in batch])
@@ -177,6 +182,63 @@ def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[
         {"semantic": ours, "proposal": theirs}
         for ours, theirs in zip(semantics, _split("proposal", proposal, num_proposals), strict=True)
     ]
+
+
+def _say(
+    net: Segmenter, inputs: tuple[Tensor, Tensor, int, int], cfg: config.Segment, axes: tuple[bool, ...]
+) -> Said:
+    """Return what the network says of the voxels of a batch, seen with some axes turned round."""
+    coord_VD1, energy_V, batch_size, num_cells = inputs
+    order_V = None
+    if any(axes):
+        coord_VD1, order_V = reflect(coord_VD1, axes, num_cells)
+        energy_V = energy_V[order_V]
+    logit_VK, proposals, lattice, ghost_V = net(coord_VD1, energy_V, batch_size, num_cells)
+    label_V = logit_VK.argmax(1)
+    if cfg.infer.num_passes:
+        score_VK, unsure_V = mean_and_disagreement(net.sample(energy_V, lattice, cfg.infer.num_passes))
+        label_V = score_VK.argmax(1)
+    elif cfg.heads.evidential:
+        score_VK, unsure_V = mean_and_vacuity(logit_VK)
+    else:
+        score_VK, unsure_V = torch.softmax(logit_VK, 1), torch.full_like(logit_VK[:, 0], math.nan)
+    looks_V = ppn.passes_masks(proposals, lattice, cfg.ppn.mask_threshold)
+    said = Said(
+        label_V,
+        score_VK,
+        unsure_V,
+        torch.full_like(unsure_V, math.nan) if ghost_V is None else torch.sigmoid(ghost_V),
+        torch.sigmoid(proposals.masks[0]) * looks_V,
+        proposals.offset_VD,
+        torch.softmax(proposals.class_VK, 1),
+        torch.sigmoid(proposals.end_V),
+    )
+    if order_V is None:
+        return said
+    back_V = torch.argsort(order_V)
+    turned = {name: value[back_V] for name, value in vars(said).items()}
+    return Said(**turned | {"offset_VD": turned["offset_VD"] * signs(axes, said.offset_VD)})
+
+
+def _mean(views: list[Said]) -> Said:
+    """Return the mean of what was said of the same voxels, of points weighted by their scores."""
+    if len(views) == 1:
+        return views[0]
+    weight_NV = torch.stack([view.point_V for view in views])
+    weight_NV = weight_NV / weight_NV.sum(0).clamp(min=torch.finfo(weight_NV.dtype).tiny)
+
+    def mean(name: str) -> Tensor:
+        values = torch.stack([getattr(view, name) for view in views])
+        if name not in ("offset_VD", "class_VK", "end_V"):
+            return values.mean(0)
+        weight = weight_NV if values.ndim == 2 else weight_NV[..., None]
+        return (weight * values).sum(0)
+
+    score_VK = mean("score_VK")
+    others = {
+        field.name: mean(field.name) for field in fields(Said) if field.name not in ("label_V", "score_VK")
+    }
+    return Said(score_VK.argmax(1), score_VK, **others)
 
 
 def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:

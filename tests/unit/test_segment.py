@@ -206,6 +206,41 @@ def test_unet_keeps_the_voxels_of_each_level(dimension: int) -> None:
     ]
 
 
+def reflected(event: Event, axes: list[bool]) -> tuple[Event, np.ndarray]:
+    """The event with some axes turned round, and which voxel each of its voxels was."""
+    coord = np.where(axes, SIDE - 1 - event["voxel"]["coord"], event["voxel"]["coord"])
+    order = np.lexsort(coord.T[::-1])
+    voxel = {"coord": coord[order], "energy": event["voxel"]["energy"][order]}
+    return event.with_products({"voxel": conform("voxel", voxel)}), order
+
+
+@pytest.mark.parametrize(("num", "axes"), [(2, [True, True, True]), (8, [False, True, False])])
+def test_means_over_reflections_are_those_of_the_reflected_image(num: int, axes: list[bool]) -> None:
+    torch.manual_seed(2)
+    net, event = segment.network(SMALL).eval(), make_event()
+    infer = SMALL.infer.model_copy(update={"symmetries": num, "proposal_floor": 0.0})
+    cfg = SMALL.model_copy(
+        update={"infer": infer, "ppn": SMALL.ppn.model_copy(update={"mask_threshold": 0.0})}
+    )
+    other, order = reflected(event, axes)
+    # in batches with other events: what is said of one does not depend on them
+    here, there = (segment.infer(net, [make_event(5), one], cfg)[1] for one in (event, other))
+    np.testing.assert_allclose(there["semantic"]["score"], here["semantic"]["score"][order], atol=2e-5)
+    alone = cfg.model_copy(update={"infer": infer.model_copy(update={"symmetries": 1})})
+    once = segment.infer(net, [event], alone)[0]
+    assert np.abs(once["semantic"]["score"] - here["semantic"]["score"]).max() > 1e-3
+    assert len(here["proposal"]["score"]) == event.num_voxels
+    np.testing.assert_allclose(there["proposal"]["score"], here["proposal"]["score"][order], atol=2e-5)
+    position = here["proposal"]["position"]
+    mirrored = np.where(axes, SIDE - position, position)[order]
+    np.testing.assert_allclose(there["proposal"]["position"], mirrored, atol=1e-3)
+
+
+def test_symmetries_that_an_image_has_not_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be 1, 2 or 4"):
+        config.Segment.model_validate({"dimension": 2, "infer": {"symmetries": 8}})
+
+
 def test_a_turn_is_a_symmetry_of_the_event() -> None:
     event, rng, seen = make_event(), np.random.default_rng(1), set()
     for _ in range(20):
