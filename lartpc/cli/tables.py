@@ -134,6 +134,32 @@ def show(
 
 @app.command()
 @plainly
+def view(
+    paths: Annotated[list[Path], typer.Argument(help="Folder of the results, or event files (.h5).")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")] = 0,
+    max_voxels: Annotated[
+        int, typer.Option(min=100, help="Voxels drawn; larger events are thinned.")
+    ] = 100_000,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
+    import webbrowser
+
+    from lartpc.run.view.library import Library
+    from lartpc.run.view.server import Server
+
+    with Server(Library(paths, max_voxels), ", ".join(map(str, paths)), port) as server:
+        typer.echo(server.address)
+        if browser:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("", err=True)
+
+
+@app.command()
+@plainly
 def audit(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,

@@ -52,7 +52,13 @@ class EventDisplay {
       </div>
       <div class="object" data-part="object" hidden></div>
       <p class="note">Drag to turn; a click into a picture lets the wheel zoom. Keys: <kbd>←</kbd> <kbd>→</kbd> event, <kbd>1</kbd> to <kbd>8</kbd> colours, <kbd>v</kbd> view, <kbd>f</kbd> detector or event, <kbd>Esc</kbd> forget the particle; in a picture the arrows turn it. A click on a particle says what is known of it. A reconstructed object has the colour of the true one that it matches best. Crosses are vertices, open squares starts, diamonds ends. Mistakes: voxels of the wrong class, named “true → predicted” and in the colour of each side's class, and points that have none of the other side within 3 voxels.</p>`;
-    this.source.titles.forEach((title, number) => this.find("event").add(new Option(title, String(number))));
+    this.list();
+  }
+
+  // Fill the list of events with the titles of the source; what was opened of another list is forgotten.
+  list() {
+    this.opened.clear();
+    this.find("event").replaceChildren(...this.source.titles.map((title, number) => new Option(title, String(number))));
   }
 
   listen() {

@@ -14,7 +14,7 @@ from lartpc.tables.fields import names_of
 from lartpc.vocab import PointKind, Semantic
 
 HERE = Path(str(files("lartpc.run.display")))
-SCRIPTS = ("scene.js", "display.js", "charts.js")
+SCRIPTS = ("scene.js", "display.js", "charts.js", "theme.js")
 WORDS = {
     "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
     "kinds": names_of(PointKind),
@@ -30,7 +30,9 @@ def render(folder: Path, template: str, script: str, **values: Any) -> str:
     values
         What the template shows; `data` holds what the scripts draw: `charts`, `displays` and `words`.
     """
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader([folder, HERE]), autoescape=True, undefined=StrictUndefined
+    )
     scripts = [*((HERE / name).read_text() for name in SCRIPTS), (folder / script).read_text()]
     return environment.get_template(template).render(
         style=Markup((HERE / "page.css").read_text()),

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from lartpc.run.collect import read_summary
@@ -13,6 +14,8 @@ from lartpc.run.report.figures import flagged, outside_domain, quality
 from lartpc.stages import CHAIN
 
 _MOST_WARNINGS = 5
+_LONGEST = 140
+"""Letters of a warning; `lartpc show` and the page have all of it."""
 
 
 def outcome(results: Path) -> list[str]:
@@ -51,6 +54,7 @@ def outcome(results: Path) -> list[str]:
         said.append(("next", f"{activate:<46s} this environment, in a new shell first"))
     said += [
         ("" if activate else "next", f"{f'lartpc show{where}':<46s} all figures, beside published ones"),
+        ("", f"{f'lartpc view {shlex.quote(str(results))}':<46s} events in a browser, with filters"),
         ("", f"python -c 'import pandas; print(pandas.read_parquet({json.dumps(particles)}))'"),
     ]
     return [f"{name:8s}{line}" for name, line in said]
@@ -103,7 +107,7 @@ def _figures(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _warnings(summary: Mapping[str, Any]) -> list[str]:
-    lines = outside_domain(summary)
+    lines = [shorten(line, _LONGEST, placeholder=" …") for line in outside_domain(summary)]
     more = len(lines) - _MOST_WARNINGS
     return lines[:_MOST_WARNINGS] + ([f"and {more} more, on the page"] if more > 0 else [])
 

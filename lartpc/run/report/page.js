@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const root = document.documentElement;
   const place = document.getElementById("display");
   let display = null;
 
@@ -39,14 +38,7 @@
     display?.draw();
   }
 
-  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-  const setTheme = (dark) => { root.dataset.theme = dark ? "dark" : "light"; };
-  setTheme(prefersDark.matches);
-  prefersDark.addEventListener("change", (change) => { setTheme(change.matches); draw(); });
-  document.getElementById("theme").addEventListener("click", () => {
-    setTheme(root.dataset.theme !== "dark");
-    draw();
-  });
+  followTheme(draw);
   if (place && data.displays.length) setUpEvents();
   draw();
 })();

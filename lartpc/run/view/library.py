@@ -1,0 +1,172 @@
+"""The events that can be looked at: of a production's results, or of event files; and filters by their tables."""
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lartpc import config
+from lartpc.run.display.data import display
+from lartpc.run.volumes import active_volumes_cm
+from lartpc.stages import CHAIN, chain_in
+from lartpc.store import Events, open_events
+from lartpc.tables import TABLES
+
+KEY = ["file_uid", "entry"]
+_BASE = "events"
+
+
+class Library:
+    """Events by their number, in the order of the tables, or of the files where there are none.
+
+    Parameters
+    ----------
+    paths
+        One folder of results, or event files of any shards and steps; those of a shard are overlaid.
+
+    Raises
+    ------
+    ValueError
+        There are no events in them.
+    """
+
+    def __init__(self, paths: Sequence[Path], max_voxels: int) -> None:
+        self.max_voxels = max_voxels
+        self.results: Path | None = None
+        self._files: dict[str, list[Path]] = {}
+        if len(paths) == 1 and paths[0].is_dir():
+            self.results = paths[0]
+            if not (self.results / "dataset" / _BASE).is_dir():
+                raise ValueError(
+                    f"{paths[0]} is no folder of results: it has no dataset/{_BASE}; name event files instead"
+                )
+            self.events = self._read(_BASE, [])
+            self.tables = [name for name in TABLES if self._is_of_events(name)]
+        else:
+            self.events = self._of_files(paths)
+            self.tables = [_BASE]
+        if self.events.empty:
+            raise ValueError(f"no events in {', '.join(map(str, paths))}")
+
+    def columns(self, table: str) -> list[str]:
+        """Return the names of the columns that a filter of a table can have."""
+        return [*TABLES[table].fields] if self.results else [*self.events.columns]
+
+    def select(self, table: str, where: str) -> list[int]:
+        """Return the numbers of the events with a row of a table for which an expression holds; all for none.
+
+        Raises
+        ------
+        ValueError
+            There is no such table or column, or the expression is more than comparisons of columns.
+        """
+        if not where.strip():
+            return [*range(len(self.events))]
+        if table not in self.tables:
+            raise ValueError(f"no table '{table}'; there are {', '.join(self.tables)}")
+        names = names_in(where)
+        known = self.columns(table)
+        if lost := [name for name in names if name not in known]:
+            raise ValueError(f"no column '{lost[0]}' in {table}")
+        frame = self._read(table, names) if self.results else self.events
+        try:
+            found = frame.query(where.strip(), engine="python")
+        except Exception as error:
+            raise ValueError(f"'{where}' cannot be used as a filter: {error}") from error
+        chosen = pd.MultiIndex.from_frame(found[KEY])
+        return [int(row) for row in np.flatnonzero(pd.MultiIndex.from_frame(self.events[KEY]).isin(chosen))]
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Return `file_uid/entry` of events."""
+        rows = self.events.iloc[list(numbers)]
+        return [f"{uid}/{entry}" for uid, entry in zip(rows["file_uid"], rows["entry"], strict=True)]
+
+    def display(self, number: int) -> dict[str, Any]:
+        """Return what is drawn of an event.
+
+        Raises
+        ------
+        ValueError
+            There is no such event, or its files are no more.
+        """
+        if not 0 <= number < len(self.events):
+            raise ValueError(f"no event {number}; there are {len(self.events)}")
+        uid, entry = str(self.events["file_uid"].iloc[number]), int(self.events["entry"].iloc[number])
+        with open_events(*self._files_of(uid)) as shard:
+            (row,) = np.flatnonzero(shard.entries == entry)
+            volumes_cm = active_volumes_cm(shard, config.Summarize())
+            return display(shard[int(row)], self.max_voxels, volumes_cm=volumes_cm)
+
+    def _files_of(self, uid: str) -> list[Path]:
+        if not self.results:
+            return self._files[uid]
+        folder = self.results / "events"
+        ingested = folder / "ingest" / f"{uid}.h5"
+        if not ingested.is_file():
+            raise ValueError(f"{ingested} is not there; the displays need the event files of the production")
+        with open_events(ingested) as events:
+            steps = [row.name for row in chain_in(events.box.dimension)]
+        made = [folder / step / f"{uid}.h5" for step in steps]
+        return [ingested, *(path for path in made if path.is_file())]
+
+    def _is_of_events(self, table: str) -> bool:
+        assert self.results
+        keyed = TABLES[table].key[:2] == tuple(KEY)
+        return keyed and any((self.results / "dataset" / table).glob("*.parquet"))
+
+    def _read(self, table: str, names: Sequence[str]) -> pd.DataFrame:
+        assert self.results
+        columns = [*dict.fromkeys([*KEY, *names])]
+        return pd.read_parquet(self.results / "dataset" / table, columns=columns)
+
+    def _of_files(self, paths: Sequence[Path]) -> pd.DataFrame:
+        frames = {}
+        for path in paths:
+            with open_events(path) as events:
+                self._files.setdefault(events.file_uid, []).append(path)
+        for uid, files in self._files.items():
+            with open_events(*files) as events:
+                _require_image(events, files)
+                frames[uid] = pd.DataFrame(
+                    {"file_uid": uid, "entry": events.entries, "num_voxels": events.num_voxels()}
+                    | {
+                        f"num_{name}": events.num_rows(name)
+                        for row in CHAIN
+                        for name in row.writes
+                        if name in events.products and name in _COUNTED
+                    }
+                )
+        return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame(columns=KEY)
+
+
+_COUNTED = ("point", "fragment", "particle", "interaction")
+
+
+def names_in(where: str) -> list[str]:
+    """Return the columns that a filter names, or raise ValueError where it is more than comparisons of them."""
+    try:
+        tree = ast.parse(where.strip(), mode="eval")
+    except SyntaxError as error:
+        raise ValueError(f"'{where}' cannot be used as a filter: {error.msg}") from error
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            raise ValueError(f"'{where}' cannot be used as a filter: it may only compare columns")
+    return [*dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))]
+
+
+_ALLOWED = (
+    *(ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
+    *(ast.Compare, ast.cmpop, ast.Name, ast.Load, ast.Constant, ast.List, ast.Tuple),
+)
+"""What a filter may consist of: no calls, no attributes, nothing that does anything."""
+
+
+def _require_image(events: Events, files: Sequence[Path]) -> None:
+    if "voxel" not in events.products:
+        raise ValueError(
+            f"{', '.join(map(str, files))} have no voxels; name the file that 'lartpc ingest' wrote of "
+            f"{events.file_uid}, too"
+        )

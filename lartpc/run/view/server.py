@@ -1,0 +1,90 @@
+"""A web server for one reader on this machine: the page, the list of events, an event."""
+
+import json
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from lartpc.run.display.page import WORDS, render
+from lartpc.run.view.library import Library
+
+HOST = "127.0.0.1"
+_LOCAL = {HOST, "localhost"}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a library on a port of this machine; 0 takes a free one.
+
+    Raises
+    ------
+    ValueError
+        The port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, library: Library, about: str, port: int = 0) -> None:
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise ValueError(
+                f"port {port} cannot be had ({error.strerror}); --port 0 takes a free one"
+            ) from error
+        # A browser holds connections that it does not use yet; files are read one after another.
+        self.reading = Lock()
+        self.library = library
+        data = {
+            "words": WORDS,
+            "tables": library.tables,
+            "columns": {name: library.columns(name) for name in library.tables},
+            "num_events": len(library.events),
+        }
+        folder = Path(__file__).parent
+        self.page = render(folder, "view.html", "view.js", about=about, tables=library.tables, data=data)
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://{HOST}:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer the page's requests."""
+        # A page from elsewhere that reaches this port by a name of its own is told nothing.
+        if self.headers.get("Host", "").rpartition(":")[0] not in _LOCAL:
+            return self._send(HTTPStatus.FORBIDDEN, {"error": "this page is for this machine alone"})
+        asked = urlsplit(self.path)
+        words = {name: values[-1] for name, values in parse_qs(asked.query).items()}
+        try:
+            if asked.path == "/":
+                return self._send(HTTPStatus.OK, self.server.page)
+            if asked.path == "/list":
+                library = self.server.library
+                with self.server.reading:
+                    numbers = library.select(words.get("table", "events"), words.get("where", ""))
+                return self._send(HTTPStatus.OK, {"numbers": numbers, "names": library.names(numbers)})
+            if asked.path == "/event":
+                with self.server.reading:
+                    event = self.server.library.display(int(words.get("number", "-1")))
+                return self._send(HTTPStatus.OK, event)
+        except ValueError as error:
+            return self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        return self._send(HTTPStatus.NOT_FOUND, {"error": f"nothing at {asked.path}"})
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of requests that are answered."""
+
+    def _send(self, status: HTTPStatus, content: str | dict[str, Any]) -> None:
+        is_page = isinstance(content, str)
+        body = (content if isinstance(content, str) else json.dumps(content)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{'text/html' if is_page else 'application/json'}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

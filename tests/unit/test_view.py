@@ -1,0 +1,118 @@
+"""`lartpc view`: events by filter, on a page that answers this machine alone."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from browser import browser, errors, look, num_colours, wait_for
+from handmade import good_event, write_shard
+from selenium.webdriver.common.keys import Keys
+
+from lartpc.run.collect import collect
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.summarize import summarize
+from lartpc.run.view.library import Library, names_in
+from lartpc.run.view.server import Server
+
+UID = "beam/0000"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("view")
+    paths = write_shard(root, UID, [good_event() for _ in range(3)])
+    summarize(paths, root / "tables")
+    evaluate(paths, root / "metrics.parquet")
+    collect([root / "tables"], [root / "metrics.parquet"], [paths[0]], root / "dataset")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(results: Path) -> Iterator[Server]:
+    with Server(Library([results], 1000), "beam") as started:
+        thread = threading.Thread(target=started.serve_forever)
+        thread.start()
+        yield started
+        started.shutdown()
+        thread.join()
+
+
+def ask(server: Server, path: str, host: str | None = None, **words: object) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection.request("GET", f"{path}?{urlencode(words)}", headers={"Host": host} if host else {})
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def test_filters_are_by_any_column_of_any_table(results: Path) -> None:
+    library = Library([results], 1000)
+    assert library.names(library.select("events", "")) == [f"{UID}/{entry}" for entry in range(3)]
+    assert library.select("events", "entry >= 1 and not entry == 2") == [1]
+    most = int(library._read("interactions", ["num_particles"])["num_particles"].max())
+    assert library.select("interactions", f"num_particles == {most} and entry in [0, 1]") == [0, 1]
+    assert library.select("interactions", f"num_particles > {most}") == []
+    with pytest.raises(ValueError, match="no column 'num_muonss' in interactions"):
+        library.select("interactions", "num_muonss == 1")
+
+
+@pytest.mark.parametrize(
+    "where", ["open('x')", "entry.real == 1", "@entry == 1", "entry ==", "(lambda: 1)()"]
+)
+def test_a_filter_does_nothing_but_compare(where: str) -> None:
+    with pytest.raises(ValueError, match="cannot be used as a filter"):
+        names_in(where)
+
+
+def test_event_files_need_no_tables(results: Path) -> None:
+    files = [results / "events" / step / f"{UID}.h5" for step in ("ingest", "segment")]
+    library = Library(files, 1000)
+    assert library.select("events", "num_voxels > 0") == [0, 1, 2]
+    shown = library.display(1)
+    assert (shown["entry"], shown["file_uid"]) == (1, UID)
+    assert shown["sides"]["prediction"]["particles"] == []
+    with pytest.raises(ValueError, match="have no voxels; name the file that 'lartpc ingest' wrote"):
+        Library(files[1:], 1000)
+    with pytest.raises(ValueError, match="is no folder of results"):
+        Library([results / "events"], 1000)
+
+
+def test_the_server_answers_this_machine_alone(server: Server) -> None:
+    status, found = ask(server, "/list", where="entry == 2")
+    assert (status, found) == (200, {"numbers": [2], "names": [f"{UID}/2"]})
+    assert ask(server, "/event", number=2)[1]["entry"] == 2
+    assert ask(server, "/event", number=9) == (400, {"error": "no event 9; there are 3"})
+    assert ask(server, "/../secrets")[0] == 404
+    assert ask(server, "/list", host="elsewhere.example:80")[0] == 403
+    with pytest.raises(ValueError, match="--port 0 takes a free one"):
+        Server(server.library, "beam", server.server_port)
+
+
+def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
+    shown = "return document.getElementById('display').dataset.drawn"
+    with browser() as page:
+        look(page, 1400)
+        page.get(
+            f"{server.address}#table=events&where=entry+%3E+0&event={UID.replace('/', '%2F')}%2F2&mode=particle"
+        )
+        assert wait_for(page, shown, "the event of the link") == "1/particle/3d"
+        assert page.execute_script("return document.getElementById('said').textContent") == "2 of 3 events"
+        assert num_colours(page, "[data-part=prediction]") > 8
+        page.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
+        wait_for(page, f"{shown} === '0/particle/3d'", "→")
+        assert "event=beam%2F0000%2F1" in page.execute_script("return location.hash")
+        field = page.find_element("css selector", "#where")
+        field.clear()
+        field.send_keys("entry == 0", Keys.ENTER)
+        wait_for(page, "return location.hash.includes('event=beam%2F0000%2F0')", "the filter")
+        field.clear()
+        field.send_keys("nothing == 0", Keys.ENTER)
+        wait_for(
+            page, "return document.getElementById('said').textContent.includes('no column')", "the message"
+        )
+        assert [line for line in errors(page) if "400" not in line] == []
