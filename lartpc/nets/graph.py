@@ -6,6 +6,7 @@ C channels, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lartpc.config import GraphNet
+from lartpc.nets.rowwise import rowwise
 from lartpc.sparse.messages import can_pass_messages, encode, pass_messages
 
 NUM_EDGE_FEATURES = 20
@@ -202,9 +204,9 @@ class GraphNetwork(nn.Module):
     def forward(self, graph: Graph) -> dict[str, Tensor]:
         """Return the logits of the edges (E, 2) as `edge` and of each node head (F, K) by its name."""
         node_FC, edge_DC = self.encode(graph)
-        logits = {name: head(node_FC) for name, head in self.node_heads.items()}
+        logits = {name: rowwise(cast(nn.Linear, head), node_FC) for name, head in self.node_heads.items()}
         # Both directions of a pair give one decision.
-        return {"edge": self.edge_head(sum(edge_DC.chunk(2))), **logits}
+        return {"edge": rowwise(self.edge_head, torch.add(*edge_DC.chunk(2))), **logits}
 
     def encode(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Return the nodes (F, C) and the directed edges (2E, C), forward then backward, after all layers."""

@@ -5,12 +5,14 @@ C channels, K classes, N interactions.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lartpc.config import GraphNet
 from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork
+from lartpc.nets.rowwise import rowwise, whole
 
 
 class InteractionNetwork(GraphNetwork):
@@ -57,14 +59,14 @@ class InteractionNetwork(GraphNetwork):
         their names, if `group_F` numbers the group of each node (-1: none). `node` (F, C) is what `pool` takes.
         """
         node_FC, edge_DC = self.encode(graph)
-        both_EC = sum(edge_DC.chunk(2))
+        both_EC = torch.add(*edge_DC.chunk(2))
         found = {
-            "edge": self.edge_head(both_EC),
-            "pi_zero": self.pi_zero_head(both_EC),
-            "parent": self.parent_head(edge_DC)[:, 0],
-            "orphan": self.orphan_head(node_FC)[:, 0],
+            "edge": rowwise(self.edge_head, both_EC),
+            "pi_zero": rowwise(self.pi_zero_head, both_EC),
+            "parent": rowwise(self.parent_head, edge_DC)[:, 0],
+            "orphan": rowwise(self.orphan_head, node_FC)[:, 0],
             "node": node_FC,
-            **{name: head(node_FC) for name, head in self.node_heads.items()},
+            **{name: rowwise(cast(nn.Linear, head), node_FC) for name, head in self.node_heads.items()},
         }
         return found if group_F is None else found | self.pool(node_FC, group_F)
 
@@ -79,9 +81,12 @@ class InteractionNetwork(GraphNetwork):
         largest_NC = node_FC.new_zeros(shape).scatter_reduce(
             0, group_F[:, None].expand_as(node_FC), node_FC, "amax", include_self=False
         )
-        pooled = [total_NC / count_N.clamp(min=1), largest_NC, torch.log1p(count_N)]
-        group_NC = self.group_encoder(torch.cat(pooled, dim=1))
-        return {name: head(group_NC) for name, head in self.group_heads.items()}
+        pooled = [total_NC / count_N.clamp(min=1), largest_NC, whole(torch.log1p, count_N)]
+        first, *others = self.group_encoder
+        group_NC = rowwise(cast(nn.Linear, first), torch.cat(pooled, dim=1))
+        for layer in others:
+            group_NC = layer(group_NC)
+        return {name: rowwise(cast(nn.Linear, head), group_NC) for name, head in self.group_heads.items()}
 
     def reverse(self, edge_EC: Tensor) -> Tensor:
         """Return edge features (E, C) as seen from the other end."""
@@ -109,8 +114,9 @@ def parent_log_scores(parent_D: Tensor, orphan_F: Tensor, pair_2E: Tensor) -> tu
     child_D = torch.cat([pair_2E[1], pair_2E[0]])
     # the largest is only there to keep the exponentials in range: its gradient cancels
     largest_F = orphan_F.detach().scatter_reduce(0, child_D, parent_D.detach(), "amax")
-    total_F = torch.exp(orphan_F - largest_F).index_add(0, child_D, torch.exp(parent_D - largest_F[child_D]))
-    norm_F = largest_F + torch.log(total_F)
+    share_D = whole(torch.exp, parent_D - largest_F[child_D])
+    total_F = whole(torch.exp, orphan_F - largest_F).index_add(0, child_D, share_D)
+    norm_F = largest_F + whole(torch.log, total_F)
     return parent_D - norm_F[child_D], orphan_F - norm_F
 
 

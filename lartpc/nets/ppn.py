@@ -8,6 +8,7 @@ Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions.
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc.config import UResNet as Settings
+from lartpc.nets.rowwise import rowwise, whole
 from lartpc.nets.unet import ResidualBlock, levels, planes
 from lartpc.sparse import Backend, Lattice, Upsample
 from lartpc.vocab import NONE, Semantic
@@ -79,12 +81,13 @@ class Ppn(nn.Module):
         for level in reversed(range(depth)):
             inputs = decoded[level]
             if feat is not None:
-                attended = feat * torch.sigmoid(masks[-1])[:, None]
+                attended = feat * whole(torch.sigmoid, masks[-1])[:, None]
                 inputs = torch.cat([inputs, self.up[level](attended, lattices[level])], 1)
             feat = self.blocks[level](inputs, lattices[level])
-            masks.append(self.masks[level](feat)[:, 0])
+            masks.append(rowwise(cast(nn.Linear, self.masks[level]), feat)[:, 0])
+        assert feat is not None, "a network has a level"
         sizes = [self.dimension, len(Semantic), 1]
-        offset_VD, class_VK, end_V1 = torch.split(self.head(feat), sizes, 1)
+        offset_VD, class_VK, end_V1 = torch.split(rowwise(self.head, feat), sizes, 1)
         return Proposals(masks[::-1], offset_VD, class_VK, end_V1[:, 0])
 
 
@@ -95,7 +98,7 @@ def passes_masks(proposals: Proposals, lattice: Lattice, threshold: float) -> Te
     passed_V = torch.ones_like(parent_V, dtype=torch.bool)
     for fine, mask in zip(lattices, proposals.masks[1:], strict=False):
         parent_V = fine.coarser.parent_V[parent_V]
-        passed_V &= (torch.sigmoid(mask) > threshold)[parent_V]
+        passed_V &= (whole(torch.sigmoid, mask) > threshold)[parent_V]
     return passed_V
 
 

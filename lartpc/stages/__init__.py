@@ -35,7 +35,7 @@ class Stage:
 CHAIN = (
     Stage(
         "segment",
-        1,
+        2,
         ("voxel",),
         ("semantic", "proposal"),
         learned=True,
@@ -45,7 +45,7 @@ CHAIN = (
     Stage("points", 3, ("voxel", "semantic", "proposal"), ("point",), learned=False),
     Stage(
         "cluster",
-        4,
+        5,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,
@@ -55,7 +55,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        3,
+        4,
         ("voxel", "group", "particle"),
         ("identity", "interaction"),
         learned=True,

@@ -20,6 +20,7 @@ from lartpc.nets import ppn
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
 from lartpc.nets.losses import ghost_term, semantic_terms
+from lartpc.nets.rowwise import whole
 from lartpc.nets.symmetry import reflect, reflections, signs
 from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
 from lartpc.nets.unet import UResNet
@@ -81,7 +82,7 @@ class Segmenter(nn.Module):
 
 def _features(energy_V: Tensor) -> Tensor:
     """Return the features (V, 2) that the network sees of energies [MeV]."""
-    scaled_V = torch.log1p(energy_V.clamp(min=0) / ENERGY_SCALE_MEV)
+    scaled_V = whole(torch.log1p, energy_V.clamp(min=0) / ENERGY_SCALE_MEV)
     scaled_V = scaled_V / math.log1p(ENERGY_FULL_MEV / ENERGY_SCALE_MEV)
     # The constant tells an occupied voxel of little energy from an empty one.
     return torch.stack([scaled_V, torch.ones_like(scaled_V)], 1)
@@ -207,11 +208,11 @@ def _say(
         label_V,
         score_VK,
         unsure_V,
-        torch.full_like(unsure_V, math.nan) if ghost_V is None else torch.sigmoid(ghost_V),
-        torch.sigmoid(proposals.masks[0]) * looks_V,
+        torch.full_like(unsure_V, math.nan) if ghost_V is None else whole(torch.sigmoid, ghost_V),
+        whole(torch.sigmoid, proposals.masks[0]) * looks_V,
         proposals.offset_VD,
         torch.softmax(proposals.class_VK, 1),
-        torch.sigmoid(proposals.end_V),
+        whole(torch.sigmoid, proposals.end_V),
     )
     if order_V is None:
         return said
