@@ -141,6 +141,13 @@ def view(
         int, typer.Option(min=100, help="Voxels drawn; larger events are thinned.")
     ] = 100_000,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a picture of an event instead, by Chromium.")
+    ] = None,
+    event: Annotated[
+        str, typer.Option(help="Event of the picture, FILE_UID/ENTRY; default: the first.")
+    ] = "",
+    mode: Annotated[str, typer.Option(help="Colours of the picture, a button of the page.")] = "particle",
 ) -> None:
     """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
     import webbrowser
@@ -149,6 +156,12 @@ def view(
     from lartpc.run.view.server import Server
 
     with Server(Library(paths, max_voxels), ", ".join(map(str, paths)), port) as server:
+        if png:
+            from lartpc.run.view.picture import save_picture
+
+            save_picture(server, png, event, mode)
+            typer.echo(f"{png}", err=True)
+            return
         typer.echo(server.address)
         if browser:
             webbrowser.open(server.address)

@@ -2,20 +2,28 @@
 
 import http.client
 import json
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from browser import browser, errors, look, num_colours, wait_for
 from handmade import good_event, write_shard
+from PIL import Image
 from selenium.webdriver.common.keys import Keys
+from typer.testing import CliRunner, Result
 
+from lartpc.cli import app
 from lartpc.run.collect import collect
+from lartpc.run.display.page import HERE
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
 from lartpc.run.view.library import Library, names_in
+from lartpc.run.view.picture import BROWSERS, MODES
 from lartpc.run.view.server import Server
 
 UID = "beam/0000"
@@ -91,6 +99,31 @@ def test_the_server_answers_this_machine_alone(server: Server) -> None:
     assert ask(server, "/list", host="elsewhere.example:80")[0] == 403
     with pytest.raises(ValueError, match="--port 0 takes a free one"):
         Server(server.library, "beam", server.server_port)
+
+
+def test_a_picture_needs_no_screen(results: Path, tmp_path: Path) -> None:
+    if not any(shutil.which(name) for name in BROWSERS):
+        pytest.skip("no Chromium: apt-get install chromium")
+    out = tmp_path / "event.png"
+
+    def view(event: str) -> Result:
+        return CliRunner().invoke(app, ["view", str(results), "--png", str(out), "--event", event])
+
+    assert view(f"{UID}/1").exit_code == 0
+    picture = np.asarray(Image.open(out).convert("RGB"))
+    assert picture.shape == (1100, 1400, 3)
+    assert len(np.unique(picture[250:800].reshape(-1, 3) >> 5, axis=0)) > 8, (
+        "an empty picture has few colours"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["event.png"]
+    buttons = re.search(r"MODES = \[(.*)\]", (HERE / "display.js").read_text())
+    assert buttons and json.loads(f"[{buttons[1]}]") == [*("semantic" if m == "class" else m for m in MODES)]
+    assert (
+        "no colours"
+        in CliRunner().invoke(app, ["view", str(results), "--png", "x.png", "--mode", "red"]).output
+    )
+    failed = view(f"{UID}/9")
+    assert failed.exit_code == 2 and f"no event '{UID}/9'; the first of 3 is '{UID}/0'" in failed.output
 
 
 def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:

@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
             ) from error
         # A browser holds connections that it does not use yet; files are read one after another.
         self.reading = Lock()
+        self.num_shown = 0
         self.library = library
         data = {
             "words": WORDS,
@@ -72,6 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             if asked.path == "/event":
                 with self.server.reading:
                     event = self.server.library.display(int(words.get("number", "-1")))
+                    self.server.num_shown += 1
                 return self._send(HTTPStatus.OK, event)
         except ValueError as error:
             return self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
