@@ -174,7 +174,7 @@ def resolve(backend: Backend, device_type: str = "cpu") -> Resolved:
     if faults:
         slower = ", which is slower" if chosen == "torch" else ""
         told = f"sparse convolution falls back to {chosen}{slower}; {'; '.join(faults)}"
-        if (backend == "auto" and chosen != "torch") or choices == ["fused"]:
+        if backend == "auto" and (chosen != "torch" or choices == ["fused"]):
             # No fault of the user's: many machines have no compiler, or a torch without triton.
             logging.getLogger(__name__).warning("%s", told)
         else:

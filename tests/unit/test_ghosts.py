@@ -224,7 +224,7 @@ def test_ghosts_are_in_no_cluster() -> None:
     label = event["semantic"]["label"].copy()
     label[::2] = GHOST
     seen = event.with_products({"semantic": {**event["semantic"], "label": label}})
-    fragment_V = dbscan.find(seen, Dbscan())
+    fragment_V, _ = dbscan.find(seen, Dbscan())
     assert (fragment_V[label == GHOST] == NONE).all() and (fragment_V != NONE).any()
 
 

@@ -358,7 +358,7 @@ def test_without_a_compiler_torch_takes_over_and_one_line_says_why(
     assert sparse.resolve("auto") == sparse.resolve("auto") == "torch"
     (record,) = caplog.records
     assert "no C++ compiler" in record.getMessage()
-    with pytest.warns(RuntimeWarning, match=r"from fused to torch.*no C\+\+ compiler"):
+    with pytest.warns(RuntimeWarning, match=r"falls back to torch.*fused: .*no C\+\+ compiler"):
         assert sparse.resolve("fused") == "torch"
 
 
