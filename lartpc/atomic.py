@@ -95,7 +95,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part = part_of(path, is_folder=True)
     if foreign := next((one for one in path.rglob("*") if one.is_file() and not _is_ours(one)), None):
         raise ValueError(
-            f"{path} would be replaced, and is no folder of tables: it has {foreign}; name a new folder"
+            f"{path} would be replaced, and is not a folder of tables: it has {foreign}; name a new folder"
         )
     old = path.with_name(f"{path.name}.old")
     part.mkdir()

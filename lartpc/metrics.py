@@ -121,7 +121,7 @@ class Clustering:
 def clustering(true_V: NDArray[Any], predicted_V: NDArray[Any]) -> Clustering:
     """Compare cluster labels (V,) with the true ones (V,).
 
-    Only voxels with a true cluster count. Of these, a voxel without a predicted cluster is no cluster for
+    Only voxels with a true cluster count. Of these, a voxel without a predicted cluster is not a cluster for
     purity and best Dice (or left-over voxels would be counted as pure clusters), is missing from the
     overlap for efficiency, and is a cluster of its own for the adjusted Rand index. Without any true
     cluster all is nan; without any predicted one, purity is nan and efficiency and best Dice are 0.

@@ -53,7 +53,7 @@ def production(own: Values, given: Values, find_own: Callable[[str], str]) -> tu
 
 
 def merged(below: Values, above: Values) -> dict[str, Any]:
-    """Return values with others over them, key by key down to what is no mapping."""
+    """Return values with others over them, key by key down to what is not a mapping."""
     result = dict(below)
     for key, value in above.items():
         under = result.get(key)

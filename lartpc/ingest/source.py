@@ -133,7 +133,7 @@ class Voxels:
                 f"the energy of voxel row {row} is {self.energy[row]:.6g} MeV; it must be 0 to {LARGEST_ENERGY_MEV:g}"
             )
         if self.coord.size and not -LARGEST_INDEX <= self.coord.min() <= self.coord.max() <= LARGEST_INDEX:
-            raise ValueError(f"the voxel {np.abs(self.coord).max()} lies beyond any image")
+            raise ValueError(f"the voxel {np.abs(self.coord).max()} lies outside of any image")
         if self.origin_cm is not None and not (np.abs(self.origin_cm) <= FARTHEST_CM).all():
             raise ValueError(f"the image has its corner at {self.origin_cm} cm")
 

@@ -136,7 +136,7 @@ def integers(where: str, value: Any) -> IntArray:
     if array.dtype.kind not in "iub":
         raise ValueError(f"{where} is {array.dtype}; whole numbers are needed")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{where} holds {array.max()}, which no 64-bit integer does")
+        raise ValueError(f"{where} holds {array.max()}, which does not fit into 64 bits")
     return array.astype(np.int64)
 
 

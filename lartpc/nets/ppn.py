@@ -23,7 +23,7 @@ from lartpc.sparse import Backend, Lattice, Upsample
 from lartpc.vocab import NONE, Semantic
 
 MIN_VOXELS = 5
-"""Points of smaller particles are no targets, as in the PPN paper."""
+"""Points of smaller particles are not targets, as in the PPN paper."""
 
 
 @dataclass

@@ -133,7 +133,7 @@ def read(path: Path) -> Iterator[Interaction]:
     Raises
     ------
     ValueError
-        The file is damaged, is not NuHepMC, or holds an event that is no interaction of one lepton.
+        The file is damaged, is not NuHepMC, or holds an event that is not an interaction of one lepton.
     """
     found = listing(path)
     num = 0

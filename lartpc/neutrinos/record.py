@@ -18,7 +18,7 @@ NEUTRINOS = (12, 14, 16)
 LEPTONS = (11, 12, 13, 14, 15, 16)
 FIRST_NUCLEUS = 1_000_000_000
 FIRST_PSEUDO = 2_000_000_000
-"""Codes from here on are no particles: remnants that are not simulated, binding energy."""
+"""Codes from here on are not particles: remnants that are not simulated, binding energy."""
 MIN_MOMENTUM_MEV = 1e-3
 """Particles of less momentum do not move: nothing of them is to be seen [MeV/c]."""
 
@@ -69,7 +69,7 @@ def is_particle(pdg: int) -> bool:
 
 
 def outgoing(pdg: int, momentum: FourMomentum) -> Outgoing | None:
-    """Return a particle of the final state, None for what is no particle or does not move."""
+    """Return a particle of the final state, None for what is not a particle or does not move."""
     px, py, pz, energy = momentum
     square = px * px + py * py + pz * pz
     if not is_particle(pdg) or not square > MIN_MOMENTUM_MEV**2 or not energy > 0:

@@ -45,7 +45,7 @@ def read_plan(path: Path, shard: str) -> list[Job]:
     Raises
     ------
     ValueError
-        The file is no plan.
+        The file is not a plan.
     """
     if not path.is_file():
         return []
@@ -53,7 +53,7 @@ def read_plan(path: Path, shard: str) -> list[Job]:
         plan = json.loads(path.read_text())
         return [_job(values, plan["settings"]) for values in plan["shards"].get(shard, [])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no plan of a run ({error!r}); start the run again") from error
+        raise ValueError(f"{path} is not the plan of a run ({error!r}); start the run again") from error
 
 
 def _job(values: Mapping[str, Any], settings: Mapping[str, Any]) -> Job:

@@ -51,7 +51,7 @@ def release(
     Raises
     ------
     ValueError
-        A file is no weights file, a stage is given twice, or a value does not fit in half precision.
+        A file is not a weights file, a stage is given twice, or a value does not fit in half precision.
     """
     shards: dict[str, list[Path]] = {}
     for path in events:

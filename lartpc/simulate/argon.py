@@ -67,7 +67,7 @@ def data_dir() -> tuple[Path, str]:
         path = Path(chosen)
         if not path.is_dir():
             raise ValueError(
-                f"{ENVIRONMENT}={chosen} is no folder; correct it, or unset it to use the tables for "
+                f"{ENVIRONMENT}={chosen} is not a folder; correct it, or unset it to use the tables for "
                 "argon that lartpc computes"
             )
         return path, _label(path)

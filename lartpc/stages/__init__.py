@@ -66,7 +66,7 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 17
+TABLES_VERSION = 18
 EVALUATE_VERSION = 8
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

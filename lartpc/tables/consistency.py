@@ -24,7 +24,7 @@ FLAGS: dict[str, Field] = {
     "flag_michel_energy_high": flag(f"a Michel that deposits more than {MICHEL_MEV:g} MeV"),
     "flag_michel_apart": flag(f"a Michel that starts more than {APART_CM:g} cm from the ends of its parent"),
     "flag_without_parent": flag("a Michel or delta without a particle that it comes from"),
-    "flag_range_without_track": flag("its best energy is by range, and it is no track"),
+    "flag_range_without_track": flag("its best energy is by range, and it is not a track"),
     "flag_leaving_below_range": flag("a leaving track of less energy than its seen path takes"),
     "flag_energy_below_deposited": flag(f"its best energy is less than {LOST:g} of what it deposits"),
 }

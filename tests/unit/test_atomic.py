@@ -56,7 +56,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "thesis.tex").touch()
     with (
-        pytest.raises(ValueError, match=r"no folder of tables: it has .*thesis\.tex"),
+        pytest.raises(ValueError, match=r"not a folder of tables: it has .*thesis\.tex"),
         replacing_folder(folder),
     ):
         pass

@@ -117,7 +117,7 @@ def test_each_basket_is_read_once_and_one_is_held():
             "SegmentDetectors.second",
             8,
             b"\x00\x00\x00\x06",
-            "makes no sense|ends within|another length|refer",
+            "is invalid|ends within|another length|refer",
         ),
         ("SegmentDetectors.second", 12 + 6, b"\x00\x00\x00\x10", "an object that others refer to"),
         ("Trajectories.Points", 8, b"\x00\x00\x00\x05", r"bytes, but the vectors in them take|ends within"),

@@ -144,7 +144,7 @@ def test_a_part_of_the_truth_is_made_complete():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"semantic": np.array([5] * 8)}, "5 is no voxel class"),
+        ({"semantic": np.array([5] * 8)}, "5 is not a voxel class"),
         ({"particle": np.array([3] * 8), "semantic": np.ones(8)}, "particle 3, but there are 3"),
     ],
 )

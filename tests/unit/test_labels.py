@@ -349,7 +349,7 @@ def test_labels_do_not_depend_on_the_order_of_steps_or_tracks():
     [
         ([(1, 13, P.PRIMARY, -1)], "carries none"),
         ([(1, 13, P.DECAY, 8)], "parent 8 is missing"),
-        ([(1, 13, P.DECAY, 2), (2, 13, P.DECAY, 1)], "circle"),
+        ([(1, 13, P.DECAY, 2), (2, 13, P.DECAY, 1)], "cycle"),
     ],
 )
 def test_broken_families_are_refused(tracks, reason):

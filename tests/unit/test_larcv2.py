@@ -99,7 +99,7 @@ def test_the_genuine_file_has_the_energy_of_its_particles(data_folder, tmp_path)
             table = event["truth_particle"]
             assert table["pdg"].tolist() == [2212] and table["is_primary"].tolist() == [1]
             assert table["energy_init"][0] == pytest.approx(total[entry] - 938.272, rel=1e-4)
-            # to a part in a thousand, by which its voxels are no cubes
+            # to a part in a thousand, by which its voxels are not cubic
             start_cm = events.box.to_cm(table["start_point"][0])
             assert start_cm[2] == pytest.approx(first[entry], abs=0.55)
             centre = event["voxel"]["coord"] + 0.5

@@ -255,7 +255,7 @@ def test_other_faults_of_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="has 2 events, 'Events/event_id' has 1"):
         open_source(path)
     path = good(tmp_path / "box.h5", pitch=np.array([0.3, 0.3, 0.6]))
-    with pytest.raises(ValueError, match=r"box\.h5.*0\.3 x 0\.3 x 0\.6 are no cubes"):
+    with pytest.raises(ValueError, match=r"box\.h5.*0\.3 x 0\.3 x 0\.6 are not cubic"):
         open_source(path)
     content = OFFICIAL.read_bytes()
     (tmp_path / "half.h5").write_bytes(content[: len(content) // 2])

@@ -149,7 +149,7 @@ def test_a_smaller_box_lies_in_the_middle_of_the_image(tmp_path, ingested):
         ("point", lambda rows: [rows[0] * [1, 1, 1, -1, 1, 1, 1, 1], rows[1]], "row 0 is -0.25 MeV"),
         ("point", lambda rows: [rows[0] * [1, 1, 1, np.nan, 1, 1, 1, 1], rows[1]], "row 0 is nan MeV"),
         ("cluster", lambda rows: [rows[0] + [0, 0, 0.5, 0, 0, 0], rows[1]], "group of a cluster is -0.5"),
-        ("cluster", lambda rows: [rows[0] + [0, 0, 0, 0, 2, 0], rows[1]], "6 is no voxel class"),
+        ("cluster", lambda rows: [rows[0] + [0, 0, 0, 0, 2, 0], rows[1]], "6 is not a voxel class"),
         ("cluster_extra", lambda rows: [rows[0][1:], rows[1]], "'cluster_extra' has 4 clusters"),
     ],
 )

@@ -133,7 +133,7 @@ def test_a_job_that_cannot_be_done_is_left_to_itself_and_those_after_it(shard: S
 
 def test_a_spoilt_plan_costs_nothing_but_the_time_it_saves(shard: Shard) -> None:
     shard.plan.write_text('{"shards": ')
-    assert "is no plan of a run" in shard.run_interact("--chain", shard.plan).output
+    assert "is not the plan of a run" in shard.run_interact("--chain", shard.plan).output
     assert shard.interact.is_file() and not shard.ready()
 
 

@@ -205,7 +205,7 @@ def test_a_folder_of_the_user_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv(argon.ENVIRONMENT, str(tmp_path))
     assert argon.data_dir() == (tmp_path, "official")
     monkeypatch.setenv(argon.ENVIRONMENT, str(tmp_path / "absent"))
-    with pytest.raises(ValueError, match="absent is no folder"):
+    with pytest.raises(ValueError, match="absent is not a folder"):
         argon.data_dir()
 
 

@@ -86,7 +86,7 @@ def test_event_files_need_no_tables(results: Path) -> None:
     assert shown["sides"]["prediction"]["particles"] == []
     with pytest.raises(ValueError, match="have no voxels; name the file that 'lartpc ingest' wrote"):
         Library(files[1:], 1000)
-    with pytest.raises(ValueError, match="is no folder of results"):
+    with pytest.raises(ValueError, match="is not a folder of results"):
         Library([results / "events"], 1000)
 
 

@@ -36,7 +36,7 @@ rule gather_list:
         splits=lambda wc: option("split", GATHERED[wc.what][0]),
         paths=lambda wc: option("path", map(at, GATHERED[wc.what][1])),
         shards=lambda wc: digest_of(keys(*GATHERED[wc.what][0])),
-        # A function of `output` is no reason to run again: that is what the sheets say, not which they are.
+        # A function of `output` is not a reason to run again: that is what the sheets say, not which they are.
         sheets=lambda wc, output: CONFIG.samples,
         max_shards=lambda wc, output: CONFIG.max_shards,
     shell:

@@ -158,7 +158,7 @@ def tile(path: Path, name: str, first_N: IntArray, count_N: IntArray, of: str, n
 
 
 def stated_centre(path: Path, file: Any) -> tuple[float, float, float] | None:
-    """Return the attribute `centre_cm` of a file, None if it has none; ValueError if it is no place."""
+    """Return the attribute `centre_cm` of a file, None if it has none; ValueError if it is not a position."""
     found = attribute(path, file, "centre_cm")
     if found is None:
         return None

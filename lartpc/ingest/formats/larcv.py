@@ -126,9 +126,9 @@ def cm_per_unit(pitch: float, *, stated_cm: bool = False) -> float:
 
 
 def common_pitch(path: Path, pitch_3: FloatArray) -> float:
-    """Return the size of the voxels; ValueError if they are no cubes, to half a percent."""
+    """Return the size of the voxels; ValueError if they are not cubic to half a percent."""
     if np.ptp(pitch_3) > 5e-3 * pitch_3.mean() or not (pitch_3 > 0).all():
-        raise ValueError(f"{path}: voxels of {' x '.join(f'{size:.6g}' for size in pitch_3)} are no cubes")
+        raise ValueError(f"{path}: voxels of {' x '.join(f'{size:.6g}' for size in pitch_3)} are not cubic")
     return float(pitch_3.mean())
 
 

@@ -156,7 +156,7 @@ class _Product:
         meta = self._meta[image]
         num = meta["number_of_voxels"].astype(np.int64)
         if not (num > 0).all():
-            raise ValueError(f"{self._path}: '{self.name}': image {image} has no voxels on a side")
+            raise ValueError(f"{self._path}: '{self.name}': image {image} has a side of no voxels")
         return Grid(meta["origin"].astype(np.float64), meta["image_sizes"] / num, num)
 
     def first_grid(self, entry: int) -> Grid | None:

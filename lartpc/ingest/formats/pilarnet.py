@@ -89,7 +89,7 @@ class PilarnetReader(VoxelSource):
         if not np.isfinite(position_V3).all():
             raise ValueError(f"'point' has a coordinate that is not finite in row {_first_bad(position_V3)}")
         if (np.abs(position_V3) > LARGEST_INDEX).any():
-            raise ValueError("'point' has a coordinate beyond any image")
+            raise ValueError("'point' has a coordinate outside of any image")
         coord_V3 = np.floor(position_V3).astype(np.int64)
         return Voxels(
             coord=coord_V3,
@@ -229,7 +229,7 @@ def recognises(path: Path) -> bool:
 def _integers(name: str, value_C: FloatArray) -> IntArray:
     bad_C = ~(np.abs(value_C) <= LARGEST_INDEX) | (value_C != np.rint(value_C))
     if bad_C.any():
-        raise ValueError(f"the {name} of a cluster is {value_C[bad_C][0]}, no whole number of 32 bits")
+        raise ValueError(f"the {name} of a cluster is {value_C[bad_C][0]}, not a 32-bit integer")
     return value_C.astype(np.int64)
 
 

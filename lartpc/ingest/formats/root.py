@@ -29,7 +29,7 @@ Pieces = dict[str, list[NDArray[Any]]]
 BYTE_COUNT = 0x40000000
 MEMBERWISE = 0x4000
 IS_REFERENCED = 1 << 4
-"""TObject::kIsReferenced: two more bytes follow, which are not foreseen here."""
+"""TObject::kIsReferenced: two more bytes follow, which are not supported here."""
 
 SCALARS = {1: "i1", 2: ">i2", 3: ">i4", 4: ">i8", 5: ">f4", 8: ">f8", 11: "u1", 12: ">u2", 13: ">u4"}
 SCALARS |= {14: ">u8", 16: ">i8", 17: ">u8", 18: "?"}
@@ -378,7 +378,7 @@ def _variable(data: Bytes, position: int, where: str) -> tuple[Bytes, int]:
     count, start = _count(data, position, where)
     end = start + (count & ~BYTE_COUNT)
     if not count & BYTE_COUNT or end > len(data) or end < start + 2:
-        raise ValueError(f"{where}: the byte count at {position} makes no sense")
+        raise ValueError(f"{where}: the byte count at {position} is invalid")
     return data[start + 2 : end], end
 
 
@@ -389,7 +389,7 @@ def _check_objects(values: NDArray[Any], where: str) -> None:
         if name == "count" and (field != BYTE_COUNT | (values.dtype.itemsize - 4)).any():
             raise ValueError(f"{where}: an object has another length than its class")
         if name == "bits" and (field & IS_REFERENCED).any():
-            raise ValueError(f"{where}: an object that others refer to; this is not foreseen")
+            raise ValueError(f"{where}: an object that others refer to, which is not supported")
         _check_objects(field, where)
 
 

@@ -100,7 +100,7 @@ class SpineReader(VoxelSource):
             )
         if not (np.abs(position) <= LARGEST_INDEX).all():
             raise ValueError(
-                f"'{self._image.points}' has a coordinate that is not finite, or beyond any image"
+                f"'{self._image.points}' has a coordinate that is not finite, or outside of any image"
             )
         origin, pitch_cm, _ = self._meta(entry)
         if self.voxel_size_cm is not None and abs(pitch_cm - self.voxel_size_cm) > 1e-4 * pitch_cm:

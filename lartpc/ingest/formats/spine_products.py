@@ -222,7 +222,7 @@ def _names_in(where: str, listed: Any) -> list[str]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where}: its attribute 'fields' is no YAML ({explain(error)})") from error
+        raise ValueError(f"{where}: its attribute 'fields' is not YAML ({explain(error)})") from error
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{where} has no attribute 'fields' with a plain list of names")
     return found

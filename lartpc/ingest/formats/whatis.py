@@ -47,7 +47,7 @@ def describe(path: Path) -> Look:
     if not path.exists():
         return Look(False, "does not exist")
     if not stat.S_ISREG(path.stat().st_mode):
-        return Look(False, "is a folder; name the files in it" if path.is_dir() else "is no regular file")
+        return Look(False, "is a folder; name the files in it" if path.is_dir() else "is not a regular file")
     with path.open("rb") as file:
         head = file.read(1024)
     if not head:

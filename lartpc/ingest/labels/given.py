@@ -128,7 +128,9 @@ def _labels(given_R: Columns, image: Image, cfg: Ingest) -> Columns:
     }
     semantic_R = label_R["semantic"]
     if (wrong := (semantic_R < GHOST) | (semantic_R >= len(Semantic))).any():
-        raise ValueError(f"{semantic_R[wrong][0]} is no voxel class; they are {GHOST} to {len(Semantic) - 1}")
+        raise ValueError(
+            f"{semantic_R[wrong][0]} is not a voxel class; those are {GHOST} to {len(Semantic) - 1}"
+        )
     row = np.flatnonzero(image.deposits.voxel != NONE)
     if len(row) > len(image.energy):
         row = _strongest(row, semantic_R, label_R["particle"], image, cfg)

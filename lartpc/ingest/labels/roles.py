@@ -60,7 +60,7 @@ def ancestry(trajectories: Trajectories, michel_min_energy_mev: float) -> Ancest
     Raises
     ------
     ValueError
-        A parent is missing or the parents go in a circle, so that no interaction can be found.
+        A parent is missing or the parents form a cycle, so that no interaction can be found.
     """
     parent_T = rows_of(trajectories.parent_track_id, trajectories.track_id)
     orphan_T = (parent_T == NONE) & (trajectories.parent_track_id != NO_PARENT)
@@ -130,6 +130,6 @@ def _climb(up_T: IntArray, trajectories: Trajectories) -> IntArray:
         if np.array_equal(higher_T, top_T):
             break
         top_T = higher_T
-    if (circle_T := up_T[top_T] != NONE).any():
-        raise ValueError(f"the parents of track {trajectories.track_id[np.argmax(circle_T)]} form a circle")
+    if (cycle_T := up_T[top_T] != NONE).any():
+        raise ValueError(f"the parents of track {trajectories.track_id[np.argmax(cycle_T)]} form a cycle")
     return top_T

@@ -44,7 +44,7 @@ def check_event_file(path: Path, found: Audited, stated: str = "") -> bool:
 
 
 def check_folder(folder: Path, found: Audited) -> dict[str, object] | None:
-    """Check the files of a folder of tables against its manifest; return what that says, None if it is no guide."""
+    """Check the files of a folder of tables against its manifest; return what that says, None if it cannot be used."""
     try:
         manifest = read_manifest(folder, "make it again")
     except ValueError as error:

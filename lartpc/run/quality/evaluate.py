@@ -202,7 +202,7 @@ def _cluster(event: Event) -> Figures:
 
 
 def _agreement(event: Event, level: str, predicted_V: NDArray[Any]) -> Figures:
-    """Compare clusters on the voxels that truly are in one and are no low-energy deposits."""
+    """Compare clusters on the voxels that truly are in one and are not low-energy deposits."""
     truth = event["truth_voxel"]
     true_V = np.where(truth["semantic"] == Semantic.LOW_ENERGY, -1, truth[level])
     found = metrics.clustering(true_V, predicted_V)

@@ -80,7 +80,7 @@ def compare(
     Raises
     ------
     ValueError
-        A folder is no dataset, or the two have no event in common.
+        A folder is not a dataset, or the two have no event in common.
     """
     names = _names(first, second)
     summaries = [read_summary(folder) for folder in (first, second)]

@@ -113,7 +113,7 @@ def _warnings(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _instead_of_results(path: Path) -> str:
-    """Say what a path is that is no folder of results, and what to name instead."""
+    """Say what a path is that is not a folder of results, and what to name instead."""
     if not path.exists():
         return "does not exist; name the folder of a production's results"
     if path.is_file():

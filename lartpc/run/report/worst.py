@@ -97,7 +97,7 @@ def worst_events(dataset: Path, section: config.Report) -> list[Worst]:
 def worst_displays(
     listed: Sequence[Worst], event_path: str, section: config.Report
 ) -> list[dict[str, Any] | None]:
-    """Return what is drawn of each event, or None where its files are no more.
+    """Return what is drawn of each event, or None where its files are gone.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Library:
             self.results = paths[0]
             if not (self.results / "dataset" / _BASE).is_dir():
                 raise ValueError(
-                    f"{paths[0]} is no folder of results: it has no dataset/{_BASE}; name event files instead"
+                    f"{paths[0]} is not a folder of results: it has no dataset/{_BASE}; name event files instead"
                 )
             self.events = self._read(_BASE, [])
             self.tables = [name for name in TABLES if self._is_of_events(name)]
@@ -90,7 +90,7 @@ class Library:
         Raises
         ------
         ValueError
-            There is no such event, or its files are no more.
+            There is no such event, or its files are gone.
         """
         if not 0 <= number < len(self.events):
             raise ValueError(f"no event {number}; there are {len(self.events)}")
