@@ -189,6 +189,8 @@ def open_layer(path: Path) -> Layer:
         with reading(path):
             is_sealed = SEAL in attributes or tuple(map(int, version.split("."))) >= SEALED_SINCE
             digests = check_seal(path, attributes) if is_sealed else {}
+            if missing := [name for name in digests if name not in file]:
+                raise DamagedError.of(path, f"'{missing[0]}' is missing")
             layer = Layer(path, file, attributes, digests, file["entry"][:], file["quarantine"][:])
             layer.expect("entry", layer.entries)
             layer.expect("quarantine", layer.quarantine)

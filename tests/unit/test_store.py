@@ -244,3 +244,17 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
         else:
             assert found == whole, f"byte {place} of {len(content)}"
     assert num_noticed > 20
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    path, cut = write(tmp_path / "a.h5", [typical(0)]), tmp_path / "b.h5"
+    with h5py.File(path) as file:
+        names: list[str] = []
+        file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+    assert len(names) > 50
+    for name in names:
+        shutil.copy(path, cut)
+        with h5py.File(cut, "r+") as file:
+            del file[name]
+        with pytest.raises(ValueError, match=rf"b\.h5 is damaged: '{name}' is missing"):
+            said(cut)
