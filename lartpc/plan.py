@@ -214,10 +214,9 @@ def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[s
         pattern = os.path.expandvars(pattern)
         if "$" in pattern:
             raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
-    if pattern.startswith("@") and not _exists(pattern):
+    found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    if pattern.startswith("@") and (not found or (Path(pattern[1:]).is_file() and not _exists(pattern))):
         found = _listed(pattern[1:], where)
-    else:
-        found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
     paths = [path for path in found if not _exists(f"{path}/")]
     if not paths:
         remedy = ""

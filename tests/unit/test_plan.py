@@ -48,6 +48,15 @@ def test_a_list_names_files_as_they_are(tmp_path: Path) -> None:
         plan([sheet(tmp_path, row)], seed=1, max_shards=MANY)
 
 
+def test_a_pattern_may_begin_as_a_list_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("@b.h5", "@a.h5"):
+        Path(name).touch()
+    for pattern, files in (("@*.h5", ["@a.h5", "@b.h5"]), ("@a.h5", ["@a.h5"])):
+        shards = plan([sheet(tmp_path, f"data\treconstruct\t{pattern}\t-\t-")], seed=1, max_shards=MANY)
+        assert [shard.sources for shard in shards] == [(name,) for name in files]
+
+
 def test_files_are_shards_named_by_their_stem(tmp_path: Path) -> None:
     for name in ("run 2.h5", "run1.h5"):
         (tmp_path / name).touch()
