@@ -152,10 +152,10 @@ def view(
     """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
     import webbrowser
 
-    from lartpc.run.view.library import Library
+    from lartpc.run.view.catalogue import Catalogue
     from lartpc.run.view.server import Server
 
-    with Server(Library(paths, max_voxels), ", ".join(map(str, paths)), port) as server:
+    with Server(Catalogue(paths, max_voxels), ", ".join(map(str, paths)), port) as server:
         if png:
             from lartpc.run.view.picture import save_picture
 

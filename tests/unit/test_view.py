@@ -22,7 +22,7 @@ from lartpc.run.collect import collect
 from lartpc.run.display.page import HERE
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
-from lartpc.run.view.library import Library, names_in
+from lartpc.run.view.catalogue import Catalogue, names_in
 from lartpc.run.view.picture import BROWSERS, MODES
 from lartpc.run.view.server import Server
 
@@ -41,7 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(results: Path) -> Iterator[Server]:
-    with Server(Library([results], 1000), "beam") as started:
+    with Server(Catalogue([results], 1000), "beam") as started:
         thread = threading.Thread(target=started.serve_forever)
         thread.start()
         yield started
@@ -59,14 +59,14 @@ def ask(server: Server, path: str, host: str | None = None, **words: object) -> 
 
 
 def test_filters_are_by_any_column_of_any_table(results: Path) -> None:
-    library = Library([results], 1000)
-    assert library.names(library.select("events", "")) == [f"{UID}/{entry}" for entry in range(3)]
-    assert library.select("events", "entry >= 1 and not entry == 2") == [1]
-    most = int(library._read("interactions", ["num_particles"])["num_particles"].max())
-    assert library.select("interactions", f"num_particles == {most} and entry in [0, 1]") == [0, 1]
-    assert library.select("interactions", f"num_particles > {most}") == []
+    catalogue = Catalogue([results], 1000)
+    assert catalogue.names(catalogue.select("events", "")) == [f"{UID}/{entry}" for entry in range(3)]
+    assert catalogue.select("events", "entry >= 1 and not entry == 2") == [1]
+    most = int(catalogue._read("interactions", ["num_particles"])["num_particles"].max())
+    assert catalogue.select("interactions", f"num_particles == {most} and entry in [0, 1]") == [0, 1]
+    assert catalogue.select("interactions", f"num_particles > {most}") == []
     with pytest.raises(ValueError, match="no column 'num_muonss' in interactions"):
-        library.select("interactions", "num_muonss == 1")
+        catalogue.select("interactions", "num_muonss == 1")
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,15 @@ def test_a_filter_does_nothing_but_compare(where: str) -> None:
 
 def test_event_files_need_no_tables(results: Path) -> None:
     files = [results / "events" / step / f"{UID}.h5" for step in ("ingest", "segment")]
-    library = Library(files, 1000)
-    assert library.select("events", "num_voxels > 0") == [0, 1, 2]
-    shown = library.display(1)
+    catalogue = Catalogue(files, 1000)
+    assert catalogue.select("events", "num_voxels > 0") == [0, 1, 2]
+    shown = catalogue.display(1)
     assert (shown["entry"], shown["file_uid"]) == (1, UID)
     assert shown["sides"]["prediction"]["particles"] == []
     with pytest.raises(ValueError, match="have no voxels; name the file that 'lartpc ingest' wrote"):
-        Library(files[1:], 1000)
+        Catalogue(files[1:], 1000)
     with pytest.raises(ValueError, match="is not a folder of results"):
-        Library([results / "events"], 1000)
+        Catalogue([results / "events"], 1000)
 
 
 def test_the_server_answers_this_machine_alone(server: Server) -> None:
@@ -98,7 +98,7 @@ def test_the_server_answers_this_machine_alone(server: Server) -> None:
     assert ask(server, "/../secrets")[0] == 404
     assert ask(server, "/list", host="elsewhere.example:80")[0] == 403
     with pytest.raises(ValueError, match="--port 0 takes a free one"):
-        Server(server.library, "beam", server.server_port)
+        Server(server.catalogue, "beam", server.server_port)
 
 
 def test_a_picture_needs_no_screen(results: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def save_picture(server: Server, out: Path, event: str, mode: str) -> None:
     ValueError
         There is no such event or mode, no Chromium, or it draws nothing.
     """
-    names = server.library.names(range(len(server.library.events)))
+    names = server.catalogue.names(range(len(server.catalogue.events)))
     if event and event not in names:
         raise ValueError(f"no event '{event}'; the first of {len(names)} is '{names[0]}'")
     if mode not in MODES:

@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lartpc.run.display.page import WORDS, render
-from lartpc.run.view.library import Library
+from lartpc.run.view.catalogue import Catalogue
 
 HOST = "127.0.0.1"
 _LOCAL = {HOST, "localhost"}
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a library on a port of this machine; 0 takes a free one.
+    """Serves a catalogue of events on a port of this machine; 0 takes a free one.
 
     Raises
     ------
@@ -26,7 +26,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, library: Library, about: str, port: int = 0) -> None:
+    def __init__(self, catalogue: Catalogue, about: str, port: int = 0) -> None:
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -36,15 +36,15 @@ class Server(ThreadingHTTPServer):
         # A browser holds connections that it does not use yet; files are read one after another.
         self.reading = Lock()
         self.num_shown = 0
-        self.library = library
+        self.catalogue = catalogue
         data = {
             "words": WORDS,
-            "tables": library.tables,
-            "columns": {name: library.columns(name) for name in library.tables},
-            "num_events": len(library.events),
+            "tables": catalogue.tables,
+            "columns": {name: catalogue.columns(name) for name in catalogue.tables},
+            "num_events": len(catalogue.events),
         }
         folder = Path(__file__).parent
-        self.page = render(folder, "view.html", "view.js", about=about, tables=library.tables, data=data)
+        self.page = render(folder, "view.html", "view.js", about=about, tables=catalogue.tables, data=data)
 
     @property
     def address(self) -> str:
@@ -66,13 +66,13 @@ class _Handler(BaseHTTPRequestHandler):
             if asked.path == "/":
                 return self._send(HTTPStatus.OK, self.server.page)
             if asked.path == "/list":
-                library = self.server.library
+                catalogue = self.server.catalogue
                 with self.server.reading:
-                    numbers = library.select(words.get("table", "events"), words.get("where", ""))
-                return self._send(HTTPStatus.OK, {"numbers": numbers, "names": library.names(numbers)})
+                    numbers = catalogue.select(words.get("table", "events"), words.get("where", ""))
+                return self._send(HTTPStatus.OK, {"numbers": numbers, "names": catalogue.names(numbers)})
             if asked.path == "/event":
                 with self.server.reading:
-                    event = self.server.library.display(int(words.get("number", "-1")))
+                    event = self.server.catalogue.display(int(words.get("number", "-1")))
                     self.server.num_shown += 1
                 return self._send(HTTPStatus.OK, event)
         except ValueError as error:

@@ -19,7 +19,7 @@ KEY = ["file_uid", "entry"]
 _BASE = "events"
 
 
-class Library:
+class Catalogue:
     """Events by their number, in the order of the tables, or of the files where there are none.
 
     Parameters
