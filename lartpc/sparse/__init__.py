@@ -1,8 +1,9 @@
-"""Sparse convolution: kernel maps of our own, and three backends that do arithmetic on them.
+"""Sparse convolution: kernel maps of our own, and the backends that do arithmetic on them.
 
-Ours is compiled when a network first runs. The only importer of spconv, and only when that backend is
-asked for. spconv's own maps are not used (on CPUs its int32 hash keys wrap), and its CPU operations run
-on one thread (its scatter races on more). `docs/segmentation.md` compares the backends.
+Ours for CPUs is compiled when a network first runs, ours for GPUs (`implicit`) by Triton. The only importer of
+spconv, and only when that backend is asked for, or takes the place of Triton. spconv's own maps are not used (on
+CPUs its int32 hash keys wrap), and its CPU operations run on one thread (its scatter races on more).
+`docs/segmentation.md` compares the backends.
 
 The compiled library also holds the message passing of the graph networks (`messages`).
 """

@@ -3,7 +3,7 @@
 Each shard is checked in a process of its own, which a damaged file may end: memory is that of one shard.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ def audit(results: Path, *, with_sources: bool = True, num_workers: int = 1) -> 
     work: list[tuple[str, Callable[[], Audited]]] = [
         (str(results / "tables" / uid), _of_shard(results, uid, with_sources)) for uid in uids
     ]
-    others = [path for path in _event_files(results) if not _is_of(path, uids)]
+    known = set(uids)
+    others = [path for path in _event_files(results) if not _is_of(path, known)]
     work += [(str(path), _of_file(path)) for path in others]
     if planned or (results / "dataset").is_dir():
         work.append((str(results / "dataset"), lambda: check_dataset(results, planned)))
@@ -140,9 +141,9 @@ def _event_files(results: Path) -> list[Path]:
     return sorted([*(results / "events").rglob("*.h5"), *(results / "on_truth").rglob("*.h5")])
 
 
-def _is_of(path: Path, uids: Sequence[str]) -> bool:
+def _is_of(path: Path, uids: Set[str]) -> bool:
     """Tell whether an event file is one that tables are made from."""
-    return f"{path.parent.name}/{path.stem}" in set(uids) and path.parents[2].name == "events"
+    return f"{path.parent.name}/{path.stem}" in uids and path.parents[2].name == "events"
 
 
 def _check_settings(results: Path, found: Audited) -> None:
