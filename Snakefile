@@ -1,5 +1,5 @@
 # lartpc: from simulated (or given) steps to tables, one stage after the other.
-# Read on in workflow/rules/, in the order of the data. As a module of another workflow: docs/workflow.md.
+# Read on in workflow/rules/, in the order of the data. As a module of another workflow: docs/how-to/workflow.md.
 #
 # No rule names a conda environment or a container, which `snakemake --lint` asks for: the configuration is checked by
 # `lartpc` itself when this file is read, so that it stands in Snakemake's own environment; envs/README.md has both.

@@ -1,6 +1,6 @@
 """Detectors: the settings of `ingest` that fit them. Plain values, so that the plan can read them.
 
-Positions are those of the detectors' own simulations, in cm; docs/geometry.md gives the sources.
+Positions are those of the detectors' own simulations, in cm; docs/reference/geometry.md gives the sources.
 """
 
 from itertools import product

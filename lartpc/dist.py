@@ -57,7 +57,7 @@ class Ranks:
             net,
             device_ids=[self.device.index] if on_gpu else None,
             forward_sync_buffers=False,
-            # On GPUs pieces of the gradient are summed while the backward pass makes the next (docs/scaling.md).
+            # On GPUs pieces of the gradient are summed while backward makes the next (docs/explanation/scaling.md).
             bucket_cap_mb=min(25.0, gradient_mb / NUM_PIECES) if on_gpu else 25.0,
         )
         if self.backend == "mpi":
@@ -207,7 +207,7 @@ def _shorten_addresses() -> None:
     """Have the MPICH that pip installs tell SLURM addresses of some bytes (libfabric's), not of 4 KiB (UCX's).
 
     SLURM's pmi2 plugin cuts what a rank asks after 1024 bytes. Requests with UCX's addresses also hold what lies
-    behind these in memory, and are longer or not as that may be (docs/slurm.md).
+    behind these in memory, and are longer or not as that may be (docs/how-to/slurm.md).
     """
     by_slurm = "PMI_FD" in os.environ and "SLURM_STEP_ID" in os.environ
     with suppress(PackageNotFoundError):  # an MPI of the site may not have libfabric

@@ -1,4 +1,4 @@
-"""Definitions of the quality figures, each stated once; docs/metrics.md explains them to readers.
+"""Definitions of the quality figures, each stated once; docs/reference/metrics.md explains them to readers.
 
 Shape suffixes: V voxels, K classes, E events, T true objects, R reconstructed objects, P points, M pairs of a true
 and a reconstructed object that share voxels. A label below zero means "none".

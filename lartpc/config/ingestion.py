@@ -132,7 +132,7 @@ class Ingest(Section):
     detector: Literal["generic", "2x2", "icarus"] = Field(
         "generic",
         description="sets voxel_size_cm, num_voxels, centre_cm and volumes, where these are not given: "
-        "see docs/geometry.md",
+        "see docs/reference/geometry.md",
     )
     voxel_size_cm: float = Field(0.3, gt=0, description="voxel pitch [cm]")
     num_voxels: int = Field(768, ge=1, le=8192, description="voxels per side of the imaged box")

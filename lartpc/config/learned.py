@@ -140,7 +140,7 @@ class Ppn(Section):
 
 
 class Heads(Section):
-    """Optional outputs of the segmentation, off by default: see docs/uncertainty.md and docs/ghosts.md."""
+    """Optional outputs of the segmentation, off by default: docs/explanation has uncertainty.md and ghosts.md."""
 
     dropout: float = Field(
         0.0,

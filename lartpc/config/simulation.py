@@ -32,7 +32,7 @@ MPR_GROUPS = (
 )
 # Groups and weights are those of the MPV and MPR generators of SBND and ICARUS (LArSoft), numbers and
 # energies lie between theirs, such that each class has about as many voxels as in PILArNet-M
-# (docs/simulation.md, "The class mix").
+# (docs/explanation/simulation.md, "The class mix").
 
 
 class Generator(Section):

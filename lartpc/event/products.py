@@ -2,7 +2,7 @@
 
 Positions are in voxel units of the image's box (`geometry.Box`), energies in MeV, times in ns. An event
 here is one image: in 3D an event of the source, in 2D its view by one plane of wires, whose voxels are
-pixels in a box one layer thick (docs/projections.md).
+pixels in a box one layer thick (docs/explanation/projections.md).
 The tables at the end of the chain are in cm. An index column (`particle`, `fragment`, ...) is the
 row of that product in the same event, or `vocab.NONE`.
 """

@@ -54,7 +54,9 @@ def open_source(path: Path) -> StepSource | VoxelSource:
         if passes(error) or (isinstance(error, ValueError) and str(path) in str(error)):
             raise
         raise ValueError(f"{path} cannot be read ({explain(error)}); copy or make it again") from error
-    raise ValueError(f"{path} is of no known format: it {inside(path)}; docs/formats lists what is read")
+    raise ValueError(
+        f"{path} is of no known format: it {inside(path)}; docs/reference/formats lists what is read"
+    )
 
 
 def open_sources(paths: Sequence[Path]) -> StepSource | VoxelSource:

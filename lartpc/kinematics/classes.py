@@ -18,7 +18,7 @@ ALLOWED[Semantic.TRACK, [Species.MUON, Species.PION, Species.PROTON, Species.KAO
 ALLOWED[[Semantic.MICHEL, Semantic.DELTA], Species.ELECTRON] = True
 LEAST_SHARE = 0.1
 """Share of a particle's class scores that the class of its first piece needs to be the class of the whole. Michels
-and deltas are followed by photons of shower class, often of more voxels; docs/clustering.md has the choice."""
+and deltas are followed by photons of shower class, often of more voxels (docs/explanation/clustering.md)."""
 _CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
 _ELECTROMAGNETIC = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
 

@@ -48,7 +48,7 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
 
     Lengths, energies by calorimetry, by range and by scattering for each species of `argon.TRACKS`, the best
     energy and how it was found, dE/dx at both ends, chi² of dE/dx for each species, directions, containment,
-    straightness and spread. Unknown numbers are nan. The definitions are in docs/kinematics.md.
+    straightness and spread. Unknown numbers are nan. The definitions are in docs/reference/kinematics.md.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def pointing(
     (across the gap between their nearest voxels; from the start to the nearest voxel, the start and the end of the
     other), the logarithms of the distances of the nearest voxel to start and end of its own cluster, the
     distance of the starts, and the cosine between the directions. A network over the features of nodes and
-    edges of GrapPA (arXiv:2007.01335) could work them out, but learns sooner from them (docs/clustering.md).
+    edges of GrapPA (arXiv:2007.01335) could work them out, but learns sooner so (docs/explanation/clustering.md).
     Each is shifted and scaled by fixed numbers to about mean 0 and spread 1.
 
     Parameters

@@ -39,7 +39,7 @@ def simulate(
     seed
         Seed of the shard.
     out
-        HDF5 file to write (`docs/simulation.md`); it appears when it is whole.
+        HDF5 file to write (`docs/explanation/simulation.md`); it appears when it is whole.
     log
         File for what Geant4 prints; without it, `<out>.log`, which goes again if all is well.
     share

@@ -3,7 +3,7 @@
 Geant4 cannot build a physics list without its data sets, of which pure argon needs a handful of small
 tables: bremsstrahlung, photo-electric effect and coherent scattering of Z = 18, and cross sections of
 slow neutrons. They are computed here from published formulas and from the Elam tables of xraydb, so
-that the simulation runs offline. `docs/simulation.md` says how well they do; the official data are
+that the simulation runs offline. `docs/explanation/simulation.md` says how well they do; the official data are
 used instead wherever GEANT4_DATA_DIR names them.
 """
 

@@ -1,7 +1,7 @@
 """Geant4 in a box of liquid argon: `python -m lartpc.simulate.geant4`, started by `lartpc.run.simulate`.
 
 A program of its own, because Geant4 aborts its process on a fatal error and prints at will. It writes
-the steps that deposit energy, and all trajectories, to an HDF5 file (`docs/simulation.md`), and
+the steps that deposit energy, and all trajectories, to an HDF5 file (`docs/explanation/simulation.md`), and
 tells about its progress on a pipe: a line "event" per event, or "error: " and what the user must mend.
 """
 

@@ -3,7 +3,7 @@
 Ours for CPUs is compiled when a network first runs, ours for GPUs (`implicit`) by Triton. The only importer of
 spconv, and only when that backend is asked for, or takes the place of Triton. spconv's own maps are not used (on
 CPUs its int32 hash keys wrap), and its CPU operations run on one thread (its scatter races on more).
-`docs/segmentation.md` compares the backends.
+`docs/explanation/segmentation.md` compares the backends.
 
 The compiled library also holds the message passing of the graph networks (`messages`).
 """

@@ -1,7 +1,7 @@
 """Cluster: voxels to fragments by distance or by a network, fragments to particles by a graph network.
 
 Shape suffixes: V voxels, P points, F fragments, E edges, K classes. Functions on arrays; see
-docs/clustering.md for the definitions.
+docs/explanation/clustering.md for the definitions.
 """
 
 from dataclasses import dataclass

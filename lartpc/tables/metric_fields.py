@@ -1,4 +1,4 @@
-"""Columns of metrics: what an event is compared with its truth by; definitions in docs/metrics.md."""
+"""Columns of metrics: what an event is compared with its truth by; definitions in docs/reference/metrics.md."""
 
 import pyarrow as pa
 

@@ -1,10 +1,10 @@
-"""docs/tables.md, from the definitions of the tables."""
+"""docs/reference/tables.md, from the definitions of the tables."""
 
 from lartpc.tables.schema import SCHEMA_VERSION, TABLES
 
 
 def render() -> str:
-    """Return docs/tables.md: every table and column."""
+    """Return docs/reference/tables.md: every table and column."""
     lines = [
         "# Tables",
         "",

@@ -279,7 +279,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "metrics": Table(
-        "an event with truth, on one kind of input; definitions in docs/metrics.md",
+        "an event with truth, on one kind of input; definitions in docs/reference/metrics.md",
         (*_EVENT, "input", "stages"),
         {**_KEYS, **metric_fields.METRICS},
     ),

@@ -166,7 +166,7 @@ def test_other_trees_are_no_known_format(tmp_path):
     with uproot.recreate(path) as file:
         file.mktree("anatree", {"run": np.array([1], "i4")})
     with pytest.raises(
-        ValueError, match=r"no known format: it is a ROOT file with anatree \(TTree\); docs/formats"
+        ValueError, match=r"no known format: it is a ROOT file with anatree \(TTree\); docs/reference/formats"
     ):
         open_source(path)
 

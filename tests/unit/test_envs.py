@@ -115,7 +115,7 @@ def test_installation_takes_the_lock() -> None:
     assert "torch" in lock(python)
 
 
-@pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/slurm.md"])
+@pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/how-to/slurm.md"])
 def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
     found = PIN.findall((ROOT / name).read_text())
     assert found

@@ -1,4 +1,4 @@
-"""docs/spine-names.md against the schema of the tables."""
+"""docs/reference/spine-names.md against the schema of the tables."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from lartpc.tables import TABLES
 
-PAGE = Path(__file__).parents[2] / "docs" / "spine-names.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "spine-names.md"
 COUNTS = {
     "RecoFragment": 28,
     "RecoParticle": 55,

@@ -18,7 +18,7 @@ from lartpc.tables.particles import truth_particle_rows
 from lartpc.tables.rows import match_objects
 from lartpc.truth import completed
 
-PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -79,7 +79,7 @@ def _with_keys(event, rows):
 
 
 def test_page_is_in_sync():
-    assert PAGE.read_text() == render(), "write lartpc.tables.render() to docs/tables.md"
+    assert PAGE.read_text() == render(), "write lartpc.tables.render() to docs/reference/tables.md"
 
 
 def test_a_missing_column_is_named():

@@ -1,4 +1,4 @@
-"""Views of an event by planes of wires: the 3D image and its truth, projected (docs/projections.md).
+"""Views of an event by planes of wires: the 3D image and its truth, projected (docs/explanation/projections.md).
 
 The wires of a plane run across the drift, which is along x, at an angle to the vertical y. A plane sees of
 a point its drift coordinate x and where it lies across the wires; along the wires everything adds up.

@@ -1,4 +1,4 @@
-"""3D points from planes of wires, with the ghosts that this brings: see docs/ghosts.md.
+"""3D points from planes of wires, with the ghosts that this brings: see docs/explanation/ghosts.md.
 
 A plane sees of a deposit the time of its charge (here: the voxel along x) and the wire that it lies
 nearest to. A voxel is a point of the reconstruction if in each plane a wire within half a pitch of its

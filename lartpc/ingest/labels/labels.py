@@ -1,7 +1,7 @@
 """Truth labels of voxels by the rules of SuperaAtomic (`LArTPCMLReco3D`), on whole particles.
 
 An electromagnetic shower is one particle with all its descendants. The rules are tabulated in
-docs/labels.md.
+docs/explanation/labels.md.
 
 Shape suffixes: D deposits, T trajectories, G groups (a particle and what follows it), P pairs of a
 group and a voxel, C connected components of pairs, V voxels.

@@ -98,7 +98,7 @@ def lines(results: Path, found: Audited) -> list[str]:
     reasons = sorted(found.reasons.items(), key=lambda item: -item[1])
     said += [f"quarantine  {num} x {reason[:90]}" for reason, num in reasons[:3]]
     flags = [f"{num} {name.removeprefix('flag_')}" for name, num in found.flags.items() if num]
-    said.append(f"flags       {', '.join(flags) or 'none'} (particles; docs/tables.md)")
+    said.append(f"flags       {', '.join(flags) or 'none'} (particles; docs/reference/tables.md)")
     said += [f"code        {step} {', '.join(sorted(code))}" for step, code in found.code.items()]
     said += [
         f"weights     {step} {digest[:12]} {path}"

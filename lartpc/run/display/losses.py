@@ -22,8 +22,8 @@ def losses(
 ) -> dict[int, tuple[Floats, Floats]]:
     """Return the residual range [cm] and dE/dx [MeV/cm] of the slices of each track that has any.
 
-    Slices are those of `chi2_muon` and its like (docs/kinematics.md): `summarize.slice_cm` long, without those
-    within 1 cm of either end, which are not full. Ends that the source does not state give nothing.
+    Slices are those of `chi2_muon` and its like (docs/reference/kinematics.md): `summarize.slice_cm` long, without
+    those within 1 cm of either end, which are not full. Ends that the source does not state give nothing.
 
     Parameters
     ----------

@@ -279,7 +279,7 @@ def _judge(found: str, probe: Mapping[str, Any], with_gpu: bool) -> Finding:
     if with_gpu and probe["device"] != "cuda":
         return Finding(
             found,
-            advice="a GPU was given, but torch finds none: see docs/slurm.md for the build with CUDA, "
+            advice="a GPU was given, but torch finds none: see docs/how-to/slurm.md for the build with CUDA, "
             "or set gpu: false in the profile",
         )
     return Finding(found, space.problem, space.advice)

@@ -161,8 +161,8 @@ def table(measured: Sequence[Path], out: Path) -> str:
             "# Quality of the clustering",
             "",
             f"{num_events} events, {sum(left_out)} left out in {len(measured)} files (which and why, they say); in %; "
-            "definitions in docs/metrics.md. `truth`: fragments are found by the stage itself from true classes and "
-            "points; `predicted`: from those of the chain.",
+            "definitions in docs/reference/metrics.md. `truth`: fragments are found by the stage itself from true "
+            "classes and points; `predicted`: from those of the chain.",
             "",
             "## Fragments",
             "",

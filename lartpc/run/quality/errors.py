@@ -119,7 +119,7 @@ def num_objects(figures: Mapping[str, Any], key: str) -> int | None:
     """Return how many objects a pooled figure is measured on; None where it is not said.
 
     They are the objects in its denominator: voxels, images, points, events with clusters, particles or
-    interactions, as docs/metrics.md defines the figure.
+    interactions, as docs/reference/metrics.md defines the figure.
     """
     for what, words in (("semantic", names_of(Semantic)), ("species", names_of(Species))):
         confusion = np.array(figures.get(f"{what}_confusion", []))

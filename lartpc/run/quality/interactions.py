@@ -39,7 +39,7 @@ _SHOWERS = (int(Species.PHOTON), int(Species.ELECTRON))
 
 
 def interact_figures(event: Event, found: Measured) -> Figures:
-    """Compare the particles and interactions of an event with the truth; docs/metrics.md has the definitions.
+    """Compare the particles and interactions of an event with the truth; docs/reference/metrics.md has the definitions.
 
     Parameters
     ----------

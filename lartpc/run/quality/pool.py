@@ -37,7 +37,7 @@ def pool(source: "pa.Table | ds.Dataset") -> dict[str, dict[str, Any]]:
 
     Returns
     -------
-    For each input ("predicted", "truth") that occurs, names to numbers, as docs/metrics.md defines
+    For each input ("predicted", "truth") that occurs, names to numbers, as docs/reference/metrics.md defines
     them; what is undefined is nan. The keys `semantic_confusion`, `species_confusion`,
     `primary_confusion` and `flavour_confusion` hold matrices as lists of rows, `reliability` and
     `uncertainty_errors` the sums of `lartpc.calibration`, `energies` lines of bias and resolution.

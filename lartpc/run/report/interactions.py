@@ -43,8 +43,8 @@ def interactions_table(measured: Mapping[str, Sequence[Path]], out: Path) -> str
         [
             "# Quality of interactions",
             "",
-            f"{num['truth']} events on true input, {num['predicted']} of the chain. Definitions in docs/metrics.md; "
-            "energies: bias ± resolution, in all and in bins of the true kinetic energy.",
+            f"{num['truth']} events on true input, {num['predicted']} of the chain. Definitions in "
+            "docs/reference/metrics.md; energies: bias ± resolution, in all and in bins of the true kinetic energy.",
             "",
             *lines,
             "",

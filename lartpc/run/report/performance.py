@@ -1,6 +1,6 @@
 """Efficiency, purity, bias and resolution against energy, length, multiplicity and angle, from the tables.
 
-Objects are matched by the largest IoU (docs/metrics.md); angles are to the beam, the axis z.
+Objects are matched by the largest IoU (docs/reference/metrics.md); angles are to the beam, the axis z.
 """
 
 from collections.abc import Sequence

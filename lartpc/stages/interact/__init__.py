@@ -1,7 +1,7 @@
 """Interact: particles to interactions, with species, primaries, parents, a vertex and a flavour.
 
 Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edges, K classes, N interactions.
-Functions on arrays; see docs/clustering.md for the definitions.
+Functions on arrays; see docs/explanation/clustering.md for the definitions.
 """
 
 import numpy as np
