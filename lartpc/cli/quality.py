@@ -102,3 +102,15 @@ def interactions(
     from lartpc.run.report.interactions import interactions_table
 
     typer.echo(interactions_table({"graph": expand(graph), "rules": expand(rules)}, out))
+
+
+@app.command()
+@plainly
+def neutrinos(
+    dataset: Annotated[Path, typer.Argument(help="Folder of tables that 'lartpc collect' wrote.")],
+    out: Out,
+) -> None:
+    """Compare neutrinos with what was made of them: flavour, final state, vertex, energies (Markdown); print it."""
+    from lartpc.run.report.neutrinos import neutrinos_table
+
+    typer.echo(neutrinos_table(dataset, out))

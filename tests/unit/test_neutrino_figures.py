@@ -1,0 +1,123 @@
+"""Figures of neutrinos from tables with known answers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lartpc.run.quality.neutrinos import figures
+from lartpc.run.report.neutrinos import neutrinos_table, read_tables
+from lartpc.tables import TABLES
+
+KINDS = [(14, "cc", "numu_like"), (12, "cc", "nue_like"), (14, "nc", "nc_like"), (14, "cc", "numu_like")]
+
+
+def write(folder, table, rows):
+    """Write rows of a table, all other columns null or 0; each row is an event of its own unless it says so."""
+    frame = pd.DataFrame(
+        {"file_uid": "nu/0000", "entry": np.arange(len(rows))} | pd.DataFrame(rows).to_dict("list")
+    )
+    blank = {
+        name: (0 if str(field.type).startswith("int") else False if str(field.type) == "bool" else None)
+        for name, field in TABLES[table].fields.items()
+        if name not in frame
+    }
+    (folder / table).mkdir()
+    frame.assign(**blank).to_parquet(folder / table / "part-0.parquet")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Four neutrinos, one event each: all found, the last in pieces and called NC; one interaction that is none."""
+    truth = [
+        {
+            "neutrino_pdg": pdg,
+            "current": current,
+            "neutrino_energy_mev": 800.0,
+            "topology_above": f"1{lepton}1p2n",
+        }
+        | {"num_protons_above": 1, "vertex_x_cm": 0.0, "vertex_y_cm": 0.0, "vertex_z_cm": 0.0}
+        for (pdg, current, _), lepton in zip(KINDS, ("mu", "e", "", "mu"), strict=True)
+    ]
+    write(tmp_path, "truth_neutrinos", truth)
+    seen = {"is_fiducial": True, "is_contained": True, "num_voxels": 500, "proton_count": 1}
+    write(tmp_path, "truth_interactions", [seen | {"iou": iou} for iou in (0.9, 0.8, 0.7, 0.3)])
+    found = [
+        {"flavour": flavour, "truth_iou": iou, "num_primary_protons_above": 1, "topology_above": topology}
+        | {"is_fiducial": True, "is_contained": True, "reconstructed_energy_mev": energy, "proton_count": 1}
+        | {"vertex_x_cm": 0.5, "vertex_y_cm": 0.0, "vertex_z_cm": 0.0, "num_primaries": 2, "entry": entry}
+        for entry, flavour, iou, topology, energy in (
+            (0, "numu_like", 0.9, "1mu1p", 760.0),
+            (1, "nue_like", 0.8, "1e1p", 800.0),
+            (2, "numu_like", 0.7, "1mu1p", 400.0),
+            (3, "nc_like", 0.3, "1p", 100.0),
+        )
+    ]
+    found.append(found[0] | {"entry": 0, "interaction_id": 1, "truth_interaction_id": -1, "truth_iou": 0.0})
+    write(tmp_path, "interactions", [{"interaction_id": 0, "truth_interaction_id": 0} | row for row in found])
+    muon = {"pdg": 13, "kinetic_energy_initial_mev": 500.0, "track_id": 1}
+    neutron = {"pdg": 2112, "kinetic_energy_initial_mev": 90.0, "track_id": 2, "truth_particle_id": -1}
+    write(tmp_path, "truth_primaries", [muon | {"entry": 0}, neutron | {"entry": 0}, neutron | {"entry": 1}])
+    tracks = [
+        {
+            "entry": 0,
+            "species": "muon",
+            "iou": 0.9,
+            "num_voxels": 400,
+            "is_contained": True,
+            "parent_track_id": -1,
+        },
+        {"entry": 0, "species": "proton", "iou": 0.6, "num_voxels": 12, "parent_track_id": 2}
+        | {"truth_particle_id": 1, "particle_id": 1},
+    ]
+    write(tmp_path, "truth_particles", tracks)
+    write(
+        tmp_path,
+        "particles",
+        [
+            {"entry": 0, "species": "muon", "is_primary": True, "kinetic_energy_mev": 510.0},
+            {"entry": 0, "species": "proton", "is_primary": False, "particle_id": 1},
+        ],
+    )
+    return tmp_path
+
+
+def test_figures_of_neutrinos_are_those_of_the_tables(dataset):
+    """Efficiencies are of all judged neutrinos, purities of all interactions; pieces and others are told apart."""
+    sections = figures(read_tables(dataset))
+    lines = {(title, line.label): line for title, found in sections.items() for line in found}
+    expected = {
+        ("Found", "νμ CC found as an interaction"): (2, 0.5),
+        ("Flavour", "νμ CC, efficiency"): (2, 0.5),
+        ("Flavour", "νe CC, efficiency"): (1, 1.0),
+        ("Flavour", "NC, efficiency"): (1, 0.0),
+        ("Flavour", "νμ CC-like, purity"): (3, 1 / 3),
+        ("Flavour", "NC-like, purity"): (1, 0.0),
+        ("Flavour", "— a piece of an interaction"): (1, 1.0),
+        ("Final state", "number of protons above the threshold right, by the particles"): (3, 1.0),
+        ("Final state", "neutrons that leave a proton of 10 voxels or more"): (2, 0.5),
+        ("Final state", "— of these, found as a proton that is no primary"): (1, 1.0),
+        ("Vertex", "all: within 0.9 cm"): (3, 1.0),
+        ("Selections", "1µ1p: efficiency"): (2, 0.5),
+        ("Selections", "1µ1p: purity"): (3, 1 / 3),
+        ("Neutrino energy", "νμ CC, contained, bias"): (1, None),
+    }
+    for name, (num, value) in expected.items():
+        assert lines[name].num == num, name
+        assert value is None or lines[name].value == pytest.approx(value), name
+
+
+def test_page_of_neutrinos(dataset, tmp_path):
+    """The page has a row for each figure, with its number of objects."""
+    text = neutrinos_table(dataset, tmp_path / "neutrinos.md")
+    assert text == (tmp_path / "neutrinos.md").read_text()
+    assert "| νμ CC-like, purity | 3 | 33.3 −" in text
+
+
+def test_dataset_without_neutrinos_is_refused(dataset, tmp_path):
+    """Particles of our own generators are no neutrinos; a folder that is no dataset is named as such."""
+    with pytest.raises(ValueError, match="not a folder of tables"):
+        read_tables(tmp_path / "elsewhere")
+    frame = pd.read_parquet(dataset / "truth_neutrinos")
+    frame.iloc[:0].to_parquet(dataset / "truth_neutrinos" / "part-0.parquet")
+    with pytest.raises(ValueError, match="has no neutrino"):
+        read_tables(dataset)
