@@ -136,14 +136,18 @@ def export(
     ],
     out: Out,
     to: Annotated[
-        Literal["pilarnet-m-v1", "pilarnet-m-v2"],
-        typer.Option(help="Format: PILArNet-M, revision 1, or 2 with species, momenta [MeV/c] and vertices."),
-    ] = "pilarnet-m-v2",
+        Literal["pilarnet-m-v1", "pilarnet-m-v2", "pilarnet-m-v3"],
+        typer.Option(
+            help="Format: PILArNet-M, revision 1, 2 with species, masses [MeV], momenta [GeV/c] and vertices, "
+            "or 3 with primaries, too."
+        ),
+    ] = "pilarnet-m-v3",
 ) -> None:
-    """Write events with truth as PILArNet-M (HDF5), for others to train on and compare.
+    """Write events with truth as PILArNet-M, for others to train on and compare.
 
-    Coordinates are voxels of 768 per side, energies MeV. The number of voxels of each event goes to a file
-    *_points.npy beside it, as the public loaders expect.
+    A name that ends with .parquet makes a Parquet file, others HDF5. Coordinates are voxels of 768 per side,
+    energies MeV. The number of voxels of each event goes to a file *_points.npy beside an HDF5 file, as the public
+    loaders expect.
     """
     from lartpc.run.export import export as run
 

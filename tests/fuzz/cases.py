@@ -18,6 +18,7 @@ import test_ingest
 import test_jaxtpc
 import test_larcv3
 import test_pilarnet
+import test_pilarnet_revisions
 from fuzz import own_files
 from fuzz.mutations import BYTE_KINDS, TREE_KINDS
 
@@ -111,6 +112,11 @@ def _jax_by_event(path: Path) -> None:
     test_hits.write_jax(path, grouped)
 
 
+def _pilarnet_parquet(path: Path) -> None:
+    rows = [test_pilarnet_revisions.tables("split")] * 3
+    test_pilarnet_revisions.write_rows(path.with_suffix(".parquet"), rows).rename(path)
+
+
 def _copy(name: str) -> Callable[[Path], object]:
     return lambda path: shutil.copy(DATA / name, path)
 
@@ -126,6 +132,7 @@ CASES: dict[str, Case] = {
     "LArCV 2": Case(_copy("larcv2_4ev.root"), GENERIC, BYTE_KINDS),
     "LArCV 3": Case(test_larcv3.good, GENERIC),
     "PILArNet-M": Case(test_pilarnet.write, GENERIC),
+    "PILArNet-M Parquet": Case(_pilarnet_parquet, GENERIC, BYTE_KINDS),
     "SPINE 1": Case(_copy("spine_v1.h5"), COARSE),
     "SPINE 2": Case(_copy("spine_v2.h5"), COARSE),
     "ndlar_flow": Case(test_hits.write_flow, COARSE),

@@ -98,12 +98,12 @@ def test_a_library_that_crashes_ends_the_child_only(tmp_path):
         (b"/annex/objects/MD5E-s1--x", "is a git-annex pointer"),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip: unpack it"),
         (b"\x93NUMPY\x01\x00", "is a numpy array"),
-        (b"PAR1....", "is a parquet table"),
+        (b"PAR1....", "cannot be read"),
         (b"<!DOCTYPE html><html>", "is a web page"),
         (b"HepMC::Version 3.02.05\n", "is a HepMC record of generated particles"),
         (b"\0" * 4096, "begins with zeros"),
-        (b"a,b\n1,2\n", r"is neither HDF5 nor ROOT, but text \(8 bytes\)"),
-        (bytes(range(1, 256)), "is neither HDF5 nor ROOT, but other data"),
+        (b"a,b\n1,2\n", r"is neither HDF5, ROOT nor Parquet, but text \(8 bytes\)"),
+        (bytes(range(1, 256)), "is neither HDF5, ROOT nor Parquet, but other data"),
     ],
 )
 def test_a_refusal_says_what_the_file_is(tmp_path, content, words):

@@ -488,7 +488,9 @@ def test_unknown_and_damaged_files_are_refused(tmp_path, mixed_events):
         open_source(tmp_path / "nothing.h5")
     text = tmp_path / "steps.txt"
     text.write_text("no steps")
-    with pytest.raises(ValueError, match=r"steps\.txt is neither HDF5 nor ROOT, but text \(8 bytes\)"):
+    with pytest.raises(
+        ValueError, match=r"steps\.txt is neither HDF5, ROOT nor Parquet, but text \(8 bytes\)"
+    ):
         open_source(text)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["voxels"] = np.zeros(3)

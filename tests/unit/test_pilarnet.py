@@ -1,4 +1,4 @@
-"""PILArNet-M in HDF5: reading both revisions, writing them, and the way there and back."""
+"""PILArNet-M in HDF5: reading revisions 1 and 2, writing all, and the way there and back."""
 
 from pathlib import Path
 
@@ -230,16 +230,17 @@ def sample(num_voxels=768):
     return [event, *odd]
 
 
-@pytest.mark.parametrize("to", ["pilarnet-m-v1", "pilarnet-m-v2"])
+@pytest.mark.parametrize("name", ["out.h5", "out.parquet"])
+@pytest.mark.parametrize("to", ["pilarnet-m-v1", "pilarnet-m-v2", "pilarnet-m-v3"])
 @pytest.mark.parametrize("num_voxels", [768, 255])
-def test_there_and_back_is_exact(tmp_path, to, num_voxels):
+def test_there_and_back_is_exact(tmp_path, to, num_voxels, name):
     events = sample(num_voxels)
     box = Box((-7.3, 11.9, 0.05), 0.3, num_voxels)
     store = write_events(tmp_path / "in.h5", events, box)
-    summary = export([store], tmp_path / "out.h5", to=to)
+    summary = export([store], tmp_path / name, to=to)
     assert summary.num_events == len(events) and summary.num_left_out == 0
     again = tmp_path / "again.h5"
-    ingest(tmp_path / "out.h5", config.Ingest(num_voxels=num_voxels), out=again)
+    ingest(tmp_path / name, config.Ingest(num_voxels=num_voxels), out=again)
     with open_events(store) as one, open_events(again) as two:
         assert two.box.num_voxels == box.num_voxels and np.allclose(
             two.box.origin_cm, box.origin_cm, atol=1e-9
@@ -255,11 +256,15 @@ def test_there_and_back_is_exact(tmp_path, to, num_voxels):
                 )
             assert before["event"]["run"] == after["event"]["run"]
             assert before["event"]["event"] == after["event"]["event"]
-            if to.endswith("v2"):
+            if not to.endswith("v1"):
                 assert np.array_equal(before["truth_particle"]["species"], after["truth_particle"]["species"])
                 assert np.allclose(
                     before["truth_interaction"]["vertex"], after["truth_interaction"]["vertex"]
                 )
+            if to.endswith("v3"):
+                for product, column in (("particle", "is_primary"), ("interaction", "num_primaries")):
+                    one_side, other_side = (each[f"truth_{product}"][column] for each in (before, after))
+                    assert np.array_equal(one_side, other_side), column
 
 
 def test_what_public_loaders_expect(tmp_path):
@@ -273,7 +278,7 @@ def test_what_public_loaders_expect(tmp_path):
         for entry, event in enumerate(events):
             point = file["point"][entry].reshape(-1, 8)
             cluster = file["cluster"][entry].reshape(-1, 6)
-            extra = file["cluster_extra"][entry].reshape(-1, 5)
+            extra = file["cluster_extra"][entry].reshape(-1, 6)
             assert point.dtype == extra.dtype == np.float32 and cluster.dtype == np.int32
             assert len(cluster) == len(extra) and cluster[:, 0].sum() == len(point) == sizes[entry]
             # the first cluster is the low-energy scatter, even where there is none
@@ -281,7 +286,7 @@ def test_what_public_loaders_expect(tmp_path):
             label = np.repeat(cluster[:, 4], cluster[:, 0])  # needs integers
             order = np.lexsort(point[:, 2::-1].T)
             assert np.array_equal(label[order], event["truth_voxel"]["semantic"])
-            assert (extra[0, 1:] == -1).all() and (extra[1:, 1] >= 0).all()
+            assert (extra[0] == -1).all() and (extra[1:, 1] >= 0).all() and set(extra[1:, 5]) <= {0, 1}
             assert np.array_equal(point[order, :3], event["voxel"]["coord"])
             assert (
                 set(cluster[1:, 5]) <= set(range(5)) and np.isfinite(point).all() and np.isfinite(extra).all()
@@ -294,7 +299,7 @@ def test_what_is_not_known_stays_unknown(tmp_path):
         event[product][column] = np.full_like(event[product][column], np.nan)
     export([write_events(tmp_path / "in.h5", [event], event.box)], tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
-        assert (file["cluster_extra"][0].reshape(-1, 5)[:, 1:] == -1).all()
+        assert (file["cluster_extra"][0].reshape(-1, 6)[:, 1:5] == -1).all()
     ingest(tmp_path / "out.h5", CFG, out=tmp_path / "again.h5")
     with open_events(tmp_path / "again.h5") as again:
         assert np.isnan(again[0]["truth_interaction"]["vertex"]).all()

@@ -1,6 +1,7 @@
-"""PILArNet-M images in HDF5 (arXiv:2502.02558; revision 2: arXiv:2512.01324): voxels with labels.
+"""PILArNet-M images (arXiv:2502.02558, arXiv:2512.01324): voxels with labels, in HDF5 or Parquet.
 
-One row of numbers per event in each dataset. Shape suffixes: V voxels, C clusters, P particles.
+One row of numbers per event in each table; `pilarnet_layout` knows the revisions and the files. Shape suffixes:
+V voxels, C clusters, P particles.
 """
 
 from pathlib import Path
@@ -11,34 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
-from lartpc.ingest.formats.hdf5 import (
-    attribute,
-    dataset,
-    is_hdf5,
-    is_number,
-    names,
-    node,
-    open_hdf5,
-    positive,
-    read,
-    readable,
-    stated_centre,
+from lartpc.ingest.formats.hdf5 import is_hdf5, names, node, open_hdf5
+from lartpc.ingest.formats.pilarnet_layout import (
+    DIRECTION,
+    NUM_PROBED,
+    Hdf5Rows,
+    ParquetRows,
+    Rows,
+    find_layout,
+    is_parquet,
+    parquet_columns,
 )
-from lartpc.ingest.source import LARGEST_INDEX, Voxels, VoxelSource, numbered
-from lartpc.ingest.steps import FloatArray, IntArray, integers
+from lartpc.ingest.source import LARGEST_INDEX, Voxels, VoxelSource
+from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE, Semantic, Species
-
-POINT = ("x", "y", "z", "value", "energy", "time", "num_electrons", "dx")
-CLUSTER = ("num_points", "fragment", "group", "interaction", "semantic")
-CLUSTER_2 = (*CLUSTER, "pid")
-CLUSTER_EXTRA = ("unused", "momentum", "vertex_x", "vertex_y", "vertex_z")
-"""Columns of the flattened rows of `point`, of `cluster` of revisions 1 and 2, and of `cluster_extra`."""
 
 SIDE = 768
 """Voxels per side of the image."""
 
-NUM_PROBED = 64
-"""First events that are looked into, to tell the revision and whether there are times."""
+MEV_PER_GEV = 1000.0
+UNIT = "GeV/c"
+"""Unit of momenta; masses are in MeV."""
+
+WRITER = "lartpc"
+"""Files of ours that do not state the unit of their momenta are of versions that wrote MeV/c, and no masses."""
 
 
 class PilarnetReader(VoxelSource):
@@ -49,36 +46,21 @@ class PilarnetReader(VoxelSource):
     """
 
     def __init__(self, path: Path) -> None:
-        file = open_hdf5(path)
-        held = names(path, file)
-        self._data = {
-            name: dataset(path, file, name)
-            for name in ("point", "cluster", "cluster_extra")
-            if name in held or name != "cluster_extra"
-        }
-        for name, data in self._data.items():
-            row_type = h5py.check_vlen_dtype(data.dtype)
-            if row_type is None or not is_number(row_type):
-                raise ValueError(
-                    f"{path}: dataset '{name}' is {data.dtype}; it must be one row of numbers per event"
-                )
-            if len(data) != len(self._data["point"]):
-                raise ValueError(
-                    f"{path}: '{name}' has {len(data)} events, 'point' has {len(self._data['point'])}"
-                )
-        super().__init__(path, file, self._identities(path, file, held))
-        self._columns = self._revision()
-        size_cm = attribute(path, file, "voxel_size_cm")
-        if size_cm is not None:
-            self.voxel_size_cm = positive(f"{path}: the attribute 'voxel_size_cm'", size_cm)
-        self.centre_cm = stated_centre(path, file)
+        rows: Rows = ParquetRows(path) if is_parquet(path) else Hdf5Rows(path, open_hdf5(path))
+        super().__init__(path, rows.file, rows.identities())
+        self._rows = rows
+        layout = find_layout(rows)
+        self.revision, self._columns = layout.name, layout.columns
+        self._has_momenta = not rows.writer.startswith(WRITER) or rows.momentum_unit == UNIT
+        if rows.momentum_unit not in ("", UNIT):
+            raise ValueError(f"{path}: its 'momentum_unit' is '{rows.momentum_unit}'; it must be {UNIT}")
+        self.voxel_size_cm, self.centre_cm = rows.voxel_size_cm, rows.centre_cm
         self._has_times = self._probe_times()
         self.truth = tuple(name for name in TRUTH if self._has_times or name != "truth_point")
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its rows make no sense."""
-        point = self._table("point", POINT, entry)
-        cluster = self._table("cluster", self._columns, entry)
+        point, cluster = self._table("point", entry), self._table("cluster", entry)
         size_C = _integers("num_points", cluster["num_points"])
         if (size_C < 0).any() or size_C.sum() != len(point["x"]):
             raise ValueError(
@@ -106,30 +88,22 @@ class PilarnetReader(VoxelSource):
         coord_V3: IntArray,
         time_V: FloatArray,
     ) -> dict[str, Columns]:
-        label_C = {name: _integers(name, cluster[name]) for name in self._columns[1:]}
+        label_C = {name: _integers(name, cluster[name]) for name in self._columns["cluster"][1:]}
         semantic_C = label_C["semantic"]
         low_C = semantic_C == Semantic.LOW_ENERGY
         fragment_C = np.where((label_C["fragment"] < 0) | low_C, NONE, np.arange(len(size_C)))
         group_C = np.where(low_C, NONE, label_C["group"])
-        group, first, particle_C = _renumber(group_C)
+        group, lead, particle_C = _renumber(group_C, _rank(label_C["fragment"], group_C, size_C))
         interaction, _, interaction_C = _renumber(np.where(low_C, NONE, label_C["interaction"]))
         of_V = np.repeat(np.arange(len(size_C)), size_C)
-        particle: Columns = {"track_id": group, "interaction": interaction_C[first]}
-        vertex = np.full((len(interaction), 3), np.nan)
+        particle: Columns = {"track_id": group, "interaction": interaction_C[lead]}
         fragment: Columns = {"semantic": semantic_C}
         if "pid" in label_C:
-            pid = label_C["pid"][first]
+            pid = label_C["pid"][lead]
             particle["species"] = np.where((pid >= 0) & (pid < len(Species)), pid, NONE)
-        if "cluster_extra" in self._data:
-            extra = self._table("cluster_extra", CLUSTER_EXTRA, entry)
-            if len(extra["momentum"]) != len(size_C):
-                raise ValueError(
-                    f"'cluster_extra' has {len(extra['momentum'])} clusters, 'cluster' has {len(size_C)}"
-                )
-            _, row = np.unique(interaction_C, return_index=True)
-            row = row[interaction_C[row] != NONE]
-            vertex = np.stack([extra[f"vertex_{axis}"][row] for axis in "xyz"], axis=-1)
-            vertex[(vertex == NONE).all(axis=-1)] = np.nan
+        more = self._more(entry, len(size_C))
+        particle |= self._kinematics(more, lead)
+        vertex = self._vertices(entry, more, interaction, interaction_C)
         if self._has_times:
             particle_V = particle_C[of_V]
             particle["start_point"], particle["end_point"], _ = _ends(
@@ -153,54 +127,74 @@ class PilarnetReader(VoxelSource):
             "truth_interaction": {"vertex": vertex},
         }
 
-    def _identities(self, path: Path, file: Any, held: tuple[str, ...]) -> IntArray:
-        num_events = len(self._data["point"])
-        if "identity" not in held:
-            return numbered(np.arange(num_events))
-        data = dataset(path, file, "identity", ndim=2)
-        if data.shape != (num_events, 3):
-            raise ValueError(
-                f"{path}: 'identity' has the shape {data.shape}; it must be ({num_events}, 3), run, subrun and event "
-                "number of each event of 'point'"
-            )
-        return integers(f"{path}: 'identity'", read(path, data, 0, num_events))
+    def _more(self, entry: int, num_clusters: int) -> dict[str, FloatArray]:
+        """Read what the tables beside `cluster` say of the clusters."""
+        more: dict[str, FloatArray] = {}
+        for name in ("cluster_extra", "cluster_extra_2"):
+            if name in self._columns:
+                table = self._table(name, entry)
+                if (num := len(next(iter(table.values())))) != num_clusters:
+                    raise ValueError(f"'{name}' has {num} clusters, 'cluster' has {num_clusters}")
+                more |= table
+        return more
 
-    def _table(self, name: str, columns: tuple[str, ...], entry: int) -> dict[str, FloatArray]:
+    def _kinematics(self, more: dict[str, FloatArray], lead_P: IntArray) -> Columns:
+        """Return what is known of the particles at creation, from the cluster that leads each."""
+        known: Columns = {}
+        if "is_primary" in more:
+            is_primary = more["is_primary"][lead_P]
+            if not np.isin(is_primary, (NONE, 0, 1)).all():
+                wrong = is_primary[~np.isin(is_primary, (NONE, 0, 1))][0]
+                raise ValueError(f"is_primary of a cluster is {wrong:g}; it must be 0, 1 or -1")
+            known["is_primary"] = is_primary.astype(np.int64)
+        if "momentum" not in more or not self._has_momenta:
+            return known
+        mass_mev, total_mev = more["mass"][lead_P], MEV_PER_GEV * more["momentum"][lead_P]
+        is_known = (mass_mev >= 0) & (total_mev >= 0) & np.isfinite(mass_mev) & np.isfinite(total_mev)
+        energy_mev = np.hypot(mass_mev, total_mev) - mass_mev
+        known["energy_init"] = np.where(is_known, energy_mev, np.nan)
+        if set(DIRECTION) <= set(more):
+            momentum_P3 = np.stack([more[name][lead_P] for name in DIRECTION], axis=-1)
+            is_stated = np.isfinite(momentum_P3).all(axis=-1) & (momentum_P3 != NONE).any(axis=-1)
+            known["momentum"] = np.where(is_stated[:, None], MEV_PER_GEV * momentum_P3, np.nan)
+        return known
+
+    def _vertices(
+        self, entry: int, more: dict[str, FloatArray], interaction: IntArray, interaction_C: IntArray
+    ) -> FloatArray:
+        """Return the vertices of the interactions (I, 3): of their own table, else of the first cluster of each."""
+        vertex = np.full((len(interaction), 3), np.nan)
+        axes = [f"vertex_{axis}" for axis in "xyz"]
+        if "interaction_extra" in self._columns:
+            table = self._table("interaction_extra", entry)
+            label = _integers("interaction", table["interaction"])
+            stated, row = np.unique(label, return_index=True)
+            if len(stated) != len(label):
+                raise ValueError("'interaction_extra' has an interaction twice")
+            known, place, row_of = np.intersect1d(interaction, stated, return_indices=True)
+            if len(known):
+                vertex[place] = np.stack([table[axis][row[row_of]] for axis in axes], axis=-1)
+        elif "vertex_x" in more:
+            _, row = np.unique(interaction_C, return_index=True)
+            row = row[interaction_C[row] != NONE]
+            vertex = np.stack([more[axis][row] for axis in axes], axis=-1)
+        vertex[(vertex == NONE).all(axis=-1)] = np.nan
+        return vertex
+
+    def _table(self, name: str, entry: int) -> dict[str, FloatArray]:
         """Read the row of an event as columns of equal length."""
-        row: NDArray[Any] = np.asarray(self._row(name, entry), np.float64)
+        row: NDArray[Any] = np.asarray(self._rows.row(name, entry), np.float64)
+        columns = self._columns[name]
         if len(row) % len(columns):
             raise ValueError(f"'{name}' has {len(row)} numbers, not a multiple of {len(columns)}")
         return dict(zip(columns, row.reshape(-1, len(columns)).T, strict=True))
-
-    def _row(self, name: str, entry: int) -> NDArray[Any]:
-        with readable(self.path, name):
-            row: NDArray[Any] = self._data[name][entry]
-        return row
-
-    def _revision(self) -> tuple[str, ...]:
-        """Tell the columns of `cluster` by the first events: their points must add up."""
-        named = CLUSTER_2 if "cluster_extra" in self._data else CLUSTER
-        for entry in range(min(self.num_events, NUM_PROBED)):
-            try:
-                num_points = len(self._row("point", entry)) / len(POINT)
-                row = self._row("cluster", entry)
-            except ValueError:
-                continue  # the event will be set aside
-            fits = [
-                columns
-                for columns in (CLUSTER, CLUSTER_2)
-                if not len(row) % len(columns) and row[:: len(columns)].sum() == num_points
-            ]
-            if len(row) and len(fits) == 1:
-                return fits[0]
-        return named
 
     def _probe_times(self) -> bool:
         """Tell whether the times of the voxels differ within a cluster of the first events."""
         for entry in range(min(self.num_events, NUM_PROBED)):
             try:
-                time_V = self._table("point", POINT, entry)["time"]
-                size_C = _integers("num_points", self._table("cluster", self._columns, entry)["num_points"])
+                time_V = self._table("point", entry)["time"]
+                size_C = _integers("num_points", self._table("cluster", entry)["num_points"])
             except ValueError:
                 continue
             if (size_C < 0).any() or size_C.sum() != len(time_V):
@@ -214,6 +208,8 @@ class PilarnetReader(VoxelSource):
 
 def recognises(path: Path) -> bool:
     """Tell whether the file has PILArNet-M's points and clusters."""
+    if is_parquet(path):
+        return {"point", "cluster"} <= set(parquet_columns(path))
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
@@ -237,9 +233,22 @@ def _first_bad(value_V3: FloatArray) -> int:
     return int(np.argmin(np.isfinite(value_V3).all(axis=-1)))
 
 
-def _renumber(label_C: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the labels of 0 and above, a row of each, and the place of each row's label, NONE if below."""
+def _rank(fragment_C: IntArray, group_C: IntArray, size_C: IntArray) -> IntArray:
+    """Return the order in which clusters lead their group: the one whose number is the group's, then the largest."""
+    order = np.lexsort((-size_C, fragment_C != group_C))
+    rank_C = np.empty(len(order), np.int64)
+    rank_C[order] = np.arange(len(order))
+    return rank_C
+
+
+def _renumber(label_C: IntArray, rank_C: IntArray | None = None) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the labels of 0 and above, a row of each, and the place of each row's label, NONE if below.
+
+    The row is the first in the order of `rank_C`.
+    """
     known = np.flatnonzero(label_C >= 0)
+    if rank_C is not None:
+        known = known[np.argsort(rank_C[known])]
     label, first, inverse = np.unique(label_C[known], return_index=True, return_inverse=True)
     place_C = np.full(len(label_C), NONE, np.int64)
     place_C[known] = inverse

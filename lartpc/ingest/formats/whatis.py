@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lartpc.ingest.formats.hdf5 import attribute, has, is_hdf5, names, open_hdf5
+from lartpc.ingest.formats.pilarnet_layout import is_parquet, parquet_columns
 from lartpc.ingest.formats.root import contents, is_root, open_root
 
 SHOWN = 10
@@ -29,7 +30,6 @@ BEGINNINGS = (
         b"\x93NUMPY",
         "is a numpy array, which says nothing of fields and units: make an HDF5 file of a known format",
     ),
-    (b"PAR1", "is a parquet table; tables are what comes out at the end, events go in"),
     (b"HepMC::", "is a HepMC record of generated particles, which deposit nothing yet: simulate them first"),
     (b"CDF\x01", "is netCDF: make an HDF5 file of a known format"),
     (b"%PDF", "is a PDF document"),
@@ -61,7 +61,7 @@ def describe(path: Path) -> Look:
         )
     if head[257:262] == b"ustar":
         return Look(False, "is a tar archive: unpack it")
-    if is_root(path) or is_hdf5(path):
+    if is_root(path) or is_hdf5(path) or is_parquet(path):
         return Look(True, "may be read")
     if not head.strip(b"\0"):
         return Look(False, "begins with zeros, as files do of which the copy was cut short: copy it again")
@@ -70,11 +70,19 @@ def describe(path: Path) -> Look:
         return Look(False, "is a web page, such as a login or an error that was saved in place of the file")
     size = path.stat().st_size
     is_text = all(byte >= 32 or byte in b"\t\n\r" for byte in head)
-    return Look(False, f"is neither HDF5 nor ROOT, but {'text' if is_text else 'other data'} ({size} bytes)")
+    return Look(
+        False, f"is neither HDF5, ROOT nor Parquet, but {'text' if is_text else 'other data'} ({size} bytes)"
+    )
 
 
 def inside(path: Path) -> str:
-    """Say what an HDF5 or ROOT file holds; continues a sentence that begins with its name."""
+    """Say what an HDF5, ROOT or Parquet file holds; continues a sentence that begins with its name."""
+    if is_parquet(path):
+        columns = _listed(list(parquet_columns(path)))
+        return (
+            f"is a Parquet table with {columns}; of such files PILArNet-M is read, which has lists 'point' and "
+            "'cluster', and tables of ours are what comes out at the end"
+        )
     if is_root(path):
         with open_root(path) as file:
             held = contents(path, file)
