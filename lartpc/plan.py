@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
+from lartpc.choice import asked_for
 from lartpc.paths import usable
 
 SPLITS = ("train", "validation", "test", "reconstruct")
 """What a sample is for. `test` and `reconstruct` are inferred; only `test` has truth to compare with."""
 
 COLUMNS = ("sample", "split", "source", "num_events", "num_shards")
+CHOICE = "events"
+"""A further column that a sheet may have: which events of files are asked for; see `lartpc.choice`."""
+
 GEANT4 = "geant4"
 """The source that stands for our own simulation; any other source is a path or a pattern."""
 
@@ -36,7 +40,8 @@ class Shard:
 
     `sources` are its files; a simulated shard has none, but a seed and a number of events. One of a neutrino
     generator's files (`generated`) has their kind and pattern (`generator`), its `share` (i, n) of the interactions,
-    and no number of events where it takes all of these.
+    and no number of events where it takes all of these. `events` says which are asked for of its files, which are a
+    part of the sample's where `is_part`.
     """
 
     sample: str
@@ -48,6 +53,8 @@ class Shard:
     generator: str = ""
     generated: tuple[str, ...] = ()
     share: tuple[int, int] = (0, 1)
+    events: str = ""
+    is_part: bool = False
 
     @property
     def key(self) -> str:
@@ -67,7 +74,7 @@ def shard_seed(seed: int, sample: str, index: int) -> int:
 
 
 def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shard, ...]:
-    """Read sample sheets (tab-separated; columns `COLUMNS`) and return their shards in order.
+    """Read sample sheets (tab-separated; columns `COLUMNS`, and perhaps `CHOICE`) and return their shards in order.
 
     A sample of more than `max_shards` files, or asked to be in more shards, is put in `max_shards` of them.
     Which files share a shard depends on their paths and the number of shards alone: a file that is added or
@@ -91,6 +98,7 @@ def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shar
             if row["split"] not in SPLITS:
                 raise ValueError(f"{where}: split '{row['split']}' is none of {', '.join(SPLITS)}")
             seen.add(row["sample"])
+            _check_choice(row, where)
             if row["source"] == GEANT4:
                 shards += _simulated(row, seed, max_shards, where)
             elif row["source"].startswith(tuple(f"{kind}:" for kind in GENERATED)):
@@ -113,15 +121,34 @@ def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
     numbered = enumerate(_decoded(sheet).splitlines(), 1)
     lines = [(line, text) for line, text in numbered if text.strip() and not text.startswith("#")]
     reader = csv.DictReader((text for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if tuple(name.strip() for name in reader.fieldnames or ()) != COLUMNS:
+    columns = tuple(name.strip() for name in reader.fieldnames or ())
+    if columns not in (COLUMNS, (*COLUMNS, CHOICE)):
         found = f"; its first line is {lines[0][1]!r}" if lines else "; it is empty"
-        raise ValueError(f"{sheet}: the columns must be {', '.join(COLUMNS)}, separated by tabs{found}")
-    reader.fieldnames = COLUMNS
+        raise ValueError(
+            f"{sheet}: the columns must be {', '.join(COLUMNS)} and perhaps {CHOICE}, separated by tabs{found}"
+        )
+    reader.fieldnames = columns
     for row in reader:
         line = lines[reader.line_num - 1][0]
         if None in row or None in row.values():
-            raise ValueError(f"{sheet}, line {line}: must have {len(COLUMNS)} fields; use '-' for none")
-        yield line, {key: value.strip() for key, value in row.items()}
+            raise ValueError(f"{sheet}, line {line}: must have {len(columns)} fields; use '-' for none")
+        yield line, {CHOICE: "-"} | {key: value.strip() for key, value in row.items()}
+
+
+def _check_choice(row: dict[str, str], where: str) -> None:
+    """Raise ValueError where the events of a sample cannot be chosen as its row says."""
+    try:
+        asked = asked_for(row[CHOICE])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    is_simulated = row["source"] == GEANT4 or row["source"].startswith(
+        tuple(f"{kind}:" for kind in GENERATED)
+    )
+    if asked and is_simulated:
+        raise ValueError(f"{where}: {CHOICE} are chosen of files; a simulated sample has num_events")
+    if not is_simulated and row["num_events"] != "-":
+        remedy = f"; write 'first {row['num_events']}' in a column '{CHOICE}' for so many of each file"
+        raise ValueError(f"{where}: num_events of files is '-'{remedy}")
 
 
 def _decoded(sheet: Path) -> str:
@@ -268,7 +295,8 @@ def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
                 f"{where}: shard {name} would have {len(group)} files, more than {MAX_FILES}; use more shards "
                 "(num_shards, and max_shards in the configuration), or several samples"
             )
-    return [Shard(row["sample"], name, row["split"], group) for name, group in grouped.items()]
+    choice = {"events": row[CHOICE], "is_part": len(grouped) > 1} if asked_for(row[CHOICE]) else {}
+    return [Shard(row["sample"], name, row["split"], group, **choice) for name, group in grouped.items()]  # type: ignore[arg-type]
 
 
 def _grouped(paths: Iterable[str], num_shards: int) -> dict[str, tuple[str, ...]]:

@@ -7,8 +7,19 @@ from typing import Annotated, Literal
 import typer
 
 from lartpc import config
+from lartpc.choice import asked_for
 from lartpc.cli.app import app
-from lartpc.cli.options import Chain, ConfigFile, Out, expand, is_given, plainly
+from lartpc.cli.options import (
+    Chain,
+    ChosenEvents,
+    ConfigFile,
+    FirstEvents,
+    Out,
+    choice,
+    expand,
+    is_given,
+    plainly,
+)
 
 DEFAULT_EVENTS = 10
 
@@ -114,13 +125,22 @@ def ingest(
     uid: Annotated[
         str | None, typer.Option(help="Unique name of the file; default: digest of the content.")
     ] = None,
+    events: ChosenEvents = None,
+    first: FirstEvents = None,
+    is_part: Annotated[
+        bool,
+        typer.Option("--part", help="The files are a part of those asked: what they lack may be in others."),
+    ] = False,
     chain: Chain = None,
 ) -> None:
     """Turn steps into voxels, with truth labels where the source has truth."""
     from lartpc.run.ingest import ingest as run
 
     section = config.load_section("ingest", config_file)
-    summary = run(expand(sources), section, out=out, file_uid=uid)
+    asked = asked_for(choice(events, first))
+    if is_part and not asked:
+        raise ValueError("--part is of --events or --first")
+    summary = run(expand(sources), section, out=out, file_uid=uid, events=asked, is_part=is_part)
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         from lartpc.run.chain import go_on

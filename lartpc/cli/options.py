@@ -95,6 +95,13 @@ def what_stages_read() -> str:
     return "Files that each stage takes:\n\n" + "\n\n".join(lines)
 
 
+def choice(events: str | None, first: int | None) -> str:
+    """Return which events --events or --first ask for, as a sample sheet would say it; "" for all."""
+    if events and first:
+        raise ValueError("takes --first or --events; 'first N' may stand among the events, too")
+    return f"first {first}" if first else events or ""
+
+
 EventFiles = Annotated[
     list[str],
     typer.Argument(
@@ -110,6 +117,17 @@ ConfigFile = Annotated[
     ),
 ]
 StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
+ChosenEvents = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        help="Events to read, no others: entries of each file from 0 (0-99, 7), run/subrun/event (1/0/7, 1/0/5-9, "
+        "1/*/*), several between commas, or @FILE with a list of them.",
+    ),
+]
+FirstEvents = Annotated[
+    int | None, typer.Option("--first", min=1, help="Read the first N events of each file.")
+]
 OnTruth = Annotated[
     bool, typer.Option("--on-truth", help="Replace the output of earlier stages by the truth.")
 ]

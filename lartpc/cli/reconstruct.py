@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lartpc.cli.app import app
-from lartpc.cli.options import plainly
+from lartpc.cli.options import ChosenEvents, FirstEvents, choice, plainly
 
 
 @app.command()
@@ -30,6 +30,8 @@ def reconstruct(
     truth: Annotated[
         bool, typer.Option("--truth", help="Compare with the truth that the files hold.")
     ] = False,
+    events: ChosenEvents = None,
+    first: FirstEvents = None,
     config_file: Annotated[
         list[Path] | None, typer.Option("--config", help="Settings of a production (YAML); repeatable.")
     ] = None,
@@ -55,6 +57,7 @@ def reconstruct(
         detector=detector,
         weights=weights or (),
         has_truth=truth,
+        events=choice(events, first),
         settings=config_file or (),
         profile=profile,
         workflow=workflow,

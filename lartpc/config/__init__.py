@@ -250,6 +250,9 @@ def markdown_table() -> str:
         "| `num_events` | events of a `geant4` sample; `-` for files, for those of generators all that they give |",
         "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number, "
         "for those of generators one |",
+        "| `events` | this column may be left out: which events of files, `-` for all; entries of each file from 0 "
+        "(`0-99`, `7`, `first 100`), `run/subrun/event` (`1/0/7`, `1/0/5-9`, `1/*/*`), several between commas, or "
+        "`@` and a list of them |",
         "",
         "A shard is a job of each stage. Files are dealt to shards by their path: one more or less changes one",
         "shard. Give `num_shards` for a sample that grows, as all its shards change with their number.",

@@ -2,9 +2,7 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,17 @@ import pyarrow.parquet as pq
 from lartpc import __version__
 from lartpc.atomic import replacing_folder
 from lartpc.provenance import digest
+from lartpc.run.accounts import chosen, compare, count_figures, count_ingested
 from lartpc.run.quality.errors import bootstrap
 from lartpc.run.quality.pool import pool
 from lartpc.run.shards import ENERGIES, Shard, check_shard
 from lartpc.run.summarize import EVENT_TABLES
-from lartpc.store import content_of, open_events
 from lartpc.tables import SCHEMA_VERSION, schema
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest, write_manifest
-from lartpc.tables.metric_fields import INPUT
 from lartpc.tables.rows import sample_of
-from lartpc.tables.write import PROVENANCE, ROW_GROUP, open_table, read_figures, reading_table
+from lartpc.tables.write import ROW_GROUP, open_table, reading_table
 
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
@@ -63,7 +60,8 @@ def collect(
     Raises
     ------
     ValueError
-        A shard or an event is missing or twice, or a reference leads nowhere; the message names the shard.
+        A shard or an event is missing or twice, a reference leads nowhere, or no file has an event that was asked
+        for; the message names the shard or the sample.
     """
     # only here: summaries are read without the extra
     import dask
@@ -71,12 +69,13 @@ def collect(
     scheduler = "threads" if num_workers > 1 else "synchronous"
     with dask.config.set(scheduler=scheduler, num_workers=num_workers):
         checks = [dask.delayed(check_shard)(path) for path in shard_dirs]
-        counts = [dask.delayed(_count_ingested)(path) for path in ingest_files]
-        figures = [dask.delayed(_count_figures)(path) for path in metric_files]
+        counts = [dask.delayed(count_ingested)(path) for path in ingest_files]
+        figures = [dask.delayed(count_figures)(path) for path in metric_files]
         checked, counted, measured = dask.compute(checks, counts, figures)
         ingested = {one.file_uid: one for one in counted}
-        _compare(ingested, checked, measured)
-        return _write(out_dir, shard_dirs, metric_files, ingest_files, checked, rows_per_file)
+        compare(ingested, checked, measured)
+        choices = chosen(counted)
+        return _write(out_dir, shard_dirs, metric_files, ingest_files, checked, choices, rows_per_file)
 
 
 def _write(
@@ -85,6 +84,7 @@ def _write(
     metric_files: Sequence[Path],
     ingest_files: Sequence[Path],
     checked: Sequence[Shard],
+    choices: Mapping[str, Mapping[str, Any]],
     rows_per_file: int,
 ) -> dict[str, Any]:
     """Join the tables and write the summary and the manifest."""
@@ -99,7 +99,7 @@ def _write(
             for number, group in enumerate(_pack(paths, rows_per_file))
         ]
         dask.compute(joins)
-        summary = _summary(part_dir, checked)
+        summary = _summary(part_dir, checked) | {"chosen": choices}
         (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
         said = {
             "schema_version": SCHEMA_VERSION,
@@ -131,88 +131,6 @@ def read_summary(dataset_dir: Path) -> dict[str, Any]:
         if written != digest(path):
             raise ValueError(f"{path} is damaged: it is not what was written; run 'lartpc collect' again")
     return found
-
-
-# -- checks ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Ingested:
-    """What tables must add up to: the events of a shard, their energy, and the digest of what their file says."""
-
-    file_uid: str
-    num_events: int
-    energy_mev: float
-    content: str
-
-
-def _count_ingested(path: Path) -> _Ingested:
-    with open_events(path) as events:
-        energy_mev = sum(float(event["event"]["energy_mev"].sum()) for event in events.stream(["event"]))
-        return _Ingested(events.file_uid, len(events), energy_mev, (content_of(path) or ("", ""))[1])
-
-
-def _count_figures(path: Path) -> tuple[dict[str, int], dict[str, str], str]:
-    """Return the number of events of each shard that the chain's figures are there for, and their origin."""
-    found = read_figures(path, ["file_uid", "input"]).to_pandas()
-    counts = Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
-    said = json.loads((pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode(), b"{}"))
-    return counts, {name: one["content"] for name, one in said.get("inputs", {}).items()}, str(path)
-
-
-def _compare(
-    ingested: Mapping[str, _Ingested],
-    shards: Sequence[Shard],
-    measured: Iterable[tuple[Mapping[str, int], Mapping[str, str], str]],
-) -> None:
-    """Raise ValueError unless every ingested event is in the tables once, with its energy, and its figures fit."""
-    faults: list[str] = []
-    seen: set[str] = set()
-    figures: dict[str, int] = {}
-    origins = {name: content for shard in shards for name, content in shard.made_from.items()}
-    for counts, made_from, path in measured:
-        figures |= counts
-        # On true input stages are run by themselves, and their files are not those of the tables.
-        names = [name for name in made_from if counts or name.startswith("ingest of ")]
-        if other := [name for name in names if origins.get(name, made_from[name]) != made_from[name]]:
-            faults.append(
-                f"{path} was made from another '{other[0]}' than the tables; run 'lartpc evaluate' again"
-            )
-    for shard in shards:
-        if figures.get(shard.file_uid, shard.num_ok) != shard.num_ok:
-            faults.append(
-                f"{shard.file_uid}: {shard.num_ok} events went through the chain, but metrics has "
-                f"{figures[shard.file_uid]}; run 'lartpc evaluate' again"
-            )
-        faults += [f"{shard.file_uid}: {fault}" for fault in shard.faults]
-        if shard.file_uid in seen:
-            faults.append(f"{shard.file_uid}: its tables are given twice")
-        seen.add(shard.file_uid)
-        total = shard.num_ok + shard.num_quarantined
-        expected = ingested.get(shard.file_uid)
-        if expected is None:
-            faults.append(f"{shard.file_uid}: has tables but no ingested event file")
-            continue
-        if shard.made_from.get(f"ingest of {shard.file_uid}") != expected.content:
-            faults.append(f"{shard.file_uid}: its events were ingested again since its tables were made")
-        elif abs(shard.energy_mev - expected.energy_mev) > 1e-9 * abs(expected.energy_mev):
-            faults.append(
-                f"{shard.file_uid}: {expected.energy_mev:.9g} MeV were ingested, but events has "
-                f"{shard.energy_mev:.9g} MeV"
-            )
-        if total != expected.num_events:
-            faults.append(
-                f"{shard.file_uid}: {expected.num_events} events were ingested, but events has {total} rows "
-                f"({shard.num_ok} ok, {shard.num_quarantined} quarantined)"
-            )
-    faults += [f"{uid}: was ingested but has no tables" for uid in ingested if uid not in seen]
-    if faults:
-        more = f"\n  ... and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ValueError(
-            "the tables do not add up; run 'lartpc summarize' again for these shards:\n  "
-            + "\n  ".join(faults[:20])
-            + more
-        )
 
 
 # -- joining -----------------------------------------------------------------------------------

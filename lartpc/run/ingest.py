@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.atomic import clear
+from lartpc.choice import Asked
 from lartpc.event import IMAGE, Columns, empty
 from lartpc.faults import PassingError, passes
 from lartpc.geometry import Box
 from lartpc.ingest import open_sources
+from lartpc.ingest.choose import Chosen, choose
 from lartpc.ingest.damage import explain
 from lartpc.ingest.detector.project import Plane, View, flat_box, project
 from lartpc.ingest.detector.response import detect
@@ -31,15 +33,25 @@ from lartpc.run.guard import in_child, within
 from lartpc.run.ingested import Faults, Summary, check_left, typical_position
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
+from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
 from lartpc.vocab import NONE
 
 PITCH_TOLERANCE = 1e-3
 """Largest relative difference between the source's voxel size and the configured one."""
 
 
+NUM_SHOWN = 5
+"""Of many events that are not there, so many are named."""
+
+
 def ingest(
-    sources: Path | Sequence[Path], cfg: config.Ingest, *, out: Path, file_uid: str | None = None
+    sources: Path | Sequence[Path],
+    cfg: config.Ingest,
+    *,
+    out: Path,
+    file_uid: str | None = None,
+    events: Sequence[Asked] = (),
+    is_part: bool = False,
 ) -> Summary:
     """Read files of events and write their voxels, and truth labels where the files have truth.
 
@@ -49,12 +61,15 @@ def ingest(
     The files are read in a process of their own, which damaged ones may end. Standard error says when energy
     is not imaged.
 
+    Of `events`, where any are named, no others are read; they keep the numbers that they have among all. With
+    `is_part`, the files are a part of those that are asked, and need not have each of them.
+
     Raises
     ------
     ValueError
         A source is missing, damaged, of no known format, or lacks a field of its format; its voxels have
         another size than the configured one; the sources differ in what they hold; no event of a file can be
-        used; or nothing of the energy is left.
+        used; nothing of the energy is left; or no file has an event that is asked for.
     OSError
         A source was replaced while it was read, or the system failed to read it.
     """
@@ -65,7 +80,7 @@ def ingest(
         raise ValueError("several sources make one file, which needs a name of its own: give --uid")
     name = str(paths[0]) if len(paths) == 1 else f"one of {len(paths)} files from {paths[0]} on"
     try:
-        summary = in_child(lambda: _ingest(paths, cfg, out, file_uid), name)
+        summary = in_child(lambda: _ingest(paths, cfg, out, file_uid, events, is_part), name)
     finally:
         clear(out)  # what a child that died may have left
     for warning in summary.warnings():
@@ -73,12 +88,25 @@ def ingest(
     return summary
 
 
-def _ingest(paths: Sequence[Path], cfg: config.Ingest, out: Path, file_uid: str | None) -> Summary:
+def _ingest(
+    paths: Sequence[Path],
+    cfg: config.Ingest,
+    out: Path,
+    file_uid: str | None,
+    events: Sequence[Asked],
+    is_part: bool,
+) -> Summary:
     before = _states(paths)
     with within(max(paths, key=_size)):
         opened = open_sources(paths)
     try:
-        return _convert(opened, cfg, out, file_uid, before)
+        chosen = choose(opened, events)
+        if chosen.missing and not is_part:
+            more = ", ..." if len(chosen.missing) > NUM_SHOWN else ""
+            raise ValueError(
+                f"no file has {', '.join(chosen.missing[:NUM_SHOWN])}{more}, of the events asked for; take that out"
+            )
+        return _convert(opened, cfg, out, file_uid, before, events, chosen)
     finally:
         opened.close()
 
@@ -103,6 +131,8 @@ def _convert(
     out: Path,
     file_uid: str | None,
     before: Mapping[Path, tuple[int, ...]],
+    events: Sequence[Asked],
+    chosen: Chosen,
 ) -> Summary:
     paths = [path for path, _ in source.parts]
     _check_pitch(source, cfg)
@@ -121,23 +151,31 @@ def _convert(
         attrs[SOURCES] = json.dumps([(str(path), num) for path, num in source.parts])
     if planes:
         attrs[NUM_PLANES] = len(planes)
+    if events:
+        attrs[CHOICE] = json.dumps(
+            {
+                "asked": [one.text for one in events],
+                "missing": chosen.missing,
+                "num_in_files": source.num_events * num_images,
+            }
+        )
     attrs["has_truth"] = source.has_truth
     attrs["truth"] = json.dumps(source.truth)
     attrs["selection"] = source.selection
     attrs["generator"] = source.generator
     summary = Summary(
-        num_events=source.num_events * num_images,
+        num_events=len(chosen.entries) * num_images,
+        num_in_files=source.num_events * num_images,
         num_planes=len(planes),
         truth=source.truth,
         selection=source.selection,
     )
-    faults = Faults(source.parts)
+    faults = Faults(source.parts, chosen.entries)
     uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
     with EventWriter(out, products, file_uid=uid, box=image_box, attrs=attrs) as writer:
         start = time.perf_counter()
-        for entry in follow(
-            range(source.num_events), f"ingest {file_uid or source.path.name}", source.num_events
-        ):
+        entries = chosen.entries.tolist()
+        for entry in follow(entries, f"ingest {file_uid or source.path.name}", len(entries)):
             identity = dict(zip(("run", "subrun", "event"), source.identity(entry), strict=True))
             read: Steps | Voxels | None = None
             try:
@@ -182,7 +220,7 @@ def _convert(
         if before != _states(paths):
             raise PassingError(f"{source.path} was changed while it was read")
         if summary.energy_mev and not summary.num_voxels:
-            check_left(summary, source.path, typical_position(source))
+            check_left(summary, source.path, typical_position(source, entries))
         writer.set_attribute(SOURCE_FILES, json.dumps([str(path) for path in paths]))
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)

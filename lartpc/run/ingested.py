@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lartpc.ingest.source import StepSource, VoxelSource
 from lartpc.ingest.steps import Steps
@@ -27,6 +28,7 @@ class Summary:
     """
 
     num_events: int = 0
+    num_in_files: int = 0
     num_planes: int = 0
     num_quarantined: int = 0
     num_voxels: int = 0
@@ -46,9 +48,10 @@ class Summary:
     def __str__(self) -> str:
         """Return the summary in words."""
         what = f"images of {self.num_planes} planes" if self.num_planes else "events"
+        of_all = f", chosen of {self.num_in_files}" if self.num_in_files > self.num_events else ""
         return "; ".join(
             [
-                f"{self.num_events} {what}, {self.num_quarantined} of them set aside",
+                f"{self.num_events} {what}{of_all}, {self.num_quarantined} of them set aside",
                 f"{self.num_voxels} {'pixels' if self.num_planes else 'voxels'}",
                 ", ".join(
                     [f"{self.energy_mev:.6g} MeV"]
@@ -83,11 +86,12 @@ class Summary:
 
 
 class Faults:
-    """Events that cannot be used, by the file that they are of."""
+    """Events that cannot be used, by the file that they are of; `entries` are those that are read."""
 
-    def __init__(self, parts: Sequence[tuple[Path, int]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Path, int]], entries: NDArray[np.int64]) -> None:
         self._parts = parts
         self._first = np.cumsum([0, *(num for _, num in parts)])
+        self._num_read = np.diff(np.searchsorted(entries, self._first)).tolist()
         self._reasons: dict[int, list[str]] = defaultdict(list)
         self._units: dict[int, list[str]] = defaultdict(list)
         self._num_right: Counter[int] = Counter()
@@ -114,25 +118,26 @@ class Faults:
         for part, reasons in self._units.items():
             if len(reasons) > self._num_right[part]:
                 raise ValueError(f"{self._parts[part][0]}: {reasons[0]}; convert the file")
-        num_left = sum(num for _, num in self._parts) - sum(map(len, self._reasons.values()))
+        num_left = sum(self._num_read) - sum(map(len, self._reasons.values()))
         for part, reasons in self._reasons.items():
-            path, num = self._parts[part]
+            path, num = self._parts[part][0], self._num_read[part]
             kinds = Counter(re.sub(r"\d[\d.e+-]*", "#", reason) for reason in reasons)
             if len(reasons) == num and (not num_left or (num > 1 and len(kinds) == 1)):
                 kind, count = kinds.most_common(1)[0]
                 example = next(reason for reason in reasons if re.sub(r"\d[\d.e+-]*", "#", reason) == kind)
+                whose = "its " if num == self._parts[part][1] else "the "
                 raise ValueError(
-                    f"{path}: none of its {num} events can be used; {count} of them because: {example}"
+                    f"{path}: none of {whose}{num} events can be used; {count} of them because: {example}"
                 )
 
     def _part(self, entry: int) -> int:
         return int(np.searchsorted(self._first, entry, side="right")) - 1
 
 
-def typical_position(source: StepSource | VoxelSource) -> list[float] | None:
-    """Return the middle of the deposits of the first events (3,) [cm], of each the median; None for none."""
+def typical_position(source: StepSource | VoxelSource, entries: Sequence[int]) -> list[float] | None:
+    """Return the middle of the deposits of the first of some events (3,) [cm], of each the median; None for none."""
     found = []
-    for entry in range(min(source.num_events, NUM_PROBED)):
+    for entry in entries[:NUM_PROBED]:
         try:
             read = source.read(entry)
         except ValueError:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import lartpc
 from lartpc import owner
+from lartpc.choice import asked_for
 from lartpc.paths import usable
-from lartpc.plan import COLUMNS
+from lartpc.plan import CHOICE, COLUMNS
 from lartpc.stages import CHAIN
 
 SAMPLE = "given"
@@ -30,6 +31,7 @@ def reconstruct(
     detector: str | None = None,
     weights: Sequence[str] = (),
     has_truth: bool = False,
+    events: str = "",
     settings: Sequence[Path] = (),
     profile: str = "local",
     workflow: Path | None = None,
@@ -53,6 +55,8 @@ def reconstruct(
         `STAGE=FILE`, or a folder with files `STAGE.pt`; stages that are not named take the released ones.
     has_truth
         Compare with the truth that the files hold.
+    events
+        Which events of each file, see `lartpc.choice`; all where nothing is asked for.
     settings
         Configurations (YAML) whose settings are taken; their samples and their results are not.
     profile
@@ -76,8 +80,11 @@ def reconstruct(
     asked.mkdir(parents=True, exist_ok=True)
     _write(asked / "files.txt", "".join(f"{path}\n" for path in found))
     split = "test" if has_truth else "reconstruct"
-    row = (sample, split, f"@{asked / 'files.txt'}", "-", "-")
-    _write(asked / "samples.tsv", "\t".join(COLUMNS) + "\n" + "\t".join(row) + "\n")
+    row = {"sample": sample, "split": split, "source": f"@{asked / 'files.txt'}"}
+    row |= {CHOICE: events} if asked_for(events) else {}
+    columns = (*COLUMNS, *row.keys() - set(COLUMNS))
+    lines = (columns, [row.get(name, "-") for name in columns])
+    _write(asked / "samples.tsv", "".join("\t".join(line) + "\n" for line in lines))
     values: dict[str, object] = {"samples": [str(asked / "samples.tsv")], "results": usable(str(out))}
     if detector:
         values["ingest"] = {"detector": detector}

@@ -9,6 +9,10 @@ SOURCE_FILES = "source_files"
 WEIGHTS_FILE = "weights_file"
 """Root attribute of a stage's file: the path that its weights had. No part of what the file says."""
 
+CHOICE = "choice"
+"""Root attribute of an ingested file of chosen events (JSON): what was asked for, what of it the files lack, and
+how many images they would have given."""
+
 NUM_PLANES = "num_planes"
 """Root attribute of images of wire planes: how many there are of an event, one after another."""
 

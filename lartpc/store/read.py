@@ -1,8 +1,10 @@
 """Reading event files: several of one shard as one view, some events or a block of them at a time."""
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,9 +75,12 @@ class Events(Sequence[Event]):
         if SOURCES in attrs:
             sources = [(Path(path), num) for path, num in json.loads(str(attrs[SOURCES]))]
             count = Counter(path.name for path, _ in sources)
-            for path, num_events in sources:
+            first = [0, *accumulate(num_events for _, num_events in sources)]
+            for image in self.entries.tolist():
+                index = bisect_right(first, image // num_images) - 1
+                path = sources[index][0]
                 name = path.name if count[path.name] == 1 else str(path)
-                yield from ((name, image // num_images) for image in range(num_events * num_images))
+                yield name, image // num_images - first[index]
         else:
             name = next(iter(json.loads(str(attrs.get("inputs", "{}")))), "")
             yield from ((name, int(entry) // num_images) for entry in self.entries)

@@ -6,9 +6,11 @@ voxels a delta and a particle of its own, leaves the Michel ungrouped, calls the
 first vertex 2 voxels off.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from lartpc.event import IMAGE, TRUTH, Columns, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.provenance import provenance
 from lartpc.stages import CHAIN
-from lartpc.store import EventWriter
+from lartpc.store import CHOICE, EventWriter
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
 BOX = Box.centred((0.0, 0.0, 100.0), 0.3, 64)
@@ -189,10 +191,11 @@ def write_shard(
     *,
     truth: tuple[str, ...] = TRUTH,
     not_ingested: Mapping[int, str] = MappingProxyType({}),
+    choice: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write the files of a shard, one per step, and return them in the order of the chain.
 
-    `not_ingested` are the entries that ingest set aside, with the reasons.
+    `not_ingested` are the entries that ingest set aside, with the reasons; `choice` is what it says of chosen events.
     """
     events = standard_events() if events is None else events
     written = [("ingest", IMAGE + truth), *((step.name, step.writes) for step in CHAIN)]
@@ -200,6 +203,8 @@ def write_shard(
     for number, (step, products) in enumerate(written):
         path = root / "events" / step / f"{uid}.h5"
         attrs = provenance(step, 1, config={}, inputs=paths)
+        if choice and step == "ingest":
+            attrs[CHOICE] = json.dumps(choice)
         with EventWriter(path, products, file_uid=uid, box=BOX, attrs=attrs) as writer:
             for entry, event in enumerate(events):
                 mine = {name: event[name] for name in products}

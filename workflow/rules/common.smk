@@ -127,6 +127,16 @@ def share_of(wildcards):
     return f"{index}/{num}"
 
 
+def lists_of_events(shard):
+    """Return the file that lists the events which are asked for of a shard's files, if one does."""
+    return [shard.events[1:]] if shard.events.startswith("@") else []
+
+
+def choice_of(shard):
+    """Return the options that say which events of a shard's files are asked for; none for all."""
+    return [f"--events={shard.events}", *(["--part"] if shard.is_part else [])] if shard.events else []
+
+
 def option_of(name, value):
     """Return an option of a command as its words; none where it has no value."""
     return [name, f"{value}"] if value else []

@@ -45,6 +45,8 @@ rule ingest:
     input:
         sources=lambda wc: [*map(outside, shard_of(wc).sources)]
         or [f"<results>/steps/{wc.sample}/{wc.shard}.h5"],
+        # By what it says, as the weights.
+        choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
         settings="<results>/config/ingest.infer.json",
     output:
         "<results>/events/ingest/{sample}/{shard}.h5",
@@ -59,10 +61,12 @@ rule ingest:
         runtime=60,
     params:
         version=INGEST_VERSION,
+        digest=lambda wc: [digest_of_file(path) for path in lists_of_events(shard_of(wc))],
         sources=lambda wc, input: [plain(path) for path in input.sources],
+        choice=lambda wc: choice_of(shard_of(wc)),
         chain=lambda wc, output: PLAN,
     shell:
         """
         lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} --chain {params.chain:q} \
-            --out {output:q} -- {params.sources:q} 2>{log:q}
+            {params.choice:q} --out {output:q} -- {params.sources:q} 2>{log:q}
         """

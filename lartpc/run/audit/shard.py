@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from lartpc import config
+from lartpc.choice import asked_for
 from lartpc.ingest import open_sources
+from lartpc.ingest.choose import choose
 from lartpc.provenance import digest
 from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited
 from lartpc.run.guard import within
 from lartpc.run.shards import TOLERANCE, check_shard
 from lartpc.stages import CHAIN
-from lartpc.store import NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, open_events
+from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, open_events
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.write import read_table
 
@@ -143,12 +145,18 @@ def _check_sources(results: Path, events: Events, used: Mapping[str, Path], foun
     with within(max(paths, key=lambda path: path.stat().st_size)):
         source = open_sources(paths)
     try:
-        if source.num_events * num_planes != len(events):
+        asked = json.loads(str(attrs.get(CHOICE, "{}"))).get("asked", [])
+        chosen = choose(source, asked_for(",".join(asked))).entries
+        if len(chosen) * num_planes != len(events):
             found.add(
                 used["ingest"],
-                f"has {len(events)} images, its sources have {source.num_events} x {num_planes}",
+                f"has {len(events)} images, its sources have {len(chosen)} x {num_planes}"
+                f"{' of those asked for' if asked else ''}",
                 "entry",
             )
+            return
+        if (events.entries != np.add.outer(chosen * num_planes, np.arange(num_planes)).ravel()).any():
+            found.add(used["ingest"], "has other entries than its sources give", "entry")
             return
         for event in events.stream(["event"]):
             if event.entry in set_aside and set_aside[event.entry][0] == "ingest":

@@ -35,6 +35,7 @@ def outcome(results: Path) -> list[str]:
             "events",
             f"{summary['num_events']:,} of {', '.join(summary['samples'])}; {lost:,} set aside, see quarantine",
         ),
+        *(("chosen", line) for line in _chosen(summary)),
         (
             "found",
             f"{rows['points']:,} points, {rows['particles']:,} particles, {rows['interactions']:,} interactions in "
@@ -91,6 +92,15 @@ def activation() -> str:
         return ""
     near = os.path.relpath(script)
     return f"source {shlex.quote(str(script) if near.startswith('..') else near)}"
+
+
+def _chosen(summary: Mapping[str, Any]) -> list[str]:
+    """Return how many events of a sample were chosen, and of how many, one line each."""
+    return [
+        f"{one['num_events']:,} of the {one['num_in_files']:,} events in the files of {sample}: "
+        + shorten(", ".join(one["asked"]), _LONGEST // 2, placeholder=" …")
+        for sample, one in summary.get("chosen", {}).items()
+    ]
 
 
 def _figures(summary: Mapping[str, Any]) -> list[str]:
