@@ -9,6 +9,8 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 # Where a production goes: make run RESULTS=other
 RESULTS ?= results
+# Where the documentation goes: make docs SITE=site/0.9
+SITE ?= build/site
 INTO   := --config $(if $(filter-out results,$(RESULTS)),'results=$(RESULTS)')
 WHERE  := $(if $(findstring --config ,$(ARGS)),,$(if $(filter-out results,$(RESULTS)),$(INTO)))
 # The exact versions, of dependencies of dependencies too.
@@ -20,7 +22,7 @@ BYTECODE := $(COMPILE) -j 0 -x '/tests/|/testing/_internal/' $(VENV)/lib && $(CO
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help fuzz install run train-demo test test-slow test-slurm test-drills test-all check format schema clean
+.PHONY: help fuzz install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -84,6 +86,9 @@ format: $(DEV) ## write the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	PATH="$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
+
+docs: $(DEV) ## build the site of the documentation: build/site/index.html
+	PATH="$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs $(SITE)
 
 schema: $(STAMP) ## write the configuration's schema and its table in config/README.md
 	$(BIN)/lartpc config schema > workflow/schemas/config.schema.json

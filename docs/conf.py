@@ -1,0 +1,45 @@
+"""The site of these pages: `make docs`."""
+
+import subprocess
+import sys
+
+import lartpc
+
+project = "lartpc"
+author = copyright = "the lartpc developers"
+version = release = lartpc.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+# What a docstring has between backticks is code.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "separated"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+html_theme = "furo"
+html_title = f"lartpc {release}"
+html_show_sphinx = False
+html_show_copyright = False
+
+
+def _command_line() -> str:
+    """Return the page of all verbs and options, as typer writes it."""
+    command = [sys.executable, "-m", "typer", "lartpc.cli", "utils", "docs", "--name", "lartpc"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _append(app, docname, source):
+    """Append what is generated to the page that it belongs to."""
+    if docname == "reference/command-line":
+        source[0] += "\n" + _command_line().partition("\n")[2]
+
+
+def setup(app):
+    """Connect what is generated."""
+    app.connect("source-read", _append)
