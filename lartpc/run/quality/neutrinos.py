@@ -1,7 +1,7 @@
 """Neutrinos and what was made of them, from the tables: flavour, final state, vertex, selections, energies.
 
 A neutrino is found as the reconstructed interaction of the largest IoU with its own, from `metrics.MATCH_IOU` on. Those
-whose vertex is fiducial and that leave voxels are judged; docs/neutrinos.md has the definitions.
+whose vertex is fiducial and that leave voxels are judged; docs/explanation/neutrinos.md has the definitions.
 """
 
 from collections.abc import Iterator, Mapping
