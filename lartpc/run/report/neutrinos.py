@@ -35,8 +35,8 @@ def neutrinos_table(dataset: Path, out: Path) -> str:
         [
             "# Neutrinos",
             "",
-            "Definitions in docs/explanation/neutrinos.md. Errors are statistical: Wilson's interval of shares, the bootstrap over "
-            "events of medians and widths.",
+            "Definitions in docs/explanation/neutrinos.md. Errors are statistical: Wilson's interval of "
+            "shares, the bootstrap over events of medians and widths.",
             *(line for title, lines in sections.items() for line in ("", f"## {title}", "", *_rows(lines))),
             "",
         ]
@@ -59,7 +59,9 @@ def read_tables(dataset: Path) -> Tables:
     true["interaction_id"] = true["interaction_id"].where(true["iou"] >= MATCH_IOU, -1)
     neutrinos = _neutrinos(dataset).merge(true, on=[*KEY, "truth_interaction_id"])
     if not len(neutrinos):
-        raise ValueError(f"{dataset}: has no neutrino with an interaction in the images; docs/explanation/neutrinos.md")
+        raise ValueError(
+            f"{dataset}: has no neutrino with an interaction in the images; docs/explanation/neutrinos.md"
+        )
     neutrinos["true_is_fiducial"] = neutrinos["true_is_fiducial"].fillna(False).astype(bool)
     found = _interactions(dataset)
     neutrinos = neutrinos.merge(found, on=[*KEY, "interaction_id"], how="left")
