@@ -4,7 +4,7 @@
 class EventDisplay {
   static MODES = ["energy", "semantic", "fragment", "particle", "interaction", "points", "vertices", "mistakes"];
   static SIDES = ["truth", "prediction"];
-  static CAMERA = { eye: { x: -1.6, y: 0.64, z: -0.92 }, up: { x: 0, y: 1, z: 0 }, center: { x: 0, y: -0.06, z: 0 } };
+  static CAMERA = { eye: { x: -1.68, y: 0.67, z: -0.97 }, up: { x: 0, y: 1, z: 0 }, center: { x: 0, y: -0.1, z: 0 } };
   static SETTINGS = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: true };
 
   constructor(root, source, words) {
