@@ -13,6 +13,13 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/events.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/stages.smk"
+
+
+if MAKES_POINTS:
+
+    include: "workflow/rules/planes.smk"
+
+
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/clustering.smk"
 include: "workflow/rules/interactions.smk"

@@ -70,3 +70,29 @@ def infer(
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         go_on(chain, out)
+
+
+@app.command()
+@plainly
+def backproject(
+    points: Annotated[
+        Path, typer.Argument(help="Points of wire planes: of 'lartpc ingest', wires.space_points.")
+    ],
+    images: Annotated[
+        list[str],
+        typer.Option(help="The planes' images and what 'segment' made of them; repeatable, or @FILE."),
+    ],
+    out: Out,
+    config_file: ConfigFile = None,
+    chain: Chain = None,
+) -> None:
+    """Give 3D points of wire planes the classes of the planes' pixels, in the place of 'segment'."""
+    from lartpc.run.backproject import backproject as run
+
+    files = expand(images)
+    summary = run(points, files, settings_of("segment", config_file, [points]), out=out)
+    typer.echo(f"{out}: {summary}", err=True)
+    if chain:
+        from lartpc.run.chain import go_on
+
+        go_on(chain, out)

@@ -39,6 +39,9 @@ def evaluate(
     out: Out,
     config_file: ConfigFile = None,
     on_truth: OnTruth = False,
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Of images of wire planes that 3D points are made of.")
+    ] = False,
     chain: Chain = None,
 ) -> None:
     """Compare one shard with its truth, event by event (parquet). --config is that of summarize: energies (MeV)."""
@@ -50,7 +53,7 @@ def evaluate(
         return
     from lartpc.run.quality.evaluate import evaluate as run
 
-    run(files, out, section, input_label="truth" if on_truth else "predicted")
+    run(files, out, section, input_label="planes" if planes else "truth" if on_truth else "predicted")
 
 
 @app.command()

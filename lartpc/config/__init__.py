@@ -144,11 +144,14 @@ class Config(Section):
     @model_validator(mode="after")
     def _networks_fit_the_images(self) -> Self:
         wires, dimension = self.ingest.wires, self.segment.dimension
-        if (dimension == 2) != bool(wires.angles_deg):
-            images = "views of wire planes" if wires.angles_deg else "3D images; set ingest.wires.angles_deg"
+        makes_views = bool(wires.angles_deg) and not wires.space_points
+        if (dimension == 2) != makes_views:
+            images = "3D images; set ingest.wires.angles_deg"
+            if wires.angles_deg:
+                images = "3D points of wire planes" if wires.space_points else "views of wire planes"
             raise ValueError(
                 f"segment.dimension is {dimension}, and ingest makes {images}"
-                f"{'; set segment.dimension: 2' if wires.angles_deg else ''}"
+                f"{f'; set segment.dimension: {2 if makes_views else 3}' if wires.angles_deg else ''}"
             )
         side, key = self.ingest.num_voxels, "num_voxels"
         depths = {"segment.unet": self.segment.unet.depth}

@@ -87,6 +87,19 @@ class Wires(Section):
         1152, ge=1, le=16_384, description="pixels per side of the image, around the centre of the imaged box"
     )
     pixel_threshold_mev: float = Field(0.0, ge=0, description="pixels with less energy are dropped [MeV]")
+    space_points: bool = Field(
+        False, description="3D points made of the images of all planes, in the place of the images"
+    )
+    point_tolerance: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="a voxel is a point if in each plane its centre lies within half a pitch, and this, of a wire with "
+        "charge [pitch]",
+    )
+    charge_iterations: int = Field(
+        10, ge=1, le=1000, description="iterations that share the charge of pixels among points"
+    )
 
     @model_validator(mode="after")
     def _planes_make_sense(self) -> Self:
@@ -98,7 +111,16 @@ class Wires(Section):
         idle = [name for name in fields if getattr(self, name) != fields[name].default]
         if idle and not self.angles_deg:
             raise ValueError(f"{', '.join(idle)} without effect: there are no angles_deg")
+        if self.space_points and (self.num_pixels % 2 or not self.make_points):
+            raise ValueError(
+                "space_points needs two or more planes, none parallel to another, and an even num_pixels"
+            )
         return self
+
+    @property
+    def make_points(self) -> bool:
+        """Tell whether 3D points can be made of the planes: two or more, none parallel to another."""
+        return 1 < len(self.angles_deg) == len({angle % 180.0 for angle in self.angles_deg})
 
 
 class Tomography(Section):

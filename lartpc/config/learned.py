@@ -182,6 +182,12 @@ class SegmentInfer(Inference):
     ghost_threshold: float = Field(
         0.5, gt=0, le=1, description="ghost score from which a voxel is left out of all that follows"
     )
+    point_charge_mev: float = Field(
+        0.03,
+        ge=0,
+        description="3D points of wire planes with less charge are taken for ghosts where the planes' images are "
+        "segmented (dimension: 2) [MeV]",
+    )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
     max_event_voxels: int | None = Field(

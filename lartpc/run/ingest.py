@@ -20,6 +20,7 @@ from lartpc.ingest.choose import Chosen, choose
 from lartpc.ingest.damage import explain
 from lartpc.ingest.detector.project import Plane, View, flat_box, project
 from lartpc.ingest.detector.response import detect
+from lartpc.ingest.detector.space_points import space_points
 from lartpc.ingest.detector.tomography import reconstruct
 from lartpc.ingest.invariants import check_event
 from lartpc.ingest.labels.given import carry
@@ -57,7 +58,8 @@ def ingest(
 
     An event that cannot be used is set aside with the reason and keeps its place. The events of several
     files are numbered through. `file_uid` is the digest of the source unless given; several need one. With
-    planes of wires (`cfg.wires`), an entry is the number of the event times that of planes, plus the plane.
+    planes of wires (`cfg.wires`), an entry is the number of the event times that of planes, plus the plane, unless
+    points are made of them.
     The files are read in a process of their own, which damaged ones may end. Standard error says when energy
     is not imaged.
 
@@ -142,8 +144,11 @@ def _convert(
         )
     box = Box.centred(_centre(source, cfg), cfg.voxel_size_cm, cfg.num_voxels)
     box.clip(_volumes_cm(cfg))  # a volume outside the box is an error of the whole file
-    image_box = flat_box(box, cfg) if cfg.wires.angles_deg else box
-    planes = [Plane(angle_deg, box, image_box) for angle_deg in cfg.wires.angles_deg]
+    flat = flat_box(box, cfg) if cfg.wires.angles_deg else box
+    seeing = [Plane(angle_deg, box, flat) for angle_deg in cfg.wires.angles_deg]
+    # those that an image is of
+    planes = [] if cfg.wires.space_points else seeing
+    image_box = flat if planes else box
     num_images = len(planes) or 1
     products = IMAGE + source.truth
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
@@ -183,7 +188,7 @@ def _convert(
                     read = source.read(entry)
                 if isinstance(read, Steps):
                     faults.count_judged(entry, check_steps(read))
-                views = _convert_event(read, source.truth, box, cfg, planes, (uid, entry))
+                views = _convert_event(read, source.truth, box, cfg, seeing, (uid, entry))
                 for view, truth in views:
                     check_event(view, truth, image_box)
             except Exception as error:
@@ -236,7 +241,7 @@ def _convert_event(
     planes: Sequence[Plane],
     key: tuple[str, int],
 ) -> list[tuple[Image | View, dict[str, Columns]]]:
-    """Return the image of an event and its truth products, or those of each plane.
+    """Return the image of an event and its truth products, of points made of the planes, or those of each plane.
 
     `key` is the uid of the event's file, and its entry.
     """
@@ -252,6 +257,9 @@ def _convert_event(
     if not planes:
         return [(image, found)]
     least_mev, is_grid = cfg.wires.pixel_threshold_mev, isinstance(read, Voxels)
+    if cfg.wires.space_points:
+        seen = [project(image, {}, plane, least_mev, is_grid=is_grid) for plane in planes]
+        return [space_points(seen, planes, image, found, box, cfg.wires)]
     views = [project(image, found, plane, least_mev, is_grid=is_grid) for plane in planes]
     return [(view, view.truth) for view in views]
 

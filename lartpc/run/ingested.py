@@ -81,7 +81,7 @@ class Summary:
                 self.energy_below_mev,
                 "see ingest.voxel_threshold_mev and wires.pixel_threshold_mev",
             ),
-            "lost to the response": (self.energy_lost_mev, "see ingest.response"),
+            "lost to the response": (self.energy_lost_mev, "see ingest.response and wires.space_points"),
         }
 
 

@@ -67,7 +67,7 @@ CHAIN = (
 
 INGEST_VERSION = 7
 TABLES_VERSION = 18
-EVALUATE_VERSION = 8
+EVALUATE_VERSION = 9
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 
@@ -80,17 +80,16 @@ def stage(name: str) -> Stage:
 
 
 def chain_in(dimension: int) -> tuple[Stage, ...]:
-    """Return the stages that images of a dimension, 2 or 3, go through."""
+    """Return the stages that images of a dimension, 2 or 3, go through; what follows in 2D is for 3D points."""
     return tuple(row for row in CHAIN if dimension in row.dimensions)
 
 
 def require_dimension(row: Stage, dimension: int) -> None:
     """Raise ValueError if a stage does not work on images of a dimension."""
     if dimension not in row.dimensions:
-        *_, last = chain_in(dimension)
         raise ValueError(
-            f"stage '{row.name}' needs 3D images, and these are views of wire planes (ingest.wires); in 2D the "
-            f"chain ends with '{last.name}'"
+            f"stage '{row.name}' needs 3D images, and these are views of wire planes (ingest.wires); make 3D points of "
+            "them (ingest.wires.space_points, lartpc backproject)"
         )
 
 

@@ -8,13 +8,17 @@ from lartpc.tables.fields import Field, count, number, text, values, word
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, Semantic, Species
 
-INPUT = ("predicted", "truth")
+INPUT = ("predicted", "truth", "planes")
 LEVELS = ("fragment", "particle", "interaction")
 PARENT_KINDS = ("none", "michel", "delta", "other")
 """Particles by what their parents are judged as: without one, Michels, deltas, other particles with one."""
 
 METRICS = {
-    "input": word(INPUT, "what each stage was given: the predictions of the stages before, or their truth"),
+    "input": word(
+        INPUT,
+        "what each stage was given: the predictions of the stages before, their truth, or images of wire planes "
+        "of which 3D points are made",
+    ),
     "stages": text("stages that the figures are of, separated by commas; others are empty"),
     "plane": count("plane of wires that the image is seen by; -1: a 3D image"),
     "num_voxels": count("voxels with energy"),

@@ -29,7 +29,7 @@ from lartpc.tables.fields import (
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "2.3"
+SCHEMA_VERSION = "2.4"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
@@ -37,7 +37,8 @@ parents, flavour; 1.5, 2026-11,
 parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of true objects what is measured has the
 prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`;
 2.1, 2026-11, `truth_neutrinos`, `truth_primaries`, topologies with thresholds; 2.2, 2026-11, `warnings` in
-`throughput`; 2.3, 2026-11, scores of classes and flags in `particles`."""
+`throughput`; 2.3, 2026-11, scores of classes and flags in `particles`;
+2.4, 2026-11, `metrics.input` may be "planes"."""
 
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")

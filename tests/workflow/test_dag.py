@@ -67,11 +67,18 @@ def test_interactions_are_measured_on_demand(folder: Path) -> None:
     assert found["measure_interactions"] == found["measure_interactions_on_truth"] == 4
 
 
-def test_images_of_wire_planes_end_with_points(folder: Path) -> None:
+def test_images_of_wire_planes_go_on_as_points_in_3d(folder: Path) -> None:
     found = jobs(folder, "--configfile", "config/wire.yaml")
-    assert found["train"] == 1
+    assert found["train"] == 1 and found["ingest_images"] == 7
+    for name in ("ingest", "segment_images", "backproject", "points", "cluster", "interact", "summarize"):
+        assert found[name] == 2, name
+    assert found["evaluate_images"] == found["evaluate_chain"] == 2 and not found["segment"]
+    assert found["collect_tables"] == found["report"] == found["audit"] == 1
+
+
+def test_images_of_one_plane_end_with_points(folder: Path) -> None:
+    found = jobs(folder, "--configfile", "config/wire.yaml", "--config", "ingest={wires: {angles_deg: [0]}}")
     assert found["segment"] == found["points"] == found["evaluate_chain"] == found["summarize"] == 2
-    assert found["collect_tables"] == found["report"] == 1
     assert not found["cluster"] and not found["interact"] and not found["stage_on_truth"]
 
 

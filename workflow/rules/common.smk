@@ -72,6 +72,7 @@ if "results" in config:
 RESULTS = at("<results>")
 # What each shard's jobs are, for the first of them to go on with the others; no input, as it decides nothing.
 PLAN = f"{RESULTS}/config/chain.json"
+NO_PLAN = os.devnull
 
 # Said once, and not again by each job, which reads this file, too.
 if workflow.is_main_process:
@@ -83,8 +84,11 @@ if workflow.is_main_process:
 
 SHARES = shares(tuple(SHARDS.values()))
 STAGES = {row.name: row for row in CHAIN}
-# What the images go through: views of wire planes end with points.
-RUN = [row.name for row in chain_in(CONFIG.segment.dimension)]
+# Of images of wire planes that cross 3D points are made, which the stages from points on are for.
+IS_FLAT = CONFIG.segment.dimension == 2
+MAKES_POINTS = IS_FLAT and CONFIG.ingest.wires.make_points
+# What the events go through: views of one plane, or of parallel ones, end with points.
+RUN = [row.name for row in (CHAIN if MAKES_POINTS else chain_in(CONFIG.segment.dimension))]
 ON_TRUTH = [name for name in ("cluster", "interact") if name in RUN]
 
 # Two ranks where there is an MPI launcher; else one process, which `nice -n 1` starts as it is.
@@ -96,7 +100,7 @@ wildcard_constraints:
     shard=r"[\w-]+",
     stage="|".join(STAGES),
     split="train|validation|test",
-    step="simulate|ingest|summarize|report|" + "|".join(STAGES),
+    step="simulate|ingest|images|summarize|report|" + "|".join(STAGES),
     part="train|infer",
     what="ingested|tables|metrics",
 
@@ -165,6 +169,16 @@ def digest_of_weights(stage):
     return digest_of_file(given) if given and weights(stage) else ""
 
 
+def settings_for(step, part):
+    """Return the settings of a step; `images` are the views of planes that `ingest` makes points of."""
+    if step not in ("ingest", "images"):
+        return CONFIG.slice_for(step, part)
+    ingest = CONFIG.slice_for("ingest", part)
+    if MAKES_POINTS and step == "ingest":
+        ingest["wires"]["space_points"] = True
+    return ingest
+
+
 def events_before(stage):
     """Return the event files that a stage reads, with the wildcards of a shard."""
     steps = ["ingest", *(row.name for row in upstream_of(STAGES[stage]))]
@@ -173,6 +187,8 @@ def events_before(stage):
 
 def trained_on(stage):
     """Return the patterns of the event files that a stage is trained on: truth, or earlier output too."""
+    if MAKES_POINTS and stage == "segment":
+        return ["<results>/planes/ingest/{key}.h5"]
     on_truth = getattr(CONFIG, stage).__dict__.get("upstream", "predicted") == "truth"
     patterns = events_before(stage)[:1] if on_truth else events_before(stage)
     return [pattern.replace("{sample}/{shard}", "{key}") for pattern in patterns]
@@ -208,6 +224,7 @@ GATHERED = {
         [
             "<results>/metrics/chain/{shard}.parquet",
             *(f"<results>/metrics/{stage}_on_truth/{{shard}}.parquet" for stage in ON_TRUTH),
+            *(["<results>/metrics/planes/{shard}.parquet"] if MAKES_POINTS else []),
         ],
     ),
 }

@@ -8,7 +8,7 @@ rule settings:
         "<results>/config/{step}.{part}.json",
     localrule: True
     params:
-        settings=lambda wc: json.dumps(CONFIG.slice_for(wc.step, wc.part), sort_keys=True),
+        settings=lambda wc: json.dumps(settings_for(wc.step, wc.part), sort_keys=True),
     shell:
         "printf '%s' {params.settings:q} > {output:q}"
 
@@ -64,7 +64,8 @@ rule ingest:
         digest=lambda wc: [digest_of_file(path) for path in lists_of_events(shard_of(wc))],
         sources=lambda wc, input: [plain(path) for path in input.sources],
         choice=lambda wc: choice_of(shard_of(wc)),
-        chain=lambda wc, output: PLAN,
+        # points of wire planes wait for their images
+        chain=lambda wc, output: NO_PLAN if MAKES_POINTS else PLAN,
     shell:
         """
         lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} --chain {params.chain:q} \

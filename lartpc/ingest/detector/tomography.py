@@ -21,39 +21,56 @@ from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.ingest.voxelize import Image
 from lartpc.vocab import GHOST, NONE
 
+TINY = float(np.finfo(np.float64).tiny)
+
 MAX_PAIRS = 500_000
 """Pairs of hits that are looked at together, but for a single time with more."""
 
 
 @dataclass(frozen=True)
-class _Plane:
+class WirePlane:
     """A plane: its wires run at an angle to y, and the centre of the box lies halfway between -1 and 0.
 
     Wire w is nearest to what lies between w and w + 1 across the wires. `across_2` has the components y and z
-    of the direction across the wires, over the pitch [1/voxel].
+    of the direction across the wires, over the pitch [1/voxel]. A wire may stand for voxels whose centres lie
+    outside of its reach by up to `tolerance` [pitch], if the nearest wire has no charge.
     """
 
     across_2: FloatArray
     num_voxels: int
+    tolerance: float = 0.0
 
     @property
     def num_wires(self) -> int:
         """Bound on the number of wires on either side of the centre."""
         return int(np.abs(self.across_2).sum() * self.num_voxels) + 2
 
-    def wires(self, yz_N2: NDArray[np.integer]) -> IntArray:
-        """Return the wire nearest to the centres of voxels (N,)."""
+    def wires(self, yz_N2: NDArray[np.integer], shift: float = 0.0) -> IntArray:
+        """Return the wire nearest to the centres of voxels (N,), if these are moved across the wires [pitch]."""
         centre_N2 = yz_N2 + 0.5 - 0.5 * self.num_voxels
-        return np.floor(centre_N2 @ self.across_2).astype(np.int64)
+        return np.floor(centre_N2 @ self.across_2 + shift).astype(np.int64)
 
     def keys(self, x_N: NDArray[np.integer], wire_N: IntArray) -> IntArray:
         """Return a number (N,) for each wire at each time, ascending with the time."""
         key_N: IntArray = x_N.astype(np.int64) * (2 * self.num_wires + 1) + wire_N + self.num_wires
         return key_N
 
+    def places(self, key_N: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the time (N,) and the wire (N,) of keys."""
+        x_N, wire_N = np.divmod(key_N, 2 * self.num_wires + 1)
+        return x_N, wire_N - self.num_wires
+
+    def hit_of(self, coord_N3: NDArray[np.integer], hits: "Hits") -> IntArray:
+        """Return the row of the hit that sees a voxel (N,): of the nearest wire, or within the tolerance; or NONE."""
+        hit_N = rows_of(self.keys(coord_N3[:, 0], self.wires(coord_N3[:, 1:])), hits.key)
+        for shift in (-self.tolerance, self.tolerance) if self.tolerance else ():
+            other_N = rows_of(self.keys(coord_N3[:, 0], self.wires(coord_N3[:, 1:], shift)), hits.key)
+            hit_N = np.where(hit_N == NONE, other_N, hit_N)
+        return hit_N
+
 
 @dataclass(frozen=True)
-class _Hits:
+class Hits:
     """The hits of a plane, sorted by key: time (H,), wire (H,), charge (H,) [MeV]."""
 
     key: IntArray
@@ -76,32 +93,32 @@ def reconstruct(
         return image, truth
     pitch_voxel = cfg.pitch_cm / box.voxel_size_cm
     planes = [
-        _Plane(np.array([-np.sin(angle), np.cos(angle)]) / pitch_voxel, box.num_voxels)
+        WirePlane(np.array([-np.sin(angle), np.cos(angle)]) / pitch_voxel, box.num_voxels)
         for angle in np.deg2rad(cfg.angles_deg)
     ]
     hits = [_see(image, plane) for plane in planes]
-    coord_N3 = _points(planes, hits, box.num_voxels)
+    coord_N3 = crossings(planes, hits, box.num_voxels)
     key_N, key_V = (_number(coord, box.num_voxels) for coord in (coord_N3, image.coord))
     origin_N = rows_of(key_N, key_V)
     row_V = rows_of(key_V, key_N)
     assert (row_V != NONE).all(), "a deposit that the planes do not see"
     found = {
         **truth,
-        **({"truth_voxel": _with_ghosts(truth["truth_voxel"], origin_N)} if "truth_voxel" in truth else {}),
+        **({"truth_voxel": with_ghosts(truth["truth_voxel"], origin_N)} if "truth_voxel" in truth else {}),
     }
     deposits = replace(image.deposits, voxel=np.append(row_V, NONE)[image.deposits.voxel])
-    energy_N = _charges(coord_N3, planes, hits, cfg.charge_iterations)
+    energy_N = share_charge(coord_N3, planes, hits, cfg.charge_iterations)
     return replace(image, coord=coord_N3, energy=energy_N, deposits=deposits), found
 
 
-def _see(image: Image, plane: _Plane) -> _Hits:
+def _see(image: Image, plane: WirePlane) -> Hits:
     """Sum the charge of an image on the wires of a plane, time by time."""
     x_V, wire_V = image.coord[:, 0], plane.wires(image.coord[:, 1:])
     key_H, first_H, hit_V = np.unique(plane.keys(x_V, wire_V), return_index=True, return_inverse=True)
-    return _Hits(key_H, x_V[first_H], wire_V[first_H], np.bincount(hit_V, image.energy).astype(np.float64))
+    return Hits(key_H, x_V[first_H], wire_V[first_H], np.bincount(hit_V, image.energy).astype(np.float64))
 
 
-def _points(planes: list[_Plane], hits: list[_Hits], num_voxels: int) -> IntArray:
+def crossings(planes: list[WirePlane], hits: list[Hits], num_voxels: int) -> IntArray:
     """Return all voxels (N, 3) that hits of all planes agree on, sorted with x slowest.
 
     Hits of the first two planes at the same time cross in a parallelogram; the voxels whose centres lie in
@@ -109,7 +126,8 @@ def _points(planes: list[_Plane], hits: list[_Hits], num_voxels: int) -> IntArra
     """
     one, two = hits[0], hits[1]
     to_yz_22 = np.linalg.inv(np.stack([planes[0].across_2, planes[1].across_2]))
-    reach_2 = np.floor(0.5 * np.abs(to_yz_22).sum(axis=1) + 0.5 + 1e-9).astype(np.int64)
+    wide_2 = np.array([0.5 + planes[0].tolerance, 0.5 + planes[1].tolerance])
+    reach_2 = np.floor(np.abs(to_yz_22) @ wide_2 + 0.5 + 1e-9).astype(np.int64)
     offset_O2 = np.stack(
         np.meshgrid(*(np.arange(-reach, reach + 1) for reach in reach_2), indexing="ij"), axis=-1
     ).reshape(-1, 2)
@@ -117,7 +135,7 @@ def _points(planes: list[_Plane], hits: list[_Hits], num_voxels: int) -> IntArra
     first_H, last_H = (np.searchsorted(two.x, one.x, side) for side in ("left", "right"))
     num_H = last_H - first_H
     part_H = num_H.cumsum() // MAX_PAIRS
-    found = [np.zeros((0, 3), np.int64)]
+    found = [np.zeros(0, np.int64)]
     for part in np.unique(part_H):
         row = np.flatnonzero(part_H == part)
         one_M = np.repeat(row, num_H[row])
@@ -128,36 +146,42 @@ def _points(planes: list[_Plane], hits: list[_Hits], num_voxels: int) -> IntArra
         x_M = one.x[one_M]
         for offset_2 in offset_O2:
             yz_M2 = voxel_M2 + offset_2
-            kept_M = (
-                ((yz_M2 >= 0) & (yz_M2 < num_voxels)).all(axis=1)
-                & (planes[0].wires(yz_M2) == one.wire[one_M])
-                & (planes[1].wires(yz_M2) == two.wire[two_M])
-            )
-            x_N, yz_N2 = x_M[kept_M], yz_M2[kept_M]
-            for plane, seen in zip(planes[2:], hits[2:], strict=True):
-                agrees_N = rows_of(plane.keys(x_N, plane.wires(yz_N2)), seen.key) != NONE
-                x_N, yz_N2 = x_N[agrees_N], yz_N2[agrees_N]
-            found.append(np.column_stack([x_N, yz_N2]))
-    coord_N3 = np.concatenate(found)
-    return coord_N3[np.argsort(_number(coord_N3, num_voxels))]
+            kept_M = ((yz_M2 >= 0) & (yz_M2 < num_voxels)).all(axis=1)
+            coord_N3 = np.column_stack([x_M[kept_M], yz_M2[kept_M]])
+            for number, (plane, seen) in enumerate(zip(planes, hits, strict=True)):
+                hit_N = plane.hit_of(coord_N3, seen)
+                mine_N = (one_M, two_M)[number][kept_M] if number < 2 else hit_N
+                agrees_N = (hit_N != NONE) & (hit_N == mine_N)
+                kept_M[kept_M] = agrees_N
+                coord_N3 = coord_N3[agrees_N]
+            found.append(_number(coord_N3, num_voxels))
+    # each voxel is found once, from the hits of the first two planes that see it
+    key_N = np.sort(np.concatenate(found))
+    x_N, yz_N = np.divmod(key_N, num_voxels**2)
+    return np.column_stack([x_N, *np.divmod(yz_N, num_voxels)])
 
 
-def _charges(coord_N3: IntArray, planes: list[_Plane], hits: list[_Hits], num_iterations: int) -> FloatArray:
-    """Return the charge of points (N,) [MeV], from equal ones on; their sum is that of the hits of a plane."""
-    hit_PN = [
-        rows_of(plane.keys(coord_N3[:, 0], plane.wires(coord_N3[:, 1:])), seen.key)
-        for plane, seen in zip(planes, hits, strict=True)
-    ]
+def share_charge(
+    coord_N3: IntArray, planes: list[WirePlane], hits: list[Hits], num_iterations: int
+) -> FloatArray:
+    """Return the charge of points (N,) [MeV], from equal ones on.
+
+    Where each hit has a point, their sum is that of the hits of a plane, or the mean of planes; the charge of hits
+    without one is lost.
+    """
+    hit_PN = [plane.hit_of(coord_N3, seen) for plane, seen in zip(planes, hits, strict=True)]
     charge_N: FloatArray = np.ones(len(coord_N3))
     for _ in range(num_iterations):
         ratio_N = np.zeros(len(coord_N3))
         for hit_N, seen in zip(hit_PN, hits, strict=True):
-            ratio_N += (seen.charge / np.bincount(hit_N, charge_N))[hit_N]
+            sum_H = np.bincount(hit_N, charge_N, len(seen.charge)).astype(np.float64)
+            ratio_H = np.divide(seen.charge, sum_H, out=np.zeros_like(sum_H), where=sum_H > TINY)
+            ratio_N += ratio_H[hit_N]
         charge_N = charge_N * ratio_N / len(planes)
     return charge_N
 
 
-def _with_ghosts(labels_V: Columns, origin_N: IntArray) -> Columns:
+def with_ghosts(labels_V: Columns, origin_N: IntArray) -> Columns:
     """Return the labels of points, each of the voxel that it is or of a ghost."""
     real_N = origin_N != NONE
     labels_N: Columns = {}

@@ -24,8 +24,11 @@ from lartpc.tables.rows import interaction_of_voxels, sample_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
 
-Input = Literal["predicted", "truth"]
+Input = Literal["predicted", "truth", "planes"]
 Figures = dict[str, Any]
+
+PLANES = " (planes)"
+"""Stands behind the names of files of images in what 3D points are made from."""
 
 DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
@@ -52,7 +55,8 @@ def evaluate(
         How energies are measured, as for the tables; None: the defaults.
     input_label
         What the stages were run on. With "truth", `interact` is judged on the particles that it was
-        given, which are made from the truth again.
+        given, which are made from the truth again. "planes" are images of which 3D points are made: their figures
+        stand beside those of the points.
     """
     section = section or config.Summarize()
     with open_events(*event_files) as events:
@@ -66,17 +70,19 @@ def evaluate(
             sys.stderr.write(
                 f"warning: {events.file_uid}: the source states no truth that a stage is judged by\n"
             )
-        with TableWriter(out, "metrics", made_from(events, section)) as writer:
+        with TableWriter(out, "metrics", made_from(events, section, input_label)) as writer:
             for event in events.stream(judge.products) if judge.present else ():
                 writer.append(judge.rows(event))
     return writer.num_rows
 
 
-def made_from(events: Events, section: config.Summarize) -> dict[str, Any]:
+def made_from(events: Events, section: config.Summarize, input_label: Input = "predicted") -> dict[str, Any]:
     """Return what figures were made from: the code, the settings, and the event files with their digests."""
+    # files of images have the names of those of the points that are made of them
+    suffix = PLANES if input_label == "planes" else ""
     about = provenance("evaluate", EVALUATE_VERSION, config=section.model_dump(mode="json"))
     about["inputs"] = {
-        name: {"path": str(final_path(path)), "content": content}
+        f"{name}{suffix}": {"path": str(final_path(path)), "content": content}
         for name, (path, content) in events.contents().items()
     }
     return about

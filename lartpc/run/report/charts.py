@@ -45,7 +45,7 @@ def distributions(dataset: Path) -> list[Chart]:
         charts.append(_steps(title, label, f"{table} per bin", edges, counts))
     charts += [_species(dataset), _point_distance(dataset)]
     shares = np.linspace(0, 1, 26)
-    of_chain, on_truth = (ds.field("input") == label for label in INPUT)
+    of_chain, on_truth = (ds.field("input") == label for label in INPUT[:2])
     counts = {
         name: _histogram(dataset, "metrics", f"particle_{name}", shares, of_chain)
         for name in ("purity", "efficiency", "ari")

@@ -25,7 +25,7 @@ from lartpc.tables.metric_fields import INPUT
 
 KEY = ("file_uid", "entry", "plane")
 """What makes an event the same one in both datasets."""
-ROWS = {"predicted": KEY, "truth": (*KEY, "stages")}
+ROWS = {"predicted": KEY, "truth": (*KEY, "stages"), "planes": KEY}
 """And what makes it the same row of figures: on true input each stage is judged in a row of its own."""
 
 COUNTED = (
@@ -34,7 +34,7 @@ COUNTED = (
 )
 """Columns of `events` whose mean per event is compared; they need no truth."""
 
-INPUTS = {"predicted": "chain", "truth": "on true input"}
+INPUTS = {"predicted": "chain", "truth": "on true input", "planes": "images of planes"}
 MEANS = "mean per event"
 BEYOND = 3.0
 """Errors from which on a difference is marked."""

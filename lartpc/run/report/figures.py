@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from lartpc.run.quality.errors import in_bin, num_objects
-from lartpc.stages import CHAIN
+from lartpc.stages import CHAIN, chain_in
 from lartpc.tables.fields import names_of
 from lartpc.vocab import Semantic, Species
 
@@ -198,11 +198,20 @@ def quality(
                 lines.append(replace(line, num=num, num_on_truth=num_on_truth))
         if any(line.chain or line.on_truth for line in lines):
             found[stage.name] = lines
+    if "planes" in pooled:
+        found[PLANES] = [
+            Row(figure.label, text, "", _text(figure.published, figure.unit), figure.source, num=num)
+            for figure in FIGURES
+            if figure.stage in (row.name for row in chain_in(2))
+            for text, num in [value("planes", figure)]
+            if text
+        ]
     if lines := _energies(pooled, errors):
         found[ENERGIES] = lines
     return found
 
 
+PLANES = "Images of wire planes"
 ENERGIES = "Energy of matched particles: bias; resolution"
 _ENERGIES = {
     "muon_range": "contained muons, by range",

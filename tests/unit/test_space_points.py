@@ -1,0 +1,146 @@
+"""Points made of wire planes, and what a 2D network says carried to them, up to the tables of the 3D chain."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from test_project import WIRES, write_steps
+
+from lartpc import config
+from lartpc.event import conform, empty
+from lartpc.provenance import provenance
+from lartpc.run.backproject import backproject
+from lartpc.run.collect import collect
+from lartpc.run.infer import infer
+from lartpc.run.ingest import ingest
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.summarize import summarize
+from lartpc.stages import stage
+from lartpc.store import EventWriter, open_events
+from lartpc.truth import upstream_from_truth
+from lartpc.vocab import GHOST, Semantic
+
+SIDE = 64
+FLAT = config.Ingest.model_validate({"num_voxels": SIDE, "wires": WIRES})
+SECTION = config.Segment.model_validate({"dimension": 2})
+PROPOSAL = tuple(empty("proposal"))
+
+
+def with_points(**changes: object) -> config.Ingest:
+    return config.Ingest.model_validate(
+        {"num_voxels": SIDE, "wires": {**WIRES, "space_points": True, **changes}}
+    )
+
+
+def from_truth(images: Path, out: Path) -> Path:
+    """Write what a network would that is always right: the classes and points that the planes see."""
+    attrs = provenance("segment", 1, config={}, inputs=[images])
+    with (
+        open_events(images) as events,
+        EventWriter(
+            out, ("semantic", "proposal"), file_uid=events.file_uid, box=events.box, attrs=attrs
+        ) as writer,
+    ):
+        for event in events:
+            found = upstream_from_truth(event, ["semantic", "point"])
+            kept = conform("proposal", {name: found["point"][name] for name in PROPOSAL})
+            writer.append(event.entry, {"semantic": found["semantic"], "proposal": kept})
+    return out
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("points")
+    steps = write_steps(root / "steps.h5")
+    paths = {
+        name: root / f"{name}.h5" for name in ("ingest", "images", "segment", "points", "cluster", "interact")
+    }
+    ingest(steps, with_points(), out=paths["ingest"], file_uid="wires/0")
+    ingest(steps, FLAT, out=paths["images"], file_uid="wires/0")
+    paths["of_images"] = from_truth(paths["images"], root / "of_images.h5")
+    found = backproject(paths["ingest"], [paths["images"], paths["of_images"]], SECTION, out=paths["segment"])
+    assert found["num_events"] == 3 and found["num_quarantined"] == 0
+    return paths | {"steps": steps, "root": root}
+
+
+def test_each_deposit_has_a_point_and_energy_is_kept(shard: dict[str, Path], tmp_path: Path) -> None:
+    solid = tmp_path / "solid.h5"
+    ingest(shard["steps"], config.Ingest(num_voxels=SIDE), out=solid, file_uid="wires/0")
+    with open_events(solid) as deposits, open_events(shard["ingest"]) as points:
+        assert points.box == deposits.box and points.entries.tolist() == [0, 1, 2]
+        assert set(points.quarantined()) == {1} and [event.num_voxels for event in points][2] == 0
+        true, made = deposits[0], points[0]
+    away = np.abs(true["voxel"]["coord"][:, None] - made["voxel"]["coord"][None]).max(axis=2)
+    assert away.min(axis=1).max() <= 1  # two straight muons: none is lost
+    real = made["truth_voxel"]["semantic"] != GHOST
+    assert real.tolist() == (away.min(axis=0) <= 1).tolist()
+    assert made["voxel"]["energy"].sum() == pytest.approx(32.0, rel=0.01)
+    row = made["event"]
+    accounted = sum(row[f"energy_{name}_mev"][0] for name in ("outside", "below", "lost"))
+    assert accounted + made["voxel"]["energy"].sum(dtype=float) == pytest.approx(32.0, rel=1e-5)
+    # each muon has its own points, in its own place
+    for muon, column in ((0, 2), (1, 1)):
+        mine = made["voxel"]["coord"][made["truth_voxel"]["particle"] == muon]
+        assert np.ptp(mine[:, column]) >= 24 and np.ptp(mine[:, 3 - column]) <= 3
+
+
+def test_points_have_what_the_planes_say(shard: dict[str, Path]) -> None:
+    with open_events(shard["ingest"], shard["segment"]) as events:
+        event = events[0]
+        assert len(events[2]["semantic"]["label"]) == 0
+    label, energy = event["semantic"]["label"], event["voxel"]["energy"]
+    assert (label[energy >= 0.03] == Semantic.TRACK).all() and (label[energy < 0.03] == GHOST).all()
+    assert ((event["semantic"]["ghost_score"] > 0.5) == (label == GHOST)).all()
+    # a start and an end of each muon, where they are
+    position, end = event["proposal"]["position"], event["proposal"]["end_score"]
+    for place, is_end in zip(event["truth_point"]["position"], event["truth_point"]["kind"], strict=True):
+        assert np.linalg.norm(position[(end > 0.5) == is_end] - place, axis=1).min() < 2.0
+
+
+def test_the_chain_ends_in_its_tables(shard: dict[str, Path]) -> None:
+    root, sections = shard["root"], {"cluster": config.Cluster(), "interact": config.Interact()}
+    infer(
+        stage("points"),
+        [shard["ingest"], shard["segment"]],
+        config.Points(),
+        out=shard["points"],
+        weights=None,
+    )
+    files = [shard[name] for name in ("ingest", "segment", "points")]
+    released = Path(__file__).parents[2] / "models"
+    for name in ("cluster", "interact"):
+        infer(stage(name), files, sections[name], out=shard[name], weights=released / f"{name}.pt")
+        files.append(shard[name])
+    assert summarize(files, root / "tables")["particles"] >= 2
+    assert evaluate(files, root / "metrics.parquet") == 2
+    images = [shard["images"], shard["of_images"]]
+    infer(stage("points"), images, config.Points(), out=root / "p.h5", weights=None)
+    assert evaluate([*images, root / "p.h5"], root / "planes.parquet", input_label="planes") == 6
+    metrics = [root / "metrics.parquet", root / "planes.parquet"]
+    summary = collect([root / "tables"], metrics, [shard["ingest"]], root / "dataset")
+    assert summary["figures"]["planes"]["icpf_mean"] == 0.0
+    assert summary["figures"]["predicted"]["particle_purity"] > 0.9
+    particles = pd.read_parquet(root / "dataset" / "particles").nlargest(2, "energy_mev")
+    assert particles["length_cm"].between(7, 9).all() and (particles["semantic"] == "track").all()
+
+
+def test_files_that_do_not_fit_are_refused(shard: dict[str, Path], tmp_path: Path) -> None:
+    images = [shard["images"], shard["of_images"]]
+    with pytest.raises(ValueError, match=r"must hold points of wire planes"):
+        backproject(shard["images"], images, SECTION, out=tmp_path / "a.h5")
+    other = tmp_path / "other.h5"
+    ingest(shard["steps"], with_points(point_tolerance=0.4), out=other, file_uid="wires/0")
+    with pytest.raises(ValueError, match=r"with other settings"):
+        backproject(other, images, SECTION, out=tmp_path / "a.h5")
+    ingest(shard["steps"], with_points(), out=other, file_uid="wires/1")
+    with pytest.raises(ValueError, match=r"images of other events"):
+        backproject(other, images, SECTION, out=tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize("angles_deg", [(0,), (0, 60, -120)])
+def test_planes_that_do_not_cross_make_no_points(angles_deg: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match=r"two or more planes|above -90"):
+        with_points(angles_deg=angles_deg)
