@@ -5,6 +5,7 @@ use rule ingest as ingest_images with:
     input:
         sources=lambda wc: [*map(outside, shard_of(wc).sources)]
         or [f"<results>/steps/{wc.sample}/{wc.shard}.h5"],
+        choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
         settings="<results>/config/images.infer.json",
     output:
         "<results>/planes/ingest/{sample}/{shard}.h5",
