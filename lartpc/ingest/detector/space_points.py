@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from lartpc.config import Wires
 from lartpc.event import Columns
@@ -103,6 +102,8 @@ def _hits(view: View, plane: Plane, box: Box, wire: WirePlane) -> Hits:
 
 def _nearest(coord_N3: IntArray, coord_V3: IntArray) -> IntArray:
     """Return the nearest voxel (N,) of each point, NONE where there is none near."""
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
     if not len(coord_N3) or not len(coord_V3):
         return np.full(len(coord_N3), NONE)
     away_N, row_N = cKDTree(coord_V3).query(coord_N3, distance_upper_bound=TRUE_WITHIN)
