@@ -37,11 +37,22 @@ def plan(
     ),
 ) -> None:
     """List the files of a sample sheet's shards, for the verbs that take @FILE."""
+    from lartpc.atomic import replacing
+    from lartpc.plan import SPLITS
     from lartpc.plan import plan as run
 
+    if unknown := [name for name in split if name not in SPLITS]:
+        raise ValueError(f"split '{unknown[0]}' is none; the splits are {', '.join(SPLITS)}")
+    if fixed := [one for one in path if "{shard}" not in one]:
+        raise ValueError(f"path '{fixed[0]}' is the same for all shards; write {{shard}} where theirs differ")
     shards = [shard for shard in run(sheets, 0, max_shards) if shard.split in split]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("".join(f"{one.format(shard=shard.key)}\n" for shard in shards for one in path))
+    with replacing(out) as part:
+        part.write_text("".join(f"{one.replace('{shard}', shard.key)}\n" for shard in shards for one in path))
+    if not shards:
+        typer.echo(
+            f"{out}: empty, as no sample of {', '.join(map(str, sheets))} is for {' or '.join(split)}",
+            err=True,
+        )
 
 
 @app.command()
@@ -56,8 +67,12 @@ def unlock(
     """Remove Snakemake's lock of a run that is proved to be dead; that of a live one stays, and this fails."""
     from lartpc import owner
 
+    if not results.is_dir():
+        raise ValueError(f"{results} does not exist; name the folder of a production's results")
     if num := owner.unlock(results):
         typer.echo(f"lartpc unlock: {num} locks of a run that is dead were removed", err=True)
+    elif pid is None:
+        typer.echo(f"lartpc unlock: nothing is locked in {results}", err=True)
     if pid is not None:
         owner.Owner.of(pid, results).write()
 

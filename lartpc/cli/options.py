@@ -28,9 +28,11 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             return verb(*args, **kwargs)
         except Exception as error:
-            lacking = missing(error, name.partition(" ")[0])
-            if lacking or isinstance(error, ValueError):
-                typer.echo(f"lartpc {name}: {lacking or error}", err=True)
+            said = missing(error, name.partition(" ")[0])
+            if isinstance(error, FileNotFoundError) and error.filename is not None:
+                said = f"{error.filename} does not exist"
+            if said or isinstance(error, ValueError):
+                typer.echo(f"lartpc {name}: {said or error}", err=True)
                 raise typer.Exit(2) from error
             if not passes(error):
                 raise

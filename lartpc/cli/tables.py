@@ -93,8 +93,10 @@ def report(
     """Make the page of figures and pictures: one HTML file that needs no network."""
     from lartpc.run.report import report as run
 
-    section = settings_of("report", config_file, [dataset])
-    run(dataset, expand(events or []), curve or [], out, section, event_path)
+    section, files = settings_of("report", config_file, [dataset]), expand(events or [])
+    if events and not files:
+        raise ValueError(f"{', '.join(events)} name no event file to draw events from; leave --events out")
+    run(dataset, files, curve or [], out, section, event_path)
 
 
 @app.command()

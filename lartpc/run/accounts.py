@@ -94,6 +94,7 @@ def compare(
                 f"({shard.num_ok} ok, {shard.num_quarantined} quarantined)"
             )
     faults += [f"{uid}: was ingested but has no tables" for uid in ingested if uid not in seen]
+    faults += [f"{uid}: has metrics but no tables" for uid in figures if uid not in seen]
     if faults:
         more = f"\n  ... and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ValueError(

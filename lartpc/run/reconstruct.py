@@ -113,6 +113,8 @@ def matching(files: Sequence[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in files:
+        if not name:
+            raise ValueError("a name of a file is empty (a variable that is not set?)")
         paths = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))
         if not paths:
             raise ValueError(f"{name} does not exist; name files of events, or a pattern of them in quotes")

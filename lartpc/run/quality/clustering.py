@@ -20,6 +20,7 @@ from lartpc.run.progress import Meter
 from lartpc.run.weights import load_weights
 from lartpc.stages import cluster, stage
 from lartpc.store import open_events
+from lartpc.tables.write import reading_table
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import NONE, Semantic
 
@@ -147,7 +148,7 @@ def table(measured: Sequence[Path], out: Path) -> str:
     """
     if not measured:
         raise ValueError("no tables to pool; give the files of 'lartpc clustering measure'")
-    data = pa.concat_tables([pq.read_table(path).replace_schema_metadata() for path in measured])
+    data = pa.concat_tables([_read(path) for path in measured])
     columns = {name: data[name].to_numpy(zero_copy_only=False) for name in data.column_names}
     reasons = [pq.read_schema(path).metadata or {} for path in measured]
     left_out = [len(json.loads(noted.get(LEFT_OUT, b"{}"))) for noted in reasons]
@@ -179,6 +180,14 @@ def table(measured: Sequence[Path], out: Path) -> str:
     with replacing(out) as part:
         part.write_text(text)
     return text
+
+
+def _read(path: Path) -> pa.Table:
+    with reading_table(path):
+        found = pq.read_table(path).replace_schema_metadata()
+    if not found.schema.equals(_schema()):
+        raise ValueError(f"{path} is not a file that 'lartpc clustering measure' of this version wrote")
+    return found
 
 
 def _lines(

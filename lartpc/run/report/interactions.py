@@ -9,6 +9,7 @@ import pyarrow.dataset as ds
 from lartpc.atomic import replacing
 from lartpc.run.quality.pool import pool
 from lartpc.run.report.figures import ENERGIES, Row, quality
+from lartpc.tables.write import read_figures
 
 METHODS = {"graph": "network", "rules": "rules"}
 """The ways from particles to interactions, by the value of `interact.infer.interactions`."""
@@ -26,6 +27,7 @@ def interactions_table(measured: Mapping[str, Sequence[Path]], out: Path) -> str
         raise ValueError(
             f"no figures of {' and '.join(missing)}; give the files of 'lartpc evaluate' of both ways"
         )
+    _check_same_events(measured)
     pooled = {name: pool(ds.dataset([str(path) for path in paths])) for name, paths in measured.items()}
     num = {label: _num_events(pooled, label) for label in ("truth", "predicted")}
     head = [
@@ -53,6 +55,24 @@ def interactions_table(measured: Mapping[str, Sequence[Path]], out: Path) -> str
     with replacing(out) as part:
         part.write_text(text)
     return text
+
+
+def _check_same_events(measured: Mapping[str, Sequence[Path]]) -> None:
+    """Raise ValueError unless the ways were measured on the same events, where they were on the same kind of input."""
+    seen: dict[str, dict[str, set[tuple[str, int]]]] = {name: {} for name in measured}
+    for name, paths in measured.items():
+        for path in paths:
+            table = read_figures(path, ["file_uid", "entry", "input"]).to_pydict()
+            for uid, entry, given in zip(*table.values(), strict=True):
+                seen[name].setdefault(given, set()).add((uid, entry))
+    graph, rules = (seen[name] for name in METHODS)
+    for given in graph.keys() & rules.keys():
+        if odd := graph[given] ^ rules[given]:
+            uid, entry = min(odd)
+            raise ValueError(
+                f"the ways were not measured on the same events: {len(odd)} are of one only, such as {uid}/{entry}; "
+                "give the files of the same shards"
+            )
 
 
 def _rows(pooled: Mapping[str, Any]) -> dict[tuple[str, str], Row]:

@@ -82,6 +82,11 @@ def train(
             raise ValueError(
                 f"no event to train {stage.name} on in {', '.join(map(str, files)) or 'no files'}"
             )
+        if not len(held_out) and settings.num_validation_events:
+            raise ValueError(
+                f"no event to validate {stage.name} on in {', '.join(map(str, validation_files)) or 'no files'}; "
+                f"give a sample with the split validation, or set {stage.name}.train.num_validation_events to 0"
+            )
         if settings.batch_size < ranks.size * settings.accumulate:
             raise ValueError(
                 f"{stage.name}.train.batch_size {settings.batch_size} gives some of {ranks.size} ranks no event "
