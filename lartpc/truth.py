@@ -30,7 +30,7 @@ def upstream_from_truth(event: Event, products: Sequence[str]) -> Event:
     event
         An event with `voxel` and the truth products.
     products
-        Any of `semantic`, `point`, `group`, `fragment`, `particle`.
+        Any of `semantic`, `point`, `candidate` (none: the truth leaves no choice), `group`, `fragment`, `particle`.
 
     Raises
     ------
@@ -212,6 +212,7 @@ def _describe(event: Event, column: str, truth: Columns) -> Columns:
 _MAKERS: dict[str, Callable[[Event], Columns]] = {
     "semantic": _semantic,
     "point": _point,
+    "candidate": lambda event: empty("candidate"),
     "group": _group,
     "fragment": _fragment,
     "particle": _particle,
@@ -220,6 +221,7 @@ _MAKERS: dict[str, Callable[[Event], Columns]] = {
 _MADE_FROM = {
     "semantic": ("truth_voxel",),
     "point": ("truth_point",),
+    "candidate": (),
     "group": ("truth_voxel", "truth_fragment", "truth_particle"),
     "fragment": ("truth_voxel", "truth_fragment", "truth_point"),
     "particle": ("truth_voxel", "truth_fragment", "truth_particle", "truth_point"),

@@ -240,7 +240,16 @@ class Points(Section):
         0.9,
         ge=0,
         le=1,
-        description="least score of a point; chosen on validation events of the released weights",
+        description="least score of a point of a track; chosen on validation events of the released weights",
+    )
+    start_threshold: float = Field(
+        0.8, ge=0, le=1, description="least score of the start of a shower, Michel or delta; chosen likewise"
+    )
+    candidate_threshold: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="least score of another place for it, which `interact` may choose when it knows the vertex",
     )
     class_threshold: float = Field(0.5, ge=0, le=1, description="least class score that must agree")
     class_distance: float = Field(

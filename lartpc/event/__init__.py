@@ -2,13 +2,14 @@
 
 from lartpc.event.columns import Column, Columns, Product
 from lartpc.event.event import Event, blank, check_finite, conform, empty, num_rows
-from lartpc.event.products import GENERATED, IMAGE, MAX_COUNT, PRODUCTS, SCHEMA_VERSION, TRUTH
+from lartpc.event.products import GENERATED, IMAGE, MAX_COUNT, PRODUCTS, PROPOSED, SCHEMA_VERSION, TRUTH
 
 __all__ = [
     "GENERATED",
     "IMAGE",
     "MAX_COUNT",
     "PRODUCTS",
+    "PROPOSED",
     "SCHEMA_VERSION",
     "TRUTH",
     "Column",

@@ -21,12 +21,13 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.6"
+SCHEMA_VERSION = "1.7"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
-`truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`."""
+`truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
+in `identity`."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
@@ -221,6 +222,14 @@ PRODUCTS: dict[str, Product] = {
             "kind": code(PointKind, "start or end"),
         },
     ),
+    "candidate": Product(
+        "another place for the point of a shower, Michel or delta",
+        {
+            "position": vector("voxel", "position"),
+            "score": scalar("f4", "", "score that the point is there"),
+            "point": index("point"),
+        },
+    ),
     # -- written by cluster --------------------------------------------------------------------
     "group": Product(
         "membership of a voxel",
@@ -269,6 +278,14 @@ PRODUCTS: dict[str, Product] = {
             "primary_score": scalar("f4", "", "score of primary"),
             "is_turned": scalar("i1", "", "1: a track that starts at its `end_point`"),
             "turned_score": scalar("f4", "", "score that it does; 0 for all but tracks"),
+            "start_point": Column("f4", "voxel", "start point, with all that is known", shape=(3,), none=nan),
+            "end_point": Column(
+                "f4",
+                "voxel",
+                "the other end; of all but tracks, the voxel farthest from the start",
+                shape=(3,),
+                none=nan,
+            ),
             "parent": index("particle"),
             "parent_score": scalar("f4", "", "score of the parent, or of having none"),
             "generation": scalar("i4", "", "number of ancestors among the particles"),
@@ -278,6 +295,14 @@ PRODUCTS: dict[str, Product] = {
             "pi_zero_score": scalar("f4", "", "largest score of sharing a π⁰ with another particle"),
         },
         per="particle",
+    ),
+    "final_point": Product(
+        "where a point lies, chosen again among its candidates when particles and vertices are known",
+        {
+            "position": Column("f4", "voxel", "position; nan: not chosen again", shape=(3,), none=nan),
+            "score": scalar("f4", "", "score that the point is there"),
+        },
+        per="point",
     ),
     "interaction": Product(
         "a reconstructed interaction",
@@ -315,3 +340,6 @@ TRUTH = (
 
 GENERATED = ("truth_neutrino", "truth_primary")
 """What ingest writes of generated interactions, for sources that know it; it needs no voxels."""
+
+PROPOSED = ("proposal", "candidate")
+"""What only later stages read: neither tables nor figures need it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lartpc import config
 from lartpc.atomic import final_path, replacing_folder
-from lartpc.event import blank
+from lartpc.event import PROPOSED, blank
 from lartpc.provenance import digest, provenance
 from lartpc.run.memory import settled
 from lartpc.run.quality.evaluate import Judge, made_from
@@ -64,7 +64,7 @@ def _write(
     with ExitStack() as stack:
         events = stack.enter_context(open_events(*event_files))
         written = [product for stage in chain_in(events.box.dimension) for product in stage.writes]
-        events.require(["event", "voxel", *(name for name in written if name != "proposal")])
+        events.require(["event", "voxel", *(name for name in written if name not in PROPOSED)])
         not_made = [product for stage in CHAIN for product in stage.writes if product not in written]
         writers = {
             name: stack.enter_context(TableWriter(out_dir / f"{name}.parquet", name)) for name in EVENT_TABLES
@@ -78,7 +78,7 @@ def _write(
         set_aside = events.quarantined()
         volumes_cm = active_volumes_cm(events, section)
         stack.enter_context(settled())
-        stream = events.stream([name for name in events.products if name != "proposal"])
+        stream = events.stream([name for name in events.products if name not in PROPOSED])
         for event, origin in zip(stream, events.origins(), strict=True):
             given, event = event, blank(event, not_made)
             reason, particles = set_aside.get(event.entry), None

@@ -42,7 +42,7 @@ CHAIN = (
         learns=("truth_voxel", "truth_point"),
         network=1,
     ),
-    Stage("points", 3, ("voxel", "semantic", "proposal"), ("point",), learned=False),
+    Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
         5,
@@ -55,9 +55,9 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        4,
-        ("voxel", "group", "particle"),
-        ("identity", "interaction"),
+        5,
+        ("voxel", "point", "candidate", "group", "fragment", "particle"),
+        ("identity", "interaction", "final_point"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),
         dimensions=(3,),
@@ -66,8 +66,8 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 18
-EVALUATE_VERSION = 9
+TABLES_VERSION = 19
+EVALUATE_VERSION = 10
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

@@ -21,21 +21,24 @@ METRIC_DISTANCES = (3.0, 10.0)
 
 
 def infer(net: None, batch: list[Event], cfg: config.Points) -> list[dict[str, Columns]]:
-    """Return the product `point` of each event."""
-    return [{"point": decode(event["proposal"], event["voxel"], event["semantic"], cfg)} for event in batch]
+    """Return the products `point` and `candidate` of each event."""
+    return [decode(event["proposal"], event["voxel"], event["semantic"], cfg) for event in batch]
 
 
-def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Points) -> Columns:
-    """Turn the proposals of one event into points.
+def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Points) -> dict[str, Columns]:
+    """Turn the proposals of one event into `point` and `candidate`.
 
     A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
     with that label lies (with its centre) nearer than `class_distance`. Then the strongest proposal left
     is a point, and takes with it those of its class within `merge_distance`: the point has the position
     and score of the strongest, and the mean of the other scores of all. Of the points of one connected piece
-    of a shower, Michel or delta only the strongest stays, and none of a small piece of a shower.
+    of a shower, Michel or delta the strongest stays, if it reaches `start_threshold`, and none of a small piece of a
+    shower; the others are candidates for its place.
     """
     class_P = proposal["class_score"].argmax(1)
-    keep_P = proposal["score"] >= cfg.score_threshold
+    is_single_P = np.isin(class_P, SINGLE_START)
+    least = cfg.candidate_threshold if cfg.piece_distance else cfg.start_threshold
+    keep_P = proposal["score"] >= np.where(is_single_P, least, cfg.score_threshold)
     keep_P &= proposal["class_score"].max(1) >= cfg.class_threshold
     keep_P &= class_P != Semantic.LOW_ENERGY
     for kind in np.unique(class_P[keep_P]):
@@ -45,7 +48,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     kept = {name: value[keep_P] for name, value in proposal.items()}
     class_P = class_P[keep_P]
     if not len(class_P):
-        return empty("point")
+        return {"point": empty("point"), "candidate": empty("candidate")}
     is_end_P = (kept["end_score"] > 0.5) & (class_P == Semantic.TRACK)
     # starts and ends of tracks are merged apart, so that both ends of a short one stay
     point_P, strongest_F = _merge(
@@ -62,8 +65,23 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
         # Only tracks have an end.
         "kind": np.where((end_F > 0.5) & (class_F == Semantic.TRACK), PointKind.END, PointKind.START),
     }
-    stays_F = _stays(columns["position"], class_F, voxel["coord"], semantic["label"], cfg)
-    return conform("point", {name: value[stays_F] for name, value in columns.items()})
+    of_F = _strongest(columns["position"], class_F, voxel["coord"], semantic["label"], cfg)
+    stays_F = of_F == np.arange(len(of_F))
+    stays_F &= (columns["score"] >= cfg.start_threshold) | ~np.isin(class_F, SINGLE_START)
+    row_F = np.where(stays_F, np.cumsum(stays_F) - 1, NONE)
+    point_F = np.append(row_F, NONE)[of_F]
+    others = np.flatnonzero(~stays_F & (point_F >= 0))
+    return {
+        "point": conform("point", {name: value[stays_F] for name, value in columns.items()}),
+        "candidate": conform(
+            "candidate",
+            {
+                "position": columns["position"][others],
+                "score": columns["score"][others],
+                "point": point_F[others],
+            },
+        ),
+    }
 
 
 def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
@@ -131,15 +149,18 @@ def _merge(
     return point_P, np.asarray(strongest)
 
 
-def _stays(
+def _strongest(
     position_F: NDArray[Any],
     class_F: NDArray[Any],
     coord_V: NDArray[Any],
     label_V: NDArray[Any],
     cfg: config.Points,
-) -> NDArray[np.bool_]:
-    """Tell which points (F,), the strongest first, are the only start of a connected piece, or of a track."""
-    stays_F = np.ones(len(class_F), bool)
+) -> NDArray[np.int64]:
+    """Return for each point (F,), the strongest first, the strongest of its connected piece; of a track, itself.
+
+    -1: on a piece that is too small for a start.
+    """
+    of_F = np.arange(len(class_F))
     for kind in SINGLE_START if cfg.piece_distance else ():
         of_kind = np.flatnonzero(class_F == kind)
         coord = coord_V[label_V == kind]
@@ -147,12 +168,11 @@ def _stays(
             continue
         piece_V = pieces(len(coord), links(coord, cfg.piece_distance))
         piece = piece_V[cKDTree(coord + 0.5).query(position_F[of_kind])[1]]
-        stays = np.zeros(len(of_kind), bool)
-        stays[np.unique(piece, return_index=True)[1]] = True
+        _, first, number = np.unique(piece, return_index=True, return_inverse=True)
+        of_F[of_kind] = of_kind[first[number]]
         if kind == Semantic.SHOWER:
-            stays &= np.bincount(piece_V)[piece] >= cfg.min_piece_voxels
-        stays_F[of_kind] = stays
-    return stays_F
+            of_F[of_kind[np.bincount(piece_V)[piece] < cfg.min_piece_voxels]] = NONE
+    return of_F
 
 
 def _mean(value_P: NDArray[Any], group_P: NDArray[np.int64]) -> NDArray[np.float64]:

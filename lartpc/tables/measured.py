@@ -48,16 +48,14 @@ def measured(event: Event, volumes_cm: Floats, cfg: Summarize) -> tuple[Measured
 
 
 def measured_reco(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
-    """Measure the reconstructed particles of an event; tracks are turned as `identity` says."""
+    """Measure the reconstructed particles of an event, from the ends that `identity` says."""
     return _measure(event, [_found(event)], volumes_cm, cfg)[0]
 
 
 def _found(event: Event) -> _Given:
-    turn = event["identity"]["is_turned"][:, None] > 0
-    found = event["particle"]
-    start = np.where(turn, found["end_point"], found["start_point"]).astype(np.float64)
-    end = np.where(turn, found["start_point"], found["end_point"]).astype(np.float64)
-    return _Given(event["group"]["particle"], found["semantic"], event["identity"]["species"], start, end)
+    identity, semantic = event["identity"], event["particle"]["semantic"]
+    start, end = (identity[name].astype(np.float64) for name in ("start_point", "end_point"))
+    return _Given(event["group"]["particle"], semantic, identity["species"], start, end)
 
 
 def _measure(event: Event, given: Sequence[_Given], volumes_cm: Floats, cfg: Summarize) -> list[Measured]:

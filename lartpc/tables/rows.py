@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.config import Summarize
-from lartpc.event import PRODUCTS, TRUTH, Columns, Event, empty, num_rows
+from lartpc.event import PRODUCTS, PROPOSED, TRUTH, Columns, Event, empty, num_rows
 from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.fields import Rows, names_of, xyz_rows
 from lartpc.tables.fragments import fragment_rows, voxel_rows
@@ -65,6 +65,7 @@ def event_rows(
     particle_pairs, interaction_pairs = match_objects(event)
     fragment_pairs = _pairs(event, "fragment", event["group"]["fragment"])
     fragments, truth_fragments = fragment_rows(event, fragment_pairs, has_fragments)
+    event = event.with_products({"point": placed_points(event)})
     point_cm, true_cm = (event.box.to_cm(event[name]["position"]) for name in ("point", "truth_point"))
     point_distance_cm, truth_point = nearest(point_cm, true_cm)
     truth_point_distance_cm, point = nearest(true_cm, point_cm)
@@ -144,12 +145,26 @@ def take(values: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.int64]:
     return found
 
 
+def placed_points(event: Event) -> Columns:
+    """Return the columns of `point`, with places and scores of `final_point` where the event has them."""
+    point = event["point"]
+    if "final_point" not in event:
+        return point
+    final = event["final_point"]
+    known = np.asarray(np.isfinite(final["position"]).all(axis=1))
+    return {
+        **point,
+        "position": np.where(known[:, None], final["position"], point["position"]),
+        "score": np.where(known, final["score"], point["score"]),
+    }
+
+
 def _aligned(event: Event, repair: bool) -> Event:
     """Give products that describe others row by row the same length, or raise ValueError."""
     missing = {
         name: empty(name)
         for name in PRODUCTS
-        if name not in event and name not in TRUTH and name != "proposal" and repair
+        if name not in event and name not in TRUTH and name not in PROPOSED and repair
     }
     event = event.with_products(missing)
     if not num_rows(event["event"]) and repair:

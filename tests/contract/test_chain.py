@@ -18,7 +18,7 @@ from lartpc.truth import upstream_from_truth
 TINY = {"filters": 4, "depth": 3, "repetitions": 1}
 SMALL: dict[str, dict[str, Any]] = {
     "segment": {"unet": TINY, "infer": {"proposal_floor": 0.0}},
-    "points": {"score_threshold": 0.0, "class_threshold": 0.0},
+    "points": {"score_threshold": 0.0, "start_threshold": 0.0, "class_threshold": 0.0},
     "cluster": {"graph": {"num_hidden": 16}},
     "interact": {"graph": {"num_hidden": 16}},
 }

@@ -112,6 +112,8 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
     return {
         "semantic": {**empty("semantic", len(label)), "score": score[label], "label": label},
         "point": point,
+        "candidate": empty("candidate"),
+        "final_point": {name: point[name] for name in ("position", "score")},
         "group": {"fragment": found, "particle": found},
         "fragment": {**shape, "particle": np.arange(4), "primary_score": np.full(4, 0.5)},
         "particle": {
@@ -128,6 +130,8 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
             "primary_score": np.array([0.9, 0.1, 0.8, 0.7]),
             "is_turned": np.array([0, 0, 0, 1]),
             "turned_score": np.array([0.1, 0.0, 0.0, 0.6]),
+            "start_point": np.concatenate([start[[0, 2, 1]], end[[3]]]),
+            "end_point": np.concatenate([end[[0, 2, 1]], start[[3]]]),
             "parent": np.array([-1, 0, -1, -1]),
             "parent_score": np.array([0.9, 0.8, 0.7, 0.6]),
             "generation": np.array([0, 1, 0, 0]),

@@ -94,7 +94,9 @@ def test_a_muon_that_begins_with_a_delta_stays_a_muon(monkeypatch):
 
 
 def test_species_are_not_limited_by_the_class():
-    event = upstream_from_truth(a_muon_and_its_delta(), ["group", "particle"])
+    event = upstream_from_truth(
+        a_muon_and_its_delta(), ["point", "candidate", "group", "fragment", "particle"]
+    )
     particle = dict(event["particle"])
     assert particle["class_score"].tolist() == [shares(track=1.0), shares(delta=1.0)]
     particle["class_score"] = np.float32([shares(track=0.25, shower=0.75), shares(delta=1.0)])

@@ -107,7 +107,7 @@ def test_on_truth_interact_is_judged_on_what_it_was_given(files, tmp_path):
 
 def test_lost_vertices_and_points_count(tmp_path):
     truth, nothing = good_event(), quiet_event([])
-    for name in ("point", "fragment", "particle", "identity", "interaction"):
+    for name in ("point", "candidate", "final_point", "fragment", "particle", "identity", "interaction"):
         truth[name] = nothing[name]
     truth["group"] = {name: np.full(47, -1) for name in ("fragment", "particle")}
     evaluate(write_shard(tmp_path, "beam/0000", [truth]), tmp_path / "m.parquet")

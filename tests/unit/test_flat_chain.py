@@ -44,7 +44,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     last = train(stage("segment"), files, files, SECTION, out=weights, log=log, num_ranks=1)
     assert np.isfinite(last["loss"]) and last["step"] == TRAIN["num_steps"]
     assert infer(stage("segment"), files, SECTION, out=paths["segment"], weights=weights)["num_voxels"] > 100
-    some = config.Points(score_threshold=0.0, class_threshold=0.0, class_distance=1000.0)
+    some = config.Points(score_threshold=0.0, start_threshold=0.0, class_threshold=0.0, class_distance=1000.0)
     infer(stage("points"), [*files, paths["segment"]], some, out=paths["points"], weights=None)
     return {**paths, "weights": weights, "log": log, "root": root}
 

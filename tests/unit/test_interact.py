@@ -15,7 +15,7 @@ SMALL = config.Interact.model_validate({"graph": {"num_hidden": 32}})
 
 
 def on_truth(event):
-    return upstream_from_truth(event, ["group", "particle"])
+    return upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
 
 
 # -- vertex ------------------------------------------------------------------------------------

@@ -27,6 +27,15 @@ def figures_of(event):
     return interact_figures(event, measured_reco(event, volumes_cm, Summarize()))
 
 
+def ends_of(event, is_turned):
+    """Return the ends of particles, exchanged where they are turned."""
+    ends, turn = event["particle"], is_turned[:, None] > 0
+    return {
+        "start_point": np.where(turn, ends["end_point"], ends["start_point"]),
+        "end_point": np.where(turn, ends["start_point"], ends["end_point"]),
+    }
+
+
 def judged(**identity):
     """Return the figures of seven true particles that were found as they are, with some columns of `identity`."""
     parts = [
@@ -55,8 +64,8 @@ def judged(**identity):
     truth["process"][:] = CreationProcess.PRIMARY
     truth["process"][[MICHEL, PHOTON, OTHER_PHOTON]] = CreationProcess.DECAY
     truth["energy_init"][:] = [150.0, 5.0, 20.0, 90.0, 40.0, 25.0, np.nan]
-    event = upstream_from_truth(event, ["group", "particle"])
-    found = empty("identity", 7)
+    event = upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
+    found = empty("identity", 7) | ends_of(event, np.asarray(identity.get("is_turned", np.zeros(7))))
     found |= {"interaction": truth["interaction"], "species": truth["species"]}
     found |= {"is_primary": truth["is_primary"], "parent": np.array([-1, 0, 0, -1, -1, -1, -1])}
     found |= {"pi_zero": np.array([-1, -1, -1, -1, 0, 0, -1])}
@@ -158,8 +167,9 @@ def test_leaving_particles_have_no_range():
     assert len(figures["energy_init_mev"]) == 6
     event = labelled([{"coord": line((0, 300, 300), (1, 0, 0), 200)}])
     event["truth_particle"]["energy_init"][:] = 300.0
-    event = upstream_from_truth(event, ["group", "particle"])
+    event = upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
     identity = empty("identity", 1) | {"species": np.array([Species.MUON]), "interaction": np.array([0])}
+    identity |= ends_of(event, np.zeros(1))
     event = event.with_products({"identity": identity, "interaction": empty("interaction", 1)})
     figures = figures_of(event)
     assert np.isnan(figures["energy_range_mev"]).all() and np.isnan(figures["energy_calorimetric_mev"]).all()
@@ -181,7 +191,7 @@ def test_bias_and_resolution_of_known_deviations():
 
 @pytest.mark.parametrize("kind", ODD_EVENTS)
 def test_events_with_nothing_have_figures(kind):
-    event = upstream_from_truth(ODD_EVENTS[kind](0), ["group", "particle"])
+    event = upstream_from_truth(ODD_EVENTS[kind](0), ["point", "candidate", "group", "fragment", "particle"])
     identity = empty("identity", len(event["particle"]["semantic"]))
     event = event.with_products({"identity": identity, "interaction": empty("interaction")})
     figures = figures_of(event)

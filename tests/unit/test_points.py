@@ -9,7 +9,7 @@ from lartpc.geometry import Box
 from lartpc.stages import points
 from lartpc.vocab import PointKind, Semantic
 
-CFG = config.Points(score_threshold=0.5)
+CFG = config.Points(score_threshold=0.5, start_threshold=0.5)
 
 
 def proposals(
@@ -129,6 +129,23 @@ def test_a_connected_shower_has_one_start_and_a_track_as_many_as_proposed() -> N
     assert np.count_nonzero(one["point"]["semantic"] == Semantic.SHOWER) == 1
     as_proposed = decode(proposal, CFG.model_copy(update={"piece_distance": 0.0}))
     assert np.count_nonzero(as_proposed["semantic"] == Semantic.SHOWER) == 3
+
+
+def test_candidates_are_the_other_places_of_a_point() -> None:
+    shower = [
+        ((x, 30.5, 30.5), score, Semantic.SHOWER, 0.1) for x, score in ((10.5, 0.6), (25.0, 0.9), (39.0, 0.4))
+    ]
+    track = [((x, 10.5, 10.5), 0.7, Semantic.TRACK, 0.1) for x in (10.5, 25.0)]
+    event = make_event(proposals([*track, *shower]))
+    (found,) = points.infer(None, [event], config.Points(score_threshold=0.6))
+    (row,) = np.flatnonzero(found["point"]["semantic"] == Semantic.SHOWER)
+    # one reaches the threshold of candidates, and tracks have none
+    np.testing.assert_allclose(found["candidate"]["position"], [[10.5, 30.5, 30.5]])
+    np.testing.assert_allclose(found["candidate"]["score"], [0.6], atol=1e-6)
+    assert found["candidate"]["point"].tolist() == [row]
+    # without a start there is nothing to be another place of
+    (none,) = points.infer(None, [event], config.Points(score_threshold=0.6, start_threshold=0.95))
+    assert len(none["candidate"]["score"]) == 0 and set(none["point"]["semantic"]) == {Semantic.TRACK}
 
 
 def test_points_of_different_classes_stay_apart() -> None:

@@ -22,7 +22,7 @@ def tables(particles, energies=None):
         own = np.flatnonzero(owner == row)
         away = np.linalg.norm(voxel["coord"][own] - np.asarray(particles[row]["coord"])[0], axis=1)
         voxel["energy"][own[np.argsort(away)]] = energy
-    event = upstream_from_truth(event, ["semantic", "point", "group", "fragment", "particle"])
+    event = upstream_from_truth(event, ["semantic", "point", "candidate", "group", "fragment", "particle"])
     (products,) = interact.infer(None, [event], BY_RULES)
     return event_rows(event.with_products(products), ("by-hand", 0), None)
 

@@ -51,7 +51,7 @@ def event(entry):
         for number in range(4)
     ]
     found = labelled(particles, entry, num_blips=3 + entry)
-    products = ["semantic", "point", "group", "fragment", "particle"]
+    products = ["semantic", "point", "candidate", "group", "fragment", "particle"]
     return upstream_from_truth(found, products)
 
 

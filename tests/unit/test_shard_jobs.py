@@ -35,7 +35,7 @@ class Shard:
         for name, values in self.settings.items():
             (root / f"{name}.json").write_text(json.dumps(values))
         self.plan = root / "plan.json"
-        before = [str(path) for path in (self.files[0], self.files[3])]
+        before = [str(path) for path in (self.files[0], self.files[2], self.files[3])]
         events = [*map(str, self.files), str(self.interact)]
         jobs = [
             {"step": "interact", "events": before, "out": str(self.interact)},
@@ -46,7 +46,7 @@ class Shard:
 
     def run_interact(self, *more: object) -> Result:
         settings = self.root / "interact.json"
-        given = (self.files[0], self.files[3], "--config", settings, "--out", self.interact)
+        given = (self.files[0], self.files[2], self.files[3], "--config", settings, "--out", self.interact)
         return lartpc("infer", "interact", *given, *more)
 
     def run_tables(self, *more: object) -> Result:

@@ -6,7 +6,7 @@ from lartpc.event import PRODUCTS, conform, num_rows
 from lartpc.truth import majority, upstream_from_truth
 from lartpc.vocab import Semantic
 
-MADE = ["semantic", "point", "group", "fragment", "particle"]
+MADE = ["semantic", "point", "candidate", "group", "fragment", "particle"]
 
 
 def test_round_trip():

@@ -27,7 +27,7 @@ def found(*rows, cfg=CFG, turned=()):
     owner = event["truth_voxel"]["particle"]
     loss = np.array([row[4] if len(row) > 4 else 0.6 for row in rows] + [0.2])
     event["voxel"]["energy"][:] = loss[owner]
-    event = upstream_from_truth(event, ["group", "particle"])
+    event = upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
     particle = event["particle"]
     particle["start_point"][:] = [part[0] + 0.5 for part in parts]
     particle["end_point"][:] = [part[-1] + 0.5 for part in parts]
@@ -185,7 +185,10 @@ def test_thousands_of_particles_in_bounded_memory():
         particle["end_point"][:] = np.where((np.arange(num) % 2)[:, None], voxel, place + 2)
         particle["start_direction"][:, 0] = 1
         rows = np.arange(num, dtype=np.int32)
-        event = event.with_products({"particle": particle, "group": {"particle": rows, "fragment": rows}})
+        others = {name: empty(name) for name in ("point", "candidate", "fragment")}
+        event = event.with_products(
+            {"particle": particle, "group": {"particle": rows, "fragment": rows}, **others}
+        )
         tracemalloc.start()
         interact.infer(None, [event], CFG)
         _, peak = tracemalloc.get_traced_memory()
@@ -199,10 +202,10 @@ def test_needs_no_weights(tmp_path):
     from lartpc.store import EventWriter
 
     event = labelled([{"coord": line((5, 6, 7), (1, 0, 0), 9)}])
-    event = upstream_from_truth(event, ["group", "particle"])
+    event = upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
     attrs = provenance("ingest", 1, config={})
     path, out = tmp_path / "in.h5", tmp_path / "out.h5"
-    products = ("event", "voxel", "group", "particle")
+    products = ("event", "voxel", "point", "candidate", "group", "fragment", "particle")
     with EventWriter(path, products, file_uid="s/0", box=BOX, attrs=attrs) as writer:
         writer.append(0, {name: event[name] for name in products})
     assert not needs_weights(stage("interact"), CFG) and needs_weights(stage("interact"), config.Interact())

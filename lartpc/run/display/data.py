@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config, metrics
-from lartpc.event import Columns, Event, blank, num_rows
+from lartpc.event import PROPOSED, Columns, Event, blank, num_rows
 from lartpc.run.display.particles import described
 from lartpc.run.quality.evaluate import is_counted
 from lartpc.run.quality.pool import POINT_LIMITS
@@ -20,7 +20,7 @@ from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables.fields import Rows, names_of
-from lartpc.tables.rows import event_rows, interaction_of_voxels, match_objects
+from lartpc.tables.rows import event_rows, interaction_of_voxels, match_objects, placed_points
 from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 
@@ -51,7 +51,7 @@ def open_shards(event_files: Sequence[Path]) -> list[Events]:
     shards = [open_events(*paths) for paths in files.values()]
     for shard in shards:
         written = [name for stage in chain_in(shard.box.dimension) for name in stage.writes]
-        shard.require(["voxel", *(name for name in written if name != "proposal")])
+        shard.require(["voxel", *(name for name in written if name not in PROPOSED)])
     return shards
 
 
@@ -210,11 +210,16 @@ def _interactions(particle: Columns, colours: Sequence[int]) -> list[dict[str, A
 
 def _points(event: Event, product: str, other: str) -> Mapping[str, Any]:
     """Return the points of one side; `alone` are those without one of the other side, as in the figures."""
-    points = event[product]
-    counted = {name: is_counted(name, event[name]) for name in (product, other) if name in event}
+    places = {
+        name: placed_points(event) if name == "point" else event[name]
+        for name in (product, other)
+        if name in event
+    }
+    points = places[product]
+    counted = {name: is_counted(name, columns) for name, columns in places.items()}
     alone = np.zeros(num_rows(points), bool)
     if len(counted) == 2:
-        partners = event[other]["position"][counted[other]]
+        partners = places[other]["position"][counted[other]]
         far = metrics.nearest(points["position"], partners)[0] > POINT_LIMITS[0]
         alone = counted[product] & far
     return {

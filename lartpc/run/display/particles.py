@@ -32,10 +32,8 @@ def described(
     """
     columns, num = rows[table], num_rows(particle)
     parent = np.asarray(columns["parent_id"])
-    turned = table == "particles" and "identity" in event
-    turn = (event["identity"]["is_turned"] > 0)[:, None] if turned else np.zeros((num, 1), bool)
-    ends = particle["start_point"].astype(np.float64), particle["end_point"].astype(np.float64)
-    start, end = np.where(turn, ends[1], ends[0]), np.where(turn, ends[0], ends[1])
+    ends = event["identity"] if table == "particles" and "identity" in event else particle
+    start, end = (ends[name].astype(np.float64) for name in ("start_point", "end_point"))
     along = losses(event, label_V, particle["semantic"], start, end, Summarize())
     match, iou = np.asarray(columns[_OTHER[table]]), np.asarray(columns[_IOU[table]])
     return [

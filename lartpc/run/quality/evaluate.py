@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lartpc import calibration, config, metrics
 from lartpc.atomic import final_path
-from lartpc.event import TRUTH, Columns, Event
+from lartpc.event import PROPOSED, TRUTH, Columns, Event
 from lartpc.provenance import provenance
 from lartpc.run.quality.interactions import interact_figures
 from lartpc.run.volumes import active_volumes_cm
@@ -20,7 +20,7 @@ from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.measured import Measured, measured_reco
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.rows import interaction_of_voxels, sample_of
+from lartpc.tables.rows import interaction_of_voxels, placed_points, sample_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
 
@@ -129,7 +129,7 @@ class Judge:
 
 
 def _judged(row: Stage) -> tuple[str, ...]:
-    return tuple(name for name in row.writes if name != "proposal")
+    return tuple(name for name in row.writes if name not in PROPOSED)
 
 
 def _needed(row: Stage, input_label: Input) -> set[str]:
@@ -188,7 +188,7 @@ def is_counted(product: str, points: Columns) -> NDArray[np.bool_]:
 
 
 def _points(event: Event) -> Figures:
-    true, found = event["truth_point"], event["point"]
+    true, found = event["truth_point"], placed_points(event)
     is_true, is_found = is_counted("truth_point", true), is_counted("point", found)
     true_position, position = true["position"][is_true], found["position"][is_found]
     return {

@@ -118,10 +118,8 @@ def _starts(event: Event, partner_T: Ints) -> Figures:
 
 def distances_to_start(event: Event, partner_T: Ints) -> tuple[Ints, NDArray[Any], NDArray[Any]]:
     """Return the matched true particles (M,) whose start is known, and how far from it their partners start and end."""
-    true, found = event["truth_particle"], event["particle"]
-    turn = event["identity"]["is_turned"][:, None] > 0
-    start = np.where(turn, found["end_point"], found["start_point"])
-    end = np.where(turn, found["start_point"], found["end_point"])
+    true = event["truth_particle"]
+    start, end = (event["identity"][name] for name in ("start_point", "end_point"))
     row = np.flatnonzero((partner_T >= 0) & np.isfinite(true["start_point"]).all(axis=1))
     to_start, to_end = (
         np.linalg.norm(place[partner_T[row]] - true["start_point"][row], axis=1) for place in (start, end)

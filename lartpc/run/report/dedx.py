@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lartpc import config
-from lartpc.event import blank, num_rows
+from lartpc.event import PROPOSED, blank, num_rows
 from lartpc.run.display.losses import expected, losses
 from lartpc.run.report.statistics import bootstrapped, median
 from lartpc.run.volumes import active_volumes_cm
@@ -35,7 +35,7 @@ def dedx_charts(shards: Sequence[Events]) -> list[dict[str, Any]]:
             continue
         volumes_cm = active_volumes_cm(shard, cfg)
         set_aside = shard.quarantined()
-        for event in shard.stream([name for name in shard.products if name != "proposal"]):
+        for event in shard.stream([name for name in shard.products if name not in PROPOSED]):
             if event.entry in set_aside or number >= MAX_EVENTS:
                 continue
             number += 1

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lartpc import config
-from lartpc.event import MAX_COUNT, Columns, Event
+from lartpc.event import MAX_COUNT, Columns, Event, conform
 from lartpc.kinematics.classes import class_shares, species_scores
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.relations import SWAPPED
+from lartpc.kinematics.starts import choose_again, started_at
 from lartpc.metrics import clustering
 from lartpc.nets.graph import cross_entropy, side_by_side
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
@@ -88,6 +89,37 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
 
 @torch.inference_mode()
 def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
+    """Return `identity`, `interaction` and `final_point` of each event.
+
+    The vertices tell which of the candidates showers and deltas start at; where this is another one than before,
+    all is found again from there.
+    """
+    found = _found(net, batch, cfg)
+    if not cfg.infer.choose_starts:
+        return [one | {"final_point": _as_before(event)} for event, one in zip(batch, found, strict=True)]
+    chosen = [
+        choose_again(event, one["identity"]["interaction"], one["interaction"]["vertex"])
+        for event, one in zip(batch, found, strict=True)
+    ]
+    moved = {
+        row: event.with_products({"particle": particle})
+        for row, (event, starts) in enumerate(zip(batch, chosen, strict=True))
+        if (particle := started_at(event, starts.start_A3)) is not None
+    }
+    again = dict(zip(moved, _found(net, list(moved.values()), cfg) if moved else [], strict=True))
+    return [
+        again.get(row, one)
+        | {"final_point": conform("final_point", {"position": starts.position_P, "score": starts.score_P})}
+        for row, (one, starts) in enumerate(zip(found, chosen, strict=True))
+    ]
+
+
+def _as_before(event: Event) -> Columns:
+    """Return `final_point` with all points where they were."""
+    return conform("final_point", {name: event["point"][name] for name in ("position", "score")})
+
+
+def _found(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
     """Return `identity` and `interaction` of each event; by rules, where there is no network."""
     if not cfg.needs_weights:
         return [by_rules(event, cfg) for event in batch]

@@ -107,7 +107,9 @@ def products_of(
         **{f"{name}_score": values for name, values in groups.items()},
     }
     whole = empty("identity", len(event["particle"]["semantic"]))
-    identity = conform("identity", identity | {"parent": np.append(row_F, NONE)[identity["parent"]]})
+    whole |= {name: event["particle"][name].copy() for name in ("start_point", "end_point")}
+    ends = {name: particle[name] for name in ("start_point", "end_point")}
+    identity = conform("identity", identity | ends | {"parent": np.append(row_F, NONE)[identity["parent"]]})
     for name, values in identity.items():
         whole[name][row_F] = values
     return {"identity": whole, "interaction": conform("interaction", interaction)}
