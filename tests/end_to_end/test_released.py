@@ -1,15 +1,18 @@
 """The default production with the released weights: tables without training, of the quality that they have."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from checkout import REPOSITORY, copy_checkout
+from tutorials import follow
 from workflow.test_dag import jobs, snakemake
 
 from lartpc.config import Config
 from lartpc.provenance import fingerprint
+from lartpc.run.view.picture import BROWSERS
 from lartpc.run.weights import load_weights
 from lartpc.stages import CHAIN
 
@@ -73,6 +76,19 @@ def test_what_weights_hold_decides_and_not_their_time(folder: Path) -> None:
 def test_figures_are_those_of_trained_networks(folder: Path, label: str, name: str) -> None:
     summary = json.loads((folder / "results/dataset/summary.json").read_text())
     assert summary["figures"][label][name] > FLOORS[label, name]
+
+
+def test_the_first_tutorial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    if not any(shutil.which(name) for name in BROWSERS):
+        pytest.skip("no Chromium: apt-get install chromium")
+    assert follow("tutorials/first.md", folder, monkeypatch) > 8
+    for name in ("pi_zero", "michel"):
+        drawn = plt.imread(folder / f"{name}.png")
+        there = plt.imread(REPOSITORY / f"docs/tutorials/{name}.png")
+        assert drawn.shape == there.shape
+    assert (folder / "event.png").is_file()
+    plt.close("all")
 
 
 def test_the_figures_of_the_card_need_no_training_either() -> None:
