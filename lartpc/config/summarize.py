@@ -51,5 +51,16 @@ class Summarize(Section):
     scattering_resolution_rad: float = Field(
         0.005, ge=0, description="error of an angle between two segments in one plane [rad]"
     )
+    shower_resolution: float = Field(
+        0.055,
+        ge=0,
+        description="error of a shower's energy by calorimetry at 1 GeV, over it; it falls as 1/√E",
+    )
+    track_resolution: float = Field(
+        0.05, ge=0, description="error of a track's energy by calorimetry, over it"
+    )
+    length_resolution_cm: float = Field(
+        0.3, ge=0, description="error of the length of a track, beside straggling [cm]"
+    )
     thresholds: Thresholds = Thresholds()
     voxels: bool = Field(False, description="write the table `voxels`, one row for each voxel")

@@ -82,6 +82,31 @@ def energy_of_range(species: Species, length_cm: ArrayLike) -> Array:
     return np.where(np.asarray(length_cm) > 0, found, 0.0)
 
 
+@cache
+def _straggling_table(species: Species) -> tuple[Array, Array]:
+    """Return energies and the standard deviations of their ranges [cm] of a species, rising."""
+    mass = MASS_MEV[species]
+    energy, _ = _table(species)
+    gamma = 1 + energy / mass
+    beta_2 = 1 - 1 / gamma**2
+    ratio = ELECTRON_MASS_MEV / mass
+    largest = 2 * ELECTRON_MASS_MEV * (gamma**2 - 1) / (1 + 2 * gamma * ratio + ratio**2)
+    spread = 0.5 * BETHE_K * Z_OVER_A * DENSITY_G_CM3 / beta_2 * largest * (1 - beta_2 / 2)
+    per_log = energy * spread / stopping_power(species, energy) ** 3
+    return energy, np.sqrt(cumulative_simpson(per_log, x=np.log(energy), initial=0.0) + 0.3 * per_log[0])
+
+
+def straggling_cm(species: Species, energy_mev: ArrayLike) -> Array:
+    """Return the standard deviation of the range [cm] by straggling.
+
+    The variance of the energy loss in a length is ξ W (1 - β²/2), with Landau's ξ of that length and the largest energy
+    transfer W (GEANT 3 manual, PHYS332); that of the range is its integral over the way, over the square of the loss.
+    """
+    energy, sigma = _straggling_table(species)
+    found: Array = np.exp(np.interp(_log(energy_mev), np.log(energy), np.log(sigma)))
+    return found
+
+
 def loss_at_residual(species: Species, residual_cm: ArrayLike, cut_mev: float) -> Array:
     """Return the mean energy loss [MeV/cm] at a residual range [cm], of deltas up to `cut_mev`."""
     return stopping_power(species, energy_of_range(species, residual_cm), cut_mev)

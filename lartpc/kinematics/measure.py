@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from lartpc.config import Summarize
 from lartpc.event import Columns
 from lartpc.geometry import Box, volume_of
-from lartpc.kinematics.argon import MASS_MEV, TRACKS, energy_of_range, loss_at_residual, momentum_mev_c
+from lartpc.kinematics.argon import (
+    MASS_MEV,
+    TRACKS,
+    energy_of_range,
+    loss_at_residual,
+    momentum_mev_c,
+    stopping_power,
+    straggling_cm,
+)
 from lartpc.kinematics.clusters import Clusters, Floats, directions, length, products, symmetric
 from lartpc.kinematics.paths import Paths, paths, slice_up
 from lartpc.kinematics.scattering import scattering_energy_mev, segment_directions
@@ -46,9 +54,10 @@ class Particles:
 def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) -> Columns:
     """Return the measured columns (F,) or (F, 3) or (F, K) of particles, in cm and MeV.
 
-    Lengths, energies by calorimetry, by range and by scattering for each species of `argon.TRACKS`, the best
-    energy and how it was found, dE/dx at both ends, chi² of dE/dx for each species, directions, containment,
-    straightness and spread. Unknown numbers are nan. The definitions are in docs/reference/kinematics.md.
+    Lengths, energies by calorimetry, by range and by scattering for each species of `argon.TRACKS` and their errors,
+    the best energy, how it was found and whether it is a lower bound, dE/dx at both ends, chi² of dE/dx for each
+    species, directions, containment, straightness and spread. Unknown numbers are nan. The definitions are in
+    docs/reference/kinematics.md.
 
     Parameters
     ----------
@@ -71,8 +80,17 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
     range_FK = np.stack(
         [np.where(is_track_F, energy_of_range(species, length_F), np.nan) for species in TRACKS], axis=1
     )
-    scattering_FK = _scattering(particles, line, contained_F, size, cfg)
-    kinetic_F, method_F = best_energy(particles, calorimetric_F, range_FK, scattering_FK, contained_F)
+    scattering_FK, scattering_error_FK = _scattering(particles, line, range_FK, contained_F, size, cfg)
+    calorimetric_error_F = _calorimetric_error(calorimetric_F, is_track_F, cfg)
+    range_error_FK = _range_error(range_FK, length_F, cfg)
+    kinetic_F, method_F, bound_F = best_energy(
+        particles, calorimetric_F, range_FK, scattering_FK, contained_F
+    )
+    own_F = _own(particles.species)
+    row_F = np.arange(len(own_F))
+    error_F = np.choose(
+        method_F, [calorimetric_error_F, range_error_FK[row_F, own_F], scattering_error_FK[row_F, own_F]]
+    )
     mass_F = mass_mev(particles.species)
     momentum_F = momentum_mev_c(kinetic_F, mass_F)
     axis_F = (
@@ -88,8 +106,13 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
         "calorimetric_energy_mev": calorimetric_F,
         "range_energy_mev": range_FK,
         "scattering_energy_mev": scattering_FK,
+        "calorimetric_energy_error_mev": calorimetric_error_F,
+        "range_energy_error_mev": range_error_FK,
+        "scattering_energy_error_mev": scattering_error_FK,
         "kinetic_energy_mev": kinetic_F,
+        "kinetic_energy_error_mev": np.where(bound_F, np.nan, error_F),
         "energy_method": method_F,
+        "is_energy_bound": bound_F,
         "mass_mev": mass_F,
         "momentum_mev_c": momentum_F,
         "momentum": start_direction_F * momentum_F[:, None],
@@ -110,26 +133,49 @@ def best_energy(
     range_FK: Floats,
     scattering_FK: Floats,
     contained_F: NDArray[np.bool_],
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the kinetic energy (F,) [MeV] that is trusted most, and its `EnergyMethod`.
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the kinetic energy (F,) [MeV] that is trusted most, its `EnergyMethod`, and whether it is a lower bound.
 
-    Tracks with a species: contained ones by range, leaving ones by scattering where it is known, and at least the
-    energy that their range takes. All else, and what is left, by calorimetry.
+    Tracks with a species: contained ones by range, leaving ones by scattering where it is known, else the larger of
+    what their range takes and what they deposit. All else by calorimetry. What leaves has a lower bound, but for
+    scattering.
     """
-    column = np.full(len(Species) + 1, NONE)
-    column[list(TRACKS)] = np.arange(len(TRACKS))
-    column_F = column[particles.species]
-    known = (particles.semantic == Semantic.TRACK) & (column_F >= 0)
-    row = np.arange(len(column_F))
-    by_range, by_scattering = range_FK[row, column_F], scattering_FK[row, column_F]
+    own_F = _own(particles.species)
+    known = (particles.semantic == Semantic.TRACK) & (own_F >= 0)
+    row = np.arange(len(own_F))
+    by_range, by_scattering = range_FK[row, own_F], scattering_FK[row, own_F]
     use_range = known & contained_F & (by_range > 0)
     use_scattering = known & ~contained_F & (by_scattering > 0)
-    # What leaves has at least the energy that takes it through the path that is seen.
-    otherwise = np.where(use_scattering, by_scattering, calorimetric_F)
-    use_range |= known & ~contained_F & (by_range > otherwise)
+    use_range |= known & ~contained_F & ~use_scattering & (by_range > calorimetric_F)
     method = np.where(use_scattering, int(EnergyMethod.SCATTERING), int(EnergyMethod.CALORIMETRY))
     method = np.where(use_range, int(EnergyMethod.RANGE), method)
-    return np.choose(method, [calorimetric_F, by_range, by_scattering]), method
+    energy = np.choose(method, [calorimetric_F, by_range, by_scattering])
+    return energy, method, ~contained_F & ~use_scattering
+
+
+def _own(species_F: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the column of `argon.TRACKS` (F,) of each particle's species, -1 for none."""
+    column = np.full(len(Species) + 1, NONE)
+    column[list(TRACKS)] = np.arange(len(TRACKS))
+    found: NDArray[np.int64] = column[species_F]
+    return found
+
+
+def _calorimetric_error(energy_F: Floats, is_track_F: NDArray[np.bool_], cfg: Summarize) -> Floats:
+    """Return the error (F,) [MeV] of energies by calorimetry: of all but tracks it grows as their square root."""
+    stochastic_F = cfg.shower_resolution * np.sqrt(np.maximum(energy_F, 0.0) * 1000.0)
+    return np.where(is_track_F, cfg.track_resolution * energy_F, stochastic_F)
+
+
+def _range_error(range_FK: Floats, length_F: Floats, cfg: Summarize) -> Floats:
+    """Return the error (F, K) [MeV] of energies by range: straggling, and that of the length."""
+    out = np.full_like(range_FK, np.nan)
+    for column, species in enumerate(TRACKS):
+        energy = range_FK[:, column]
+        known = np.isfinite(energy) & (energy > 0)
+        sigma = np.hypot(straggling_cm(species, energy[known]), cfg.length_resolution_cm)
+        out[known, column] = sigma * stopping_power(species, energy[known])
+    return out
 
 
 def mass_mev(species_F: NDArray[Any]) -> Floats:
@@ -163,22 +209,26 @@ def _walls(
 
 
 def _scattering(
-    particles: Particles, line: Paths, contained_F: NDArray[np.bool_], size: float, cfg: Summarize
-) -> Floats:
-    """Return the energy (F, K) by scattering of tracks that leave, as each species; nan for all others."""
+    particles: Particles,
+    line: Paths,
+    range_FK: Floats,
+    contained_F: NDArray[np.bool_],
+    size: float,
+    cfg: Summarize,
+) -> tuple[Floats, Floats]:
+    """Return energies (F, K) by scattering of tracks that leave, as each species, and their errors; else nan."""
     clusters, step = particles.clusters, cfg.scattering_step_cm
-    out = np.full((clusters.num_clusters, len(TRACKS)), np.nan)
+    out = np.full((2, clusters.num_clusters, len(TRACKS)), np.nan)
     leaving = (particles.semantic == Semantic.TRACK) & ~contained_F & (line.length_F * size >= 4 * step)
-    if not leaving.any():
-        return out
-    owner_S, direction_S = segment_directions(clusters, line.along_V, leaving, step / size)
-    for row in np.flatnonzero(leaving):
-        direction = direction_S[owner_S == row]
-        out[row] = [
-            scattering_energy_mev(direction, species, step, cfg.scattering_resolution_rad)
-            for species in TRACKS
-        ]
-    return out
+    if leaving.any():
+        owner_S, direction_S = segment_directions(clusters, line.along_V, leaving, step / size)
+        for row in np.flatnonzero(leaving):
+            direction = direction_S[owner_S == row]
+            for column, species in enumerate(TRACKS):
+                out[:, row, column] = scattering_energy_mev(
+                    direction, species, step, cfg.scattering_resolution_rad, range_FK[row, column]
+                )
+    return out[0], out[1]
 
 
 def _end_losses(particles: Particles, size: float, radius_cm: float) -> Columns:

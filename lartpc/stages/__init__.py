@@ -66,8 +66,8 @@ CHAIN = (
 )
 
 INGEST_VERSION = 7
-TABLES_VERSION = 19
-EVALUATE_VERSION = 10
+TABLES_VERSION = 20
+EVALUATE_VERSION = 11
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

@@ -101,6 +101,7 @@ def interaction_rows(
         "num_voxels": _total(num, owner, event["particle"]["num_voxels"]).astype(np.int64),
         "energy_mev": found["energy"],
         "reconstructed_energy_mev": _total(num, owner, energy),
+        **_energy_errors(num, owner, identity["is_primary"] > 0, columns),
         "leading_lepton_id": _leading_lepton(
             num, owner, identity["species"], identity["is_primary"] > 0, columns["kinetic_energy_mev"]
         ),
@@ -168,6 +169,16 @@ def _total(num: int, owner_F: NDArray[Any], value_F: NDArray[Any]) -> NDArray[np
     kept = owner_F >= 0
     total: NDArray[np.float64] = np.bincount(owner_F[kept], value_F[kept], minlength=num).astype(np.float64)
     return total
+
+
+def _energy_errors(
+    num: int, owner_F: NDArray[Any], is_primary_F: NDArray[np.bool_], columns: Columns
+) -> Rows:
+    """Return the errors of the energies (N,) of interactions, and which of them are lower bounds."""
+    bound = _total(num, owner_F, is_primary_F & columns["is_energy_bound"]) > 0
+    square = np.where(is_primary_F, np.nan_to_num(columns["kinetic_energy_error_mev"]) ** 2, 0.0)
+    error = np.sqrt(_total(num, owner_F, square))
+    return {"reconstructed_energy_error_mev": np.where(bound, np.nan, error), "is_energy_bound": bound}
 
 
 def _leading_lepton(

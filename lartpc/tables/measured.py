@@ -90,14 +90,24 @@ _LENGTHS = (
         "length_cm",
         "range_energy_mev",
         "scattering_energy_mev",
+        "range_energy_error_mev",
+        "scattering_energy_error_mev",
         "kinetic_energy_mev",
+        "kinetic_energy_error_mev",
         "momentum_mev_c",
         "chi2",
     ),
     *("start_dedx_mev_cm", "end_dedx_mev_cm"),
 )
 _FROM_ENDS = (
-    *("length_cm", "range_energy_mev", "chi2", "start_dedx_mev_cm", "end_dedx_mev_cm"),
+    *(
+        "length_cm",
+        "range_energy_mev",
+        "range_energy_error_mev",
+        "chi2",
+        "start_dedx_mev_cm",
+        "end_dedx_mev_cm",
+    ),
     *("straightness", "directional_spread", "axial_spread", "start_direction", "end_direction", "axis"),
 )
 

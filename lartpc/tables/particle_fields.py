@@ -49,9 +49,14 @@ MEASURED = {
     "scattering_energy_mev": _mev(
         "kinetic energy by multiple scattering, as its own species; null if unknown"
     ),
+    "calorimetric_energy_error_mev": _mev("error of the energy by calorimetry"),
+    "range_energy_error_mev": _mev("error of the energy by range, as its own species"),
+    "scattering_energy_error_mev": _mev("error of the energy by scattering, as its own species"),
     "kinetic_energy_mev": _mev("best kinetic energy: by range, by scattering or by calorimetry"),
-    "energy_method": word(
-        EnergyMethod, "how the best energy was found; range of a track that leaves: at least that"
+    "kinetic_energy_error_mev": _mev("error of the best energy; null: it is a lower bound"),
+    "energy_method": word(EnergyMethod, "how the best energy was found"),
+    "is_energy_bound": flag(
+        "whether the best energy is a lower bound: of a particle that leaves, and not by scattering"
     ),
     "start_dedx_mev_cm": number("energy per length at the start", "MeV/cm"),
     "end_dedx_mev_cm": number("energy per length at the end", "MeV/cm"),

@@ -186,7 +186,8 @@ def _measured_rows(found: Measured, semantic_F: NDArray[np.integer], species_F: 
         **{
             name: columns[name]
             for name in (
-                *("calorimetric_energy_mev", "kinetic_energy_mev", "energy_method"),
+                *("calorimetric_energy_mev", "calorimetric_energy_error_mev"),
+                *("kinetic_energy_mev", "kinetic_energy_error_mev", "energy_method", "is_energy_bound"),
                 *("start_dedx_mev_cm", "end_dedx_mev_cm"),
                 *("straightness", "directional_spread", "axial_spread"),
             )
@@ -197,8 +198,11 @@ def _measured_rows(found: Measured, semantic_F: NDArray[np.integer], species_F: 
             for i, word in enumerate(words)
         },
         **{
-            f"{kind}_energy_mev": np.where(own >= 0, columns[f"{kind}_energy_mev"][row, own], np.nan)
+            f"{kind}_energy{what}_mev": np.where(
+                own >= 0, columns[f"{kind}_energy{what}_mev"][row, own], np.nan
+            )
             for kind in ("range", "scattering")
+            for what in ("", "_error")
         },
         **{f"chi2_{word}": chi2[:, i] for i, word in enumerate(words)},
         "chi2_species": np.where(has_chi2, lowest, NONE),

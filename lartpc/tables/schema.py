@@ -29,7 +29,7 @@ from lartpc.tables.fields import (
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "2.4"
+SCHEMA_VERSION = "2.5"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
@@ -38,7 +38,7 @@ parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of 
 prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`;
 2.1, 2026-11, `truth_neutrinos`, `truth_primaries`, topologies with thresholds; 2.2, 2026-11, `warnings` in
 `throughput`; 2.3, 2026-11, scores of classes and flags in `particles`;
-2.4, 2026-11, `metrics.input` may be "planes"."""
+2.4, 2026-11, `metrics.input` may be "planes"; 2.5, 2026-11, errors of energies and `is_energy_bound`."""
 
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")
@@ -116,6 +116,10 @@ TABLES: dict[str, Table] = {
             "reconstructed_energy_mev": number(
                 "energy of its primaries: the best kinetic ones, and the masses of muons and pions", "MeV"
             ),
+            "reconstructed_energy_error_mev": number(
+                "error of it, by those of its primaries alone; null: one of them is a lower bound", "MeV"
+            ),
+            "is_energy_bound": flag("whether the energy of one of its primaries is a lower bound"),
             "leading_lepton_id": identifier("", "primary muon or electron of most energy; -1: none"),
             "num_pi_zeros": count("pairs of photons of one π⁰"),
             "num_michels": count("Michel electrons"),

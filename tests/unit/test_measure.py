@@ -14,6 +14,7 @@ from lartpc.kinematics.argon import (
     momentum_mev_c,
     range_cm,
     stopping_power,
+    straggling_cm,
 )
 from lartpc.kinematics.measure import Particles, measure
 from lartpc.kinematics.paths import paths
@@ -118,16 +119,23 @@ def test_containment_is_in_active_volumes():
 def test_an_exiting_track_takes_its_energy_from_scattering():
     """Angles drawn with Highland's width give the energy back."""
     rng = np.random.default_rng(1)
-    ratios = []
+    ratios, pulls = [], []
     for energy in (400.0, 800.0) * 20:
         left = energy_of_range(Species.MUON, range_cm(Species.MUON, energy) - 14.0 * np.arange(1, 9))
         width = highland_rad(momentum_mev_c(left, MASS_MEV[Species.MUON]), MASS_MEV[Species.MUON], 14.0)
         slope = np.cumsum(np.sqrt(26 / 35) * width[:, None] * rng.normal(size=(8, 2)), axis=0)
         direction = np.column_stack([np.ones(8), slope])
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        ratios.append(scattering_energy_mev(direction, Species.MUON, 14.0, 0.0) / energy)
+        found, error = scattering_energy_mev(direction, Species.MUON, 14.0, 0.0)
+        ratios.append(found / energy)
+        pulls.append((found - energy) / error)
     assert np.median(ratios) == pytest.approx(1.0, abs=0.12)
-    assert np.isnan(scattering_energy_mev(direction[:3], Species.MUON, 14.0, 0.0))
+    assert 0.6 < np.std(pulls) < 1.3
+    assert np.isnan(scattering_energy_mev(direction[:3], Species.MUON, 14.0, 0.0)).all()
+    # never below what takes it through the path that is seen, however much it turns
+    turned = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    found, error = scattering_energy_mev(turned, Species.MUON, 14.0, 0.0, 700.0)
+    assert 700 <= found < 720 and error < 20
 
 
 def test_leaving_tracks_without_scattering_have_at_least_the_energy_of_their_range():
@@ -135,6 +143,7 @@ def test_leaving_tracks_without_scattering_have_at_least_the_energy_of_their_ran
     found = measure(particle(coord, np.full(100, 2.0)), BOX, WHOLE, Summarize())
     assert found["energy_method"][0] == EnergyMethod.CALORIMETRY
     assert found["kinetic_energy_mev"][0] == pytest.approx(200)
+    assert found["is_energy_bound"][0] and np.isnan(found["kinetic_energy_error_mev"][0])
     # it deposits 60 MeV, and a muon needs 97 MeV for its 30 cm
     found = measure(particle(coord, np.full(100, 0.6)), BOX, WHOLE, Summarize())
     assert not found["is_contained"][0] and found["energy_method"][0] == EnergyMethod.RANGE
@@ -145,7 +154,26 @@ def test_leaving_tracks_without_scattering_have_at_least_the_energy_of_their_ran
     long = line((0, 300, 300), (1, 0, 0), 400)
     found = measure(particle(long, np.full(400, 0.6)), BOX, WHOLE, Summarize())
     # so straight that it scatters as little as one of many GeV
-    assert found["energy_method"][0] == EnergyMethod.SCATTERING
+    assert found["energy_method"][0] == EnergyMethod.SCATTERING and not found["is_energy_bound"][0]
+    assert found["kinetic_energy_error_mev"][0] == found["scattering_energy_error_mev"][0, 0] > 100
+    assert (found["scattering_energy_mev"] >= found["range_energy_mev"]).all()
+
+
+def test_errors_of_ranges_and_of_showers():
+    """Straggling of muons is 2 to 4 % of the range, of protons less by the root of the mass; showers go as 1/√E."""
+    for species, low, high in ((Species.MUON, 0.02, 0.04), (Species.PROTON, 0.008, 0.016)):
+        share = straggling_cm(species, [100.0, 300.0]) / range_cm(species, [100.0, 300.0])
+        assert (share > low).all() and (share < high).all(), (species, share)
+    track = stopping(Species.MUON, 200)
+    cfg = Summarize(length_resolution_cm=0.0)
+    found = measure(track, BOX, WHOLE, cfg)
+    assert 0.01 < found["kinetic_energy_error_mev"][0] / found["kinetic_energy_mev"][0] < 0.04
+    wider = measure(track, BOX, WHOLE, Summarize(length_resolution_cm=1.0))
+    assert wider["kinetic_energy_error_mev"][0] > found["kinetic_energy_error_mev"][0]
+    coord = line((300, 300, 300), (0, 1, 0), 50)
+    cfg = Summarize(shower_scale=1.0, shower_resolution=0.03)
+    shower = measure(particle(coord, np.full(50, 20.0), Semantic.SHOWER, Species.ELECTRON), BOX, WHOLE, cfg)
+    assert shower["kinetic_energy_error_mev"][0] == pytest.approx(30.0)
 
 
 def test_showers_are_corrected():

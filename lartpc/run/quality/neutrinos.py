@@ -234,14 +234,24 @@ def _particles(particles: pd.DataFrame) -> Iterator[Line]:
         & ~particles["is_contained"]
         & (particles["path_length_cm"] >= LONG_CM)
         & truth.between(300, 1500),
+        "muon, leaves, by scattering": (particles["what"] == "muon")
+        & (particles["energy_method"] == "scattering"),
         "electron, contained": (particles["what"] == "electron") & particles["is_contained"],
         "proton, contained": (particles["what"] == "proton") & particles["is_contained"],
     }
+    leaving = particles[(particles["what"] == "muon") & ~particles["is_contained"]]
+    known = leaving["range_energy_mev"].notna()
+    below = leaving["kinetic_energy_mev"] < leaving["range_energy_mev"] * (1 - 1e-6)
+    yield share("muons that leave: energy below that of the visible path", below[known])
+    yield share("muons that leave: energy a lower bound", leaving["is_energy_bound"] == True)  # noqa: E712
     for name, chosen in kinds.items():
         of = particles[chosen]
         ratio = (of["kinetic_energy_mev"] / of["kinetic_energy_initial_mev"] - 1).to_numpy(np.float64)
         goal = GOALS.get(name, "")
         yield from spread(name, ratio, of[KEY], published=f"goal: {goal}" if goal else "")
+        pull = (of["kinetic_energy_mev"] - of["kinetic_energy_initial_mev"]) / of["kinetic_energy_error_mev"]
+        aim = "goal: 0.9 to 1.1" if "leaves" in name else ""
+        yield _number(f"{name}, width of pulls", pull, of[KEY], half_width, "", aim)
         for label, inside in _bins(PARTICLE_BINS_GEV, of["kinetic_energy_initial_mev"]):
             yield from spread(f"— {label}", ratio[inside], of[KEY][inside])
 

@@ -138,7 +138,10 @@ def _particles(dataset: Path, neutrinos: pd.DataFrame) -> pd.DataFrame:
     found = _read(
         dataset,
         "particles",
-        ("particle_id", "species", "is_primary", "kinetic_energy_mev", "path_length_cm", "is_contained"),
+        (
+            *("particle_id", "species", "is_primary", "kinetic_energy_mev", "path_length_cm", "is_contained"),
+            *("kinetic_energy_error_mev", "is_energy_bound", "energy_method", "range_energy_mev"),
+        ),
     ).rename(
         columns={"species": "species_found", "is_primary": "primary_found", "is_contained": "contained_found"}
     )
