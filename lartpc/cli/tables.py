@@ -181,6 +181,15 @@ def view(
 def audit(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write it to, as JSON with the digests of logs and pages; later audits compare these with "
+            "audit.json in the folder.",
+        ),
+    ] = None,
     sources: Annotated[bool, typer.Option(help="Read the sources, too, and compare them.")] = True,
     num_workers: Annotated[int, typer.Option(min=1, help="Shards that are checked at a time.")] = 1,
 ) -> None:
@@ -190,7 +199,7 @@ def audit(
     from lartpc.run.audit import as_dict, lines
     from lartpc.run.audit import audit as run
 
-    found = run(results, with_sources=sources, num_workers=num_workers)
+    found = run(results, with_sources=sources, num_workers=num_workers, out=out)
     said = lines(results, found)
     if as_json:
         typer.echo(json.dumps(as_dict(results, found), indent=1))

@@ -19,7 +19,7 @@ def write_manifest(folder: Path, said: Mapping[str, Any]) -> None:
     files = {str(path.relative_to(folder)): digest(path) for path in _files(folder)}
     content = {**said, "files": files}
     (folder / NAME).write_text(
-        json.dumps(content | {"seal": _seal(content)}, indent=1, sort_keys=True) + "\n"
+        json.dumps(content | {"seal": seal_of(content)}, indent=1, sort_keys=True) + "\n"
     )
 
 
@@ -33,7 +33,7 @@ def read_manifest(folder: Path, remedy: str) -> dict[str, Any]:
         sealed = content.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
-    if _seal(content) != sealed:
+    if seal_of(content) != sealed:
         raise ValueError(f"{path} is damaged: it does not have the digest that it ends with; {remedy}")
     return content
 
@@ -58,6 +58,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in hidden)
 
 
-def _seal(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Return the digest of what a file in JSON says, which it states itself."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

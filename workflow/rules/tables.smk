@@ -72,6 +72,8 @@ rule audit:
     """Prove from the files alone that nothing is lost or changed; what is found fails the production."""
     input:
         "<results>/dataset",
+        # Its record has the digests of what is made last, too.
+        "<results>/report.html",
     output:
         "<results>/audit.json",
     log:
@@ -84,7 +86,7 @@ rule audit:
         version=TABLES_VERSION,
         results=lambda wc: RESULTS,
     shell:
-        "lartpc audit --json --num-workers {threads} -- {params.results:q} > {output:q} 2>{log:q}"
+        "lartpc audit --num-workers {threads} --out {output:q} -- {params.results:q} >{log:q} 2>&1"
 
 
 rule report:

@@ -14,6 +14,8 @@ from lartpc.provenance import fingerprint
 from lartpc.run.audit.dataset import check_dataset, uids_of
 from lartpc.run.audit.files import check_event_file
 from lartpc.run.audit.findings import Audited, Finding
+from lartpc.run.audit.record import NAME as RECORD
+from lartpc.run.audit.record import check_record, write_record
 from lartpc.run.audit.shard import check_shard_of, located
 from lartpc.run.guard import in_child
 
@@ -22,7 +24,9 @@ _SHOWN = 15
 __all__ = ["Audited", "Finding", "as_dict", "audit", "lines"]
 
 
-def audit(results: Path, *, with_sources: bool = True, num_workers: int = 1) -> Audited:
+def audit(
+    results: Path, *, with_sources: bool = True, num_workers: int = 1, out: Path | None = None
+) -> Audited:
     """Check all files of a production: events, tables, dataset, weights, settings and sources.
 
     Every event of the sources is in the tables once, or in quarantine with its step and reason; energies add
@@ -35,6 +39,9 @@ def audit(results: Path, *, with_sources: bool = True, num_workers: int = 1) -> 
         Read the sources, too: whether they are what was ingested, and their energies. This takes the longest.
     num_workers
         Shards that are checked at a time.
+    out
+        File to write what is found to (JSON), with the digests of all files that no other states; `audit.json` in the
+        folder is what later audits compare them with.
 
     Raises
     ------
@@ -64,7 +71,13 @@ def audit(results: Path, *, with_sources: bool = True, num_workers: int = 1) -> 
     _check_settings(results, found)
     _check_code(results, found)
     _check_weights(results, found)
+    if out is None or out.absolute() != (results / RECORD).absolute():
+        check_record(results, found, with_sources=with_sources)
     found.findings = sorted(set(found.findings))
+    if out is not None:
+        found.num_recorded = write_record(
+            out, results, as_dict(results, found), set(_event_files(results)) - set(others)
+        )
     return found
 
 
@@ -105,6 +118,12 @@ def lines(results: Path, found: Audited) -> list[str]:
         for step, weights in found.weights.items()
         for path, digest in sorted(weights)
     ]
+    is_recorded = (results / RECORD).is_file()
+    said.append(
+        f"others      {found.num_recorded} by the digests in {results / RECORD}"
+        if is_recorded
+        else f"others      logs, pages and curves are not looked at: there is no {results / RECORD}"
+    )
     said += [f"FINDING     {one}" for one in found.findings[:_SHOWN]]
     if len(found.findings) > _SHOWN:
         said.append(f"            and {len(found.findings) - _SHOWN} more (--json has all)")

@@ -23,6 +23,8 @@ class Audited:
     findings: list[Finding] = field(default_factory=list)
     num_files: int = 0
     num_bytes: int = 0
+    num_recorded: int = 0
+    """Files that were compared with the record of an earlier audit."""
     num_events: int = 0
     num_quarantined: int = 0
     energy_mev: float = 0.0
