@@ -76,7 +76,7 @@ def _check_column(product: str, name: str, value: NDArray[Any], truth: Mapping[s
             raise ValueError(
                 f"{product}.{name} refers to row {high if high > largest else low} of {largest + 1}"
             )
-    elif value.dtype.kind == "f":
+    elif PRODUCTS[product].columns[name].dtype.startswith("f"):
         within = low >= -LARGEST_FLOAT and high <= LARGEST_FLOAT
         if not within and (np.abs(value) > LARGEST_FLOAT).any():  # nan may stand for not known
             raise ValueError(f"{product}.{name} is infinite, or too large")

@@ -65,7 +65,7 @@ CHAIN = (
     ),
 )
 
-INGEST_VERSION = 7
+INGEST_VERSION = 8
 TABLES_VERSION = 20
 EVALUATE_VERSION = 11
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

@@ -158,6 +158,21 @@ def overlaid(tmp_path_factory, data_folder):
     return records, {name: pd.concat(frames) for name, frames in tables.items()}, folder / "steps.h5"
 
 
+def test_neutrinos_that_leave_nothing_are_kept(tmp_path: Path, data_folder: Path) -> None:
+    """An event without a step has its neutrino in the truth, and is not set aside."""
+    still = data_folder / "nuhepmc" / "nc_coherent_bnb_200ev.hepmc3.gz"
+    cfg = from_files(files=(str(still),))
+    num = simulate(
+        cfg, num_events=None, seed=5, share=(0, 50), out=tmp_path / "steps.h5", on_event=lambda: None
+    )
+    ingest(tmp_path / "steps.h5", config.Ingest(), out=tmp_path / "events.h5", file_uid="nu/0")
+    with open_events(tmp_path / "events.h5") as events:
+        found = list(events.stream(list(events.products)))
+        assert num == len(found) == 4 and not events.quarantined()
+    assert any(not len(event["voxel"]["energy"]) for event in found)
+    assert all(event["truth_neutrino"]["energy_deposited"][0] >= 0 for event in found)
+
+
 def test_truth_is_the_generators_record_event_by_event(overlaid) -> None:
     records, tables, _ = overlaid
     found = tables["truth_neutrinos"]

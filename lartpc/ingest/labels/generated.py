@@ -30,7 +30,10 @@ def generated(steps: Steps, track_S: IntArray, family: Ancestry, number_K: IntAr
     order_N = np.argsort(number_N, kind="stable")
     sorted_N = number_N[order_N]
     row_S = np.append(order_N, NONE)[rows_of(family.interaction[track_S], sorted_N)]
-    deposited_N = np.bincount(row_S[row_S != NONE], steps.energy[row_S != NONE], len(number_N))
+    # of nothing the sum would be whole numbers
+    deposited_N = np.bincount(row_S[row_S != NONE], steps.energy[row_S != NONE], len(number_N)).astype(
+        np.float64
+    )
     primary_G = np.flatnonzero(trajectories.parent_track_id == NO_PARENT)
     interaction_G = family.interaction[primary_G]
     return {
