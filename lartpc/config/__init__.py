@@ -27,7 +27,7 @@ from lartpc.config.graphs import (
     LearnedFragments,
     PairLengths,
 )
-from lartpc.config.ingestion import Ingest, Response, Tomography, Volume, Wires
+from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Volume, Wires
 from lartpc.config.learned import (
     Heads,
     Points,
@@ -82,6 +82,7 @@ __all__ = [
     "Placement",
     "Points",
     "Ppn",
+    "Readout",
     "Report",
     "Response",
     "Section",

@@ -62,6 +62,65 @@ class Response(Section):
     )
 
 
+class Readout(Section):
+    """Wires and their electronics: induced signals, shaping, noise, dead wires, and the charge deconvolved from them.
+
+    Off by default, as images are of the charge that arrives; docs/explanation/response.md has the formulas.
+    """
+
+    shaping_us: float | None = Field(
+        None,
+        ge=0.5,
+        le=10,
+        description="peaking time of the shaper, in MicroBooNE 2.0; null: no waveforms are made, and images are of the "
+        "charge that arrives [us]",
+    )
+    collection_deg: float = Field(
+        0.0, description="angle of the plane that collects the charge; the others are induction planes [deg]"
+    )
+    gap_us: float = Field(
+        1.9, gt=0, le=20, description="time in which electrons drift from one plane to the next [us]"
+    )
+    noise_electrons: float = Field(
+        0.0,
+        ge=0,
+        description="equivalent noise charge of a wire (RMS), of the spectrum of the shaper [electrons]",
+    )
+    adc_electrons: float = Field(
+        0.0,
+        ge=0,
+        description="charge of one count of the digitizer, at the peak; 0: not digitized [electrons]",
+    )
+    low_pass_mhz: float | None = Field(
+        0.12, gt=0, description="σ of the Gaussian low-pass filter of the deconvolution; null: none [MHz]"
+    )
+    high_pass_mhz: float = Field(
+        0.002, gt=0, description="scale of its high-pass filter, for induction planes only [MHz]"
+    )
+    threshold_sigma: float = Field(
+        4.0, ge=0, description="pixels with less than so many standard deviations of the noise are dropped"
+    )
+    dead_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the wires of each plane that see nothing; works without waveforms",
+    )
+    dead_seed: int = Field(1, ge=0, description="seed of the choice of dead wires, the same for all events")
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        fields = type(self).model_fields
+        idle = [
+            name
+            for name in fields
+            if not name.startswith("dead_") and getattr(self, name) != fields[name].default
+        ]
+        if idle and self.shaping_us is None:
+            raise ValueError(f"readout: {', '.join(idle)} without effect: shaping_us is not set")
+        return self
+
+
 class Wires(Section):
     """Read-out by planes of wires: an image is then the 2D view of an event by one plane.
 
@@ -87,6 +146,7 @@ class Wires(Section):
         1152, ge=1, le=16_384, description="pixels per side of the image, around the centre of the imaged box"
     )
     pixel_threshold_mev: float = Field(0.0, ge=0, description="pixels with less energy are dropped [MeV]")
+    readout: Readout = Readout()
     space_points: bool = Field(
         False, description="3D points made of the images of all planes, in the place of the images"
     )
@@ -111,6 +171,8 @@ class Wires(Section):
         idle = [name for name in fields if getattr(self, name) != fields[name].default]
         if idle and not self.angles_deg:
             raise ValueError(f"{', '.join(idle)} without effect: there are no angles_deg")
+        if self.readout.shaping_us and self.readout.collection_deg not in self.angles_deg:
+            raise ValueError("readout.collection_deg is not one of angles_deg")
         if self.space_points and (self.num_pixels % 2 or not self.make_points):
             raise ValueError(
                 "space_points needs two or more planes, none parallel to another, and an even num_pixels"

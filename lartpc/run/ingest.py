@@ -19,6 +19,7 @@ from lartpc.ingest import open_sources
 from lartpc.ingest.choose import Chosen, choose
 from lartpc.ingest.damage import explain
 from lartpc.ingest.detector.project import Plane, View, flat_box, project
+from lartpc.ingest.detector.readout import readouts_of
 from lartpc.ingest.detector.response import detect
 from lartpc.ingest.detector.space_points import space_points
 from lartpc.ingest.detector.tomography import reconstruct
@@ -257,10 +258,17 @@ def _convert_event(
     if not planes:
         return [(image, found)]
     least_mev, is_grid = cfg.wires.pixel_threshold_mev, isinstance(read, Voxels)
+    readouts = readouts_of(cfg, key) or [None] * len(planes)
     if cfg.wires.space_points:
-        seen = [project(image, {}, plane, least_mev, is_grid=is_grid) for plane in planes]
+        seen = [
+            project(image, {}, plane, least_mev, is_grid=is_grid, wires=wires)
+            for plane, wires in zip(planes, readouts, strict=True)
+        ]
         return [space_points(seen, planes, image, found, box, cfg.wires)]
-    views = [project(image, found, plane, least_mev, is_grid=is_grid) for plane in planes]
+    views = [
+        project(image, found, plane, least_mev, is_grid=is_grid, wires=wires)
+        for plane, wires in zip(planes, readouts, strict=True)
+    ]
     return [(view, view.truth) for view in views]
 
 

@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from lartpc.config import Ingest
 from lartpc.event import GENERATED, Columns
 from lartpc.geometry import Box
+from lartpc.ingest.detector.readout import WireReadout, nearest_on_wire
 from lartpc.ingest.detector.response import drift_velocity_cm_us
+from lartpc.ingest.detector.tomography import with_ghosts
 from lartpc.ingest.keys import number
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.ingest.voxelize import LEAST_MEV, Image, split
@@ -99,7 +101,13 @@ def flat_box(box: Box, cfg: Ingest) -> Box:
 
 
 def project(
-    image: Image, truth: Mapping[str, Columns], plane: Plane, threshold_mev: float, *, is_grid: bool
+    image: Image,
+    truth: Mapping[str, Columns],
+    plane: Plane,
+    threshold_mev: float,
+    *,
+    is_grid: bool,
+    wires: WireReadout | None = None,
 ) -> View:
     """Return the view of an event by one plane.
 
@@ -116,8 +124,12 @@ def project(
         Pixels with less are dropped, and their energy is counted.
     is_grid
         The image was made of voxels, not of steps: the energy of a voxel is all over it.
+    wires
+        How the plane is read out; None: energies are those that arrive. A pixel that is seen has the labels of the
+        nearest one of its wire with energy, or is one that no deposit made.
     """
-    voxel_Q, energy_Q, pixel_2Q = _grid(image, plane) if is_grid else _deposits(image, plane)
+    ticks = wires.ticks_per_pixel if wires else 1
+    voxel_Q, energy_Q, pixel_2Q = _grid(image, plane) if is_grid else _deposits(image, plane, ticks)
     side = plane.flat.num_voxels
     index_2Q = np.floor(pixel_2Q)
     inside_Q = ((index_2Q >= 0) & (index_2Q < side)).all(axis=0)
@@ -135,6 +147,17 @@ def project(
         image.energy_lost_mev,
         {},
     )
+    if wires:
+        tick_Q = np.floor(pixel_2Q[0][inside_Q] * ticks).astype(np.int64)
+        seen = wires.read(tick_Q, index_2Q[1], energy_Q[inside_Q], threshold_mev)
+        view = replace(
+            view,
+            coord=seen.coord,
+            energy=seen.energy,
+            energy_below_mev=image.energy_below_mev,
+            energy_lost_mev=image.energy_lost_mev + float(energy_U.sum() - seen.energy.sum()),
+        )
+        kept_U = energy_U > 0
     if not truth:
         return view
     row_U = np.where(kept_U, np.cumsum(kept_U) - 1, NONE)
@@ -145,20 +168,26 @@ def project(
         row_Q[seen_Q],
         voxel_Q[inside_Q][seen_Q],
         energy_Q[inside_Q][seen_Q],
-        len(coord_U3),
+        np.count_nonzero(kept_U),
     )
+    if wires:
+        label_U = with_ghosts(label_U, nearest_on_wire(view.coord, key_U[kept_U], side))
     return replace(view, truth=_truth(truth, label_U, view.energy, plane))
 
 
-def _deposits(image: Image, plane: Plane) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Cut deposits where they go from pixel to pixel; return the voxel, energy and middle of the pieces."""
+def _deposits(image: Image, plane: Plane, ticks: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Cut deposits where they go from pixel to pixel; return the voxel, energy and middle of the pieces.
+
+    Along the drift pixels are cut into ticks.
+    """
     deposits = image.deposits
     row_D = np.flatnonzero(deposits.voxel != NONE)
     voxel_D = deposits.voxel[row_D]
     pieces = deposits.pieces
     begin_2D = plane.see(pieces.points(row_D, pieces.begin[row_D]))[:, :2].T.copy()
     delta_2D = plane.see(pieces.points(row_D, pieces.end[row_D]))[:, :2].T - begin_2D
-    deposit_Q, from_Q, to_Q = split(begin_2D, delta_2D, plane.flat.num_voxels)
+    fine_2D = np.array([[ticks], [1]])
+    deposit_Q, from_Q, to_Q = split(begin_2D * fine_2D, delta_2D * fine_2D, ticks * plane.flat.num_voxels)
     # The response may have changed the energy of a voxel since.
     scale_V = image.energy / np.bincount(voxel_D, deposits.energy[row_D], len(image.energy))
     energy_D = deposits.energy[row_D] * scale_V[voxel_D]

@@ -1,0 +1,210 @@
+"""Wires and their electronics: from the charge that arrives to waveforms, and back by deconvolution.
+
+Everything is linear and the same for all wires of a plane, so that signal and noise are worked out apart, in the
+frequencies of the waveforms. docs/explanation/response.md has the formulas and where the constants are from.
+
+Shape suffixes: Q pieces of charge, W wires, T ticks, F frequencies, X pixels along the drift, U pixels, K poles.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.config import Ingest, Readout
+from lartpc.ingest.detector.response import electrons_per_mev
+from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.vocab import NONE
+
+POLES = np.array([-2.94809, -2.82833 + 1.19361j, -2.40318 + 2.5928j])
+"""Poles of the shaper, with their conjugates, for a peaking time of 1: five integrations, semi-Gaussian (cold ASIC of
+MicroBooNE, JINST 13 (2018) P07006)."""
+
+OVERSAMPLING = 20
+"""Samples of the response to a tick."""
+
+LEAST = 1e-9
+"""Less than this share of the largest charge of a plane is a rounding error of the deconvolution."""
+
+LABEL_WITHIN = 2
+"""A pixel is made by charge that arrives on its wire no farther away than this [pixel]."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pixels of an image: `coord` (U, 3), the third index 0, in order, and `energy` (U,) [MeV]."""
+
+    coord: IntArray
+    energy: FloatArray
+
+
+class WireReadout:
+    """One plane of wires, as it is read out.
+
+    Parameters
+    ----------
+    cfg
+        Settings of ingestion.
+    number
+        Number of the plane in `cfg.wires.angles_deg`.
+    key
+        The uid of the event's file, and its entry: noise follows from them.
+    """
+
+    def __init__(self, cfg: Ingest, number: int, key: tuple[str, int]) -> None:
+        self._cfg: Readout = cfg.wires.readout
+        self._per_mev = electrons_per_mev(cfg.response)
+        self._number, self._key = number, key
+        self._tick_us, self._side = cfg.wires.tick_us, cfg.wires.num_pixels
+        self.ticks_per_pixel = cfg.wires.ticks_per_pixel if self._cfg.shaping_us else 1
+        self._is_collection = cfg.wires.angles_deg[number] == self._cfg.collection_deg
+        dead = np.random.default_rng([self._cfg.dead_seed, number])
+        self.dead_W = dead.random(self._side) < self._cfg.dead_share
+
+    def read(self, tick_Q: IntArray, wire_Q: IntArray, energy_Q: FloatArray, least_mev: float) -> Seen:
+        """Return what is seen of charge that arrives in ticks and at wires of the image.
+
+        Parameters
+        ----------
+        tick_Q, wire_Q
+            Where it arrives, counted from the first tick and wire of the image.
+        energy_Q
+            The charge, as the energy that it stands for [MeV].
+        least_mev
+            Pixels with less are dropped.
+        """
+        alive_Q = ~self.dead_W[wire_Q]
+        tick_Q, wire_Q, energy_Q = tick_Q[alive_Q], wire_Q[alive_Q], energy_Q[alive_Q]
+        is_noisy = self._cfg.shaping_us is not None and self._cfg.noise_electrons > 0
+        wires_W = np.flatnonzero(~self.dead_W) if is_noisy else np.unique(wire_Q)
+        num_ticks = self._side * self.ticks_per_pixel
+        row_Q = np.searchsorted(wires_W, wire_Q)
+        arrived_WT = np.bincount(row_Q * num_ticks + tick_Q, energy_Q, len(wires_W) * num_ticks).reshape(
+            len(wires_W), num_ticks
+        )
+        least = max(least_mev, LEAST * float(energy_Q.sum() if len(energy_Q) else 0.0))
+        if self._cfg.shaping_us is not None:
+            arrived_WT, sigma = self._deconvolved(arrived_WT)
+            least = max(least, self._cfg.threshold_sigma * sigma)
+        energy_WX = arrived_WT.reshape(len(wires_W), self._side, self.ticks_per_pixel).sum(axis=2)
+        pixel_U, row_U = np.nonzero(((energy_WX >= least) & (energy_WX > 0)).T)
+        coord_U3 = np.stack([pixel_U, wires_W[row_U], np.zeros_like(pixel_U)], axis=-1)
+        return Seen(coord_U3, energy_WX[row_U, pixel_U])
+
+    def waveforms(self, arrived_WT: FloatArray) -> FloatArray:
+        """Return the signals (W, T) that charge (W, T) [MeV] makes, in units in which a point-like one peaks at itself.
+
+        Without noise; those of a collection plane have one sign, those of an induction plane both.
+        """
+        num = _padded(arrived_WT.shape[1])
+        response_F = np.fft.rfft(self.response(num))
+        signal_WT: FloatArray = np.fft.irfft(np.fft.rfft(arrived_WT, num) * response_F, num)
+        return signal_WT[:, : arrived_WT.shape[1]]
+
+    def response(self, num: int) -> FloatArray:
+        """Return the signal (num,) of a charge in tick 0; a shaper alone would give it a peak of 1."""
+        step_us = self._tick_us / OVERSAMPLING
+        shaper = shape(np.arange(num * OVERSAMPLING) * step_us, float(self._cfg.shaping_us or 1.0))
+        gap = max(round(self._cfg.gap_us / step_us), 1)
+        current = np.ones(gap) / gap  # between two planes the weighting potential rises linearly
+        if not self._is_collection:
+            # it falls again behind the wires
+            current = np.concatenate([current, -current])
+        found: FloatArray = np.convolve(shaper, current)[: num * OVERSAMPLING : OVERSAMPLING]
+        return found
+
+    def _deconvolved(self, arrived_WT: FloatArray) -> tuple[FloatArray, float]:
+        """Return the charge (W, T) that waveforms of arriving charge give back, and the noise of a pixel [MeV]."""
+        num_ticks = arrived_WT.shape[1]
+        num = _padded(num_ticks)
+        response_F = np.fft.rfft(self.response(num))
+        filter_F = self._filter(num)
+        back_F = np.divide(filter_F, response_F, out=np.zeros_like(response_F), where=filter_F > 0)
+        wave_WF = np.fft.rfft(arrived_WT, num) * response_F
+        noise_WF = np.zeros_like(wave_WF)
+        if self._cfg.noise_electrons:
+            noise_WF = self._noise(len(arrived_WT), num)
+        if self._cfg.adc_electrons:
+            count = self._cfg.adc_electrons / self._per_mev
+            exact_WT = np.fft.irfft(wave_WF + noise_WF, num)
+            noise_WF += np.fft.rfft(count * np.rint(exact_WT / count) - exact_WT, num)
+        noise_WT = np.fft.irfft(noise_WF * back_F, num)[:, :num_ticks]
+        charge_WT = np.fft.irfft(wave_WF * back_F, num)[:, :num_ticks] + noise_WT
+        pixels_WX = noise_WT.reshape(len(noise_WT), self._side, self.ticks_per_pixel).sum(axis=2)
+        return charge_WT, float(pixels_WX.std()) if pixels_WX.size else 0.0
+
+    def _filter(self, num: int) -> FloatArray:
+        frequency_F = np.fft.rfftfreq(num, self._tick_us)  # [MHz]
+        filter_F = np.ones_like(frequency_F)
+        if self._cfg.low_pass_mhz is not None:
+            filter_F = np.exp(-0.5 * (frequency_F / self._cfg.low_pass_mhz) ** 2)
+        if not self._is_collection:
+            filter_F = filter_F * -np.expm1(-((frequency_F / self._cfg.high_pass_mhz) ** 2))
+        return filter_F
+
+    def _noise(self, num_wires: int, num: int) -> NDArray[np.complex128]:
+        """Return the noise of wires (W, F): white before the shaper, of the wanted RMS behind it."""
+        file_uid, entry = self._key
+        digest = hashlib.blake2b(file_uid.encode(), digest_size=16).digest()
+        rng = np.random.default_rng([*digest, entry, 1 + self._number])
+        shaper_T = shape(np.arange(num) * self._tick_us, float(self._cfg.shaping_us or 1.0))
+        rms = self._cfg.noise_electrons / self._per_mev
+        amplitude_F = np.fft.rfft(shaper_T) * (rms / np.sqrt((shaper_T**2).sum()) * np.sqrt(num / 2))
+        parts_2WF = rng.standard_normal((2, num_wires, len(amplitude_F)))
+        noise_WF: NDArray[np.complex128] = (parts_2WF[0] + 1j * parts_2WF[1]) * amplitude_F
+        return noise_WF
+
+
+def readouts_of(cfg: Ingest, key: tuple[str, int]) -> list[WireReadout]:
+    """Return how each plane is read out; none where images are of the charge that arrives."""
+    readout = cfg.wires.readout
+    if readout.shaping_us is None and not readout.dead_share:
+        return []
+    return [WireReadout(cfg, number, key) for number in range(len(cfg.wires.angles_deg))]
+
+
+def shape(time_us: FloatArray, peaking_us: float) -> FloatArray:
+    """Return the answer of the shaper at times (T,) after a charge of 1, scaled to a peak of 1."""
+    poles_K = np.concatenate([POLES, POLES[1:].conj()])
+    residue_K = np.array(
+        [1 / np.prod(pole - np.delete(poles_K, number)) for number, pole in enumerate(poles_K)]
+    )
+
+    def answer(reduced_T: FloatArray) -> FloatArray:
+        found: FloatArray = (residue_K * np.exp(np.outer(reduced_T, poles_K))).sum(axis=1).real
+        return found
+
+    peak = float(answer(np.linspace(0.5, 1.5, 2001)).max())
+    shaped: FloatArray = np.where(time_us > 0, answer(np.maximum(time_us, 0) / peaking_us), 0) / peak
+    return shaped
+
+
+def nearest_on_wire(coord_U3: IntArray, key_V: IntArray, side: int) -> IntArray:
+    """Return the row of the pixel with charge (U,) nearest along the drift on the same wire, NONE where there is none.
+
+    Parameters
+    ----------
+    coord_U3
+        Pixels that are seen.
+    key_V
+        Pixels with charge, as drift × side + wire, ascending.
+    """
+    drift_V, wire_V = np.divmod(key_V, side)
+    # a number in which pixels of a wire lie side by side, and wires far apart
+    apart = 2 * side
+    order_V = np.argsort(wire_V * apart + drift_V)
+    line_V = (wire_V * apart + drift_V)[order_V]
+    line_U = coord_U3[:, 1] * apart + coord_U3[:, 0]
+    if not len(line_V):
+        return np.full(len(line_U), NONE)
+    after_U = np.minimum(np.searchsorted(line_V, line_U), len(line_V) - 1)
+    before_U = np.maximum(after_U - 1, 0)
+    is_after_U = np.abs(line_V[after_U] - line_U) <= np.abs(line_V[before_U] - line_U)
+    near_U = np.where(is_after_U, after_U, before_U)
+    return np.where(np.abs(line_V[near_U] - line_U) <= LABEL_WITHIN, order_V[near_U], NONE)
+
+
+def _padded(num_ticks: int) -> int:
+    """Return a length for transforms that leaves room for the response behind the last tick."""
+    return 1 << (num_ticks + 256 - 1).bit_length()
