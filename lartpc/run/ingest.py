@@ -258,7 +258,7 @@ def _convert_event(
     if not planes:
         return [(image, found)]
     least_mev, is_grid = cfg.wires.pixel_threshold_mev, isinstance(read, Voxels)
-    readouts = readouts_of(cfg, key) or [None] * len(planes)
+    readouts = readouts_of(cfg, key)
     if cfg.wires.space_points:
         seen = [
             project(image, {}, plane, least_mev, is_grid=is_grid, wires=wires)

@@ -27,7 +27,7 @@ def settings(**readout: object) -> config.Ingest:
 
 def view(cfg: config.Ingest, number: int, truth: dict[str, Columns] | None = None) -> View:
     plane = Plane(cfg.wires.angles_deg[number], BOX, flat_box(BOX, cfg))
-    readouts = readouts_of(cfg, ("file", 0)) or [None, None, None]
+    readouts = readouts_of(cfg, ("file", 0))
     return project(line(SLANTED), truth or {}, plane, 0.0, is_grid=False, wires=readouts[number])
 
 
@@ -117,7 +117,7 @@ def test_dead_wires_see_nothing_with_and_without_waveforms() -> None:
         assert set(seen.coord[:, 1]) == set(all_seen.coord[:, 1]) - set(np.flatnonzero(dead))
         lost = all_seen.energy[dead[all_seen.coord[:, 1]]].sum()
         assert seen.energy.sum() == pytest.approx(all_seen.energy.sum() - lost, rel=1e-6)
-    assert readouts_of(PLAIN, ("file", 0)) == []
+    assert readouts_of(PLAIN, ("file", 0)) == [None, None, None]
 
 
 def test_pixels_that_are_seen_have_labels_of_their_wire() -> None:

@@ -168,7 +168,7 @@ def project(
         row_Q[seen_Q],
         voxel_Q[inside_Q][seen_Q],
         energy_Q[inside_Q][seen_Q],
-        np.count_nonzero(kept_U),
+        int(np.count_nonzero(kept_U)),
     )
     if wires:
         label_U = with_ghosts(label_U, nearest_on_wire(view.coord, key_U[kept_U], side))

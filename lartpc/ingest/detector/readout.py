@@ -80,9 +80,8 @@ class WireReadout:
         wires_W = np.flatnonzero(~self.dead_W) if is_noisy else np.unique(wire_Q)
         num_ticks = self._side * self.ticks_per_pixel
         row_Q = np.searchsorted(wires_W, wire_Q)
-        arrived_WT = np.bincount(row_Q * num_ticks + tick_Q, energy_Q, len(wires_W) * num_ticks).reshape(
-            len(wires_W), num_ticks
-        )
+        arrived_N = np.bincount(row_Q * num_ticks + tick_Q, energy_Q, len(wires_W) * num_ticks)
+        arrived_WT: FloatArray = arrived_N.astype(np.float64).reshape(len(wires_W), num_ticks)
         least = max(least_mev, LEAST * float(energy_Q.sum() if len(energy_Q) else 0.0))
         if self._cfg.shaping_us is not None:
             arrived_WT, sigma = self._deconvolved(arrived_WT)
@@ -105,7 +104,9 @@ class WireReadout:
     def response(self, num: int) -> FloatArray:
         """Return the signal (num,) of a charge in tick 0; a shaper alone would give it a peak of 1."""
         step_us = self._tick_us / OVERSAMPLING
-        shaper = shape(np.arange(num * OVERSAMPLING) * step_us, float(self._cfg.shaping_us or 1.0))
+        shaper = shape(
+            np.arange(num * OVERSAMPLING, dtype=np.float64) * step_us, float(self._cfg.shaping_us or 1.0)
+        )
         gap = max(round(self._cfg.gap_us / step_us), 1)
         current = np.ones(gap) / gap  # between two planes the weighting potential rises linearly
         if not self._is_collection:
@@ -148,7 +149,7 @@ class WireReadout:
         file_uid, entry = self._key
         digest = hashlib.blake2b(file_uid.encode(), digest_size=16).digest()
         rng = np.random.default_rng([*digest, entry, 1 + self._number])
-        shaper_T = shape(np.arange(num) * self._tick_us, float(self._cfg.shaping_us or 1.0))
+        shaper_T = shape(np.arange(num, dtype=np.float64) * self._tick_us, float(self._cfg.shaping_us or 1.0))
         rms = self._cfg.noise_electrons / self._per_mev
         amplitude_F = np.fft.rfft(shaper_T) * (rms / np.sqrt((shaper_T**2).sum()) * np.sqrt(num / 2))
         parts_2WF = rng.standard_normal((2, num_wires, len(amplitude_F)))
@@ -156,11 +157,11 @@ class WireReadout:
         return noise_WF
 
 
-def readouts_of(cfg: Ingest, key: tuple[str, int]) -> list[WireReadout]:
-    """Return how each plane is read out; none where images are of the charge that arrives."""
+def readouts_of(cfg: Ingest, key: tuple[str, int]) -> list[WireReadout | None]:
+    """Return how each plane is read out; None where images are of the charge that arrives."""
     readout = cfg.wires.readout
     if readout.shaping_us is None and not readout.dead_share:
-        return []
+        return [None] * len(cfg.wires.angles_deg)
     return [WireReadout(cfg, number, key) for number in range(len(cfg.wires.angles_deg))]
 
 
