@@ -66,11 +66,25 @@ def collect(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset.")],
     num_workers: Annotated[int, typer.Option(min=1, help="Threads (dask).")] = 1,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER with lists of a scenario's files: tables.gather, metrics.gather, ingested.gather; "
+            "repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
+    from lartpc.run.collect import Parts
     from lartpc.run.collect import collect as run
 
-    run(expand(tables), expand(metrics), expand(ingested), out, num_workers=num_workers)
+    parts = {}
+    for word in scenario or []:
+        name, _, folder = word.partition("=")
+        if not name or not folder:
+            raise ValueError(f"--scenario must be NAME=FOLDER, got '{word}'")
+        parts[name] = Parts(*(expand([f"@{folder}/{kind}.gather"]) for kind in Parts._fields))
+    run(expand(tables), expand(metrics), expand(ingested), out, num_workers=num_workers, scenarios=parts)
 
 
 @app.command()
@@ -102,8 +116,17 @@ def report(
 @app.command()
 @plainly
 def compare(
-    first: Annotated[Path, typer.Argument(help="Dataset that 'lartpc collect' wrote.")],
-    second: Annotated[Path, typer.Argument(help="Another one, of the same events.")],
+    first: Annotated[
+        Path,
+        typer.Argument(help="Dataset that 'lartpc collect' wrote; DATASET/scenario=NAME is one scenario."),
+    ],
+    second: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Another one, of the same events; default: each scenario of the first is compared with its nominal "
+            "production."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for compare.md, compare.json and compare.html.")
     ] = Path("compare"),
@@ -113,6 +136,12 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
 ) -> None:
     """Compare two datasets of the same events: each figure, its difference, and the error of that."""
+    if second is None:
+        from lartpc.run.report.variations import compare_scenarios
+
+        compare_scenarios(first, out, num_replicas=num_replicas, seed=seed)
+        typer.echo(f"table   {out / 'scenarios.md'}", err=True)
+        return
     from lartpc.run.report.compare import compare as run
 
     run(first, second, out, num_replicas=num_replicas, seed=seed)

@@ -55,6 +55,7 @@ from lartpc.paths import usable
 __all__ = [
     "GENERATORS",
     "MPR_GROUPS",
+    "SCENARIO_SECTIONS",
     "SECTIONS",
     "VERTEX_GROUPS",
     "Cluster",
@@ -133,6 +134,11 @@ class Config(Section):
     max_shards: int = Field(
         500, ge=1, description="most shards of a sample; more files than that share shards"
     )
+    scenarios: dict[str, dict[str, Any]] = Field(
+        {},
+        description="variations of the production: name of each, and the settings that it changes "
+        "([docs/how-to/scenarios.md](../docs/how-to/scenarios.md))",
+    )
     simulate: Simulate = Simulate()
     ingest: Ingest = Ingest()
     segment: Segment = Segment()
@@ -178,6 +184,9 @@ SECTIONS: dict[str, type[Section]] = {
     if isinstance(annotation := item.annotation, type) and issubclass(annotation, Section)
 }
 """The sections by the name of their step."""
+
+SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name != "report")
+"""Sections that a scenario may change, in the order of the data."""
 
 
 def slice_of(section: Section, part: Part) -> dict[str, Any]:

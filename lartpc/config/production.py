@@ -1,20 +1,31 @@
 """The configuration of a workflow: what is given, over the workflow's own, and the files that both name."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
-from lartpc.config import Config
+from pydantic import ValidationError
+
+from lartpc.config import SCENARIO_SECTIONS, Config, explain
 from lartpc.config.base import NamesFile, Section
 
 Values = Mapping[str, Any]
 
 
-def production(own: Values, given: Values, find_own: Callable[[str], str]) -> tuple[Config, list[str]]:
-    """Return the configuration of a workflow, and what to tell the user about the files that it names.
+class Production(NamedTuple):
+    """A configuration, notes about the files that it names, and the configuration of each scenario by its name."""
+
+    config: Config
+    notes: list[str]
+    scenarios: dict[str, Config]
+
+
+def production(own: Values, given: Values, find_own: Callable[[str], str]) -> Production:
+    """Return the configuration of a workflow, what to tell the user about the files that it names, and scenarios.
 
     Parameters
     ----------
@@ -47,9 +58,17 @@ def production(own: Values, given: Values, find_own: Callable[[str], str]) -> tu
         _with_files({key: value for key, value in given.items() if key != "pathvars"}, find),
     )
     config = Config.model_validate(values)
+    overrides = {
+        name: _with_files(settings, lambda key, path, name=name: find(f"scenarios.{name}.{key}", path))  # type: ignore[misc]
+        for name, settings in config.scenarios.items()
+    }
+    for name, settings in overrides.items():
+        for key, path in _given_files(settings):
+            _check(f"scenarios.{name}.{key}", path)
     for key, path in files_of(config):
         _check(key, path)
-    return config, notes
+    scenarios = {name: _scenario(name, values, settings) for name, settings in overrides.items()}
+    return Production(config, notes, scenarios)
 
 
 def merged(below: Values, above: Values) -> dict[str, Any]:
@@ -114,6 +133,28 @@ def _with_files(values: Values, find: Callable[[str, str], str]) -> dict[str, An
         elif isinstance(value, list):
             section[keys[-1]] = [find(name, one) if isinstance(one, str) else one for one in value]
     return result
+
+
+def _scenario(name: str, values: Values, settings: Values) -> Config:
+    """Return the configuration of a scenario: settings over the values of the production."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "nominal":
+        raise ValueError(f"scenario '{name}': a name has letters, digits, _ and - only, and is not 'nominal'")
+    if fixed := [key for key in settings if key not in SCENARIO_SECTIONS]:
+        kind = "is of the whole production" if fixed[0] in Config.model_fields else "is no section"
+        raise ValueError(
+            f"scenario '{name}': {fixed[0]} {kind}; a scenario changes {', '.join(SCENARIO_SECTIONS)}"
+        )
+    try:
+        return Config.model_validate({**merged(values, settings), "scenarios": {}})
+    except ValidationError as error:
+        raise ValueError(f"scenario '{name}': {explain(error)}") from None
+
+
+def _given_files(values: Values) -> Iterator[tuple[str, str]]:
+    """Yield the key and the path of each file that settings name."""
+    found: list[tuple[str, str]] = []
+    _with_files(values, lambda key, path: found.append((key, path)) or path)  # type: ignore[func-returns-value]
+    yield from found
 
 
 def _check(key: str, path: str) -> None:

@@ -40,7 +40,8 @@ def read_plan(path: Path, shard: str) -> list[Job]:
     """Return the jobs of a shard that a run is to do, each after those that it needs; none without a plan.
 
     A plan (JSON) has the `settings` of each step, and of each of the `shards` a list of jobs: `step`, `events`
-    (paths), `out`, and where there are any `weights` and `on_truth`. `write_plan` of the workflow writes it.
+    (paths), `out`, and where there are any `weights`, `on_truth` and the `branch` of a scenario, which stands
+    before its step in `settings`. `write_plan` of the workflow writes it.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def _job(values: Mapping[str, Any], settings: Mapping[str, Any]) -> Job:
     return Job(
         values["step"],
         tuple(map(Path, values["events"])),
-        config.SECTIONS[step].model_validate(settings[step]),
+        config.SECTIONS[step].model_validate(settings[values.get("branch", "") + step]),
         Path(values["out"]),
         Path(weights) if weights else None,
         bool(values.get("on_truth")),

@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from lartpc import __version__
 from lartpc.atomic import replacing_folder
 from lartpc.provenance import digest
-from lartpc.run.accounts import chosen, compare, count_figures, count_ingested
+from lartpc.run.accounts import Ingested, chosen, compare, count_figures, count_ingested
 from lartpc.run.quality.errors import bootstrap
 from lartpc.run.quality.pool import pool
 from lartpc.run.shards import ENERGIES, Shard, check_shard
@@ -25,11 +26,28 @@ from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.rows import sample_of
+from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, table_folder
 from lartpc.tables.write import ROW_GROUP, open_table, reading_table
 
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
 _SHOWN = 5
+
+
+class Parts(NamedTuple):
+    """What a dataset is made from: folders of `lartpc summarize`, files of `lartpc evaluate` and of `lartpc ingest`."""
+
+    tables: Sequence[Path]
+    metrics: Sequence[Path]
+    ingested: Sequence[Path]
+
+
+class Looked(NamedTuple):
+    """What was found in each of `Parts`."""
+
+    tables: Sequence[Shard]
+    metrics: Sequence[Any]
+    ingested: Sequence[Ingested]
 
 
 def collect(
@@ -40,8 +58,12 @@ def collect(
     *,
     num_workers: int = 1,
     rows_per_file: int = ROWS_PER_FILE,
+    scenarios: Mapping[str, Parts] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write `out_dir/<table>/part-*.parquet` and `out_dir/summary.json`, and return the summary.
+
+    With scenarios, each table has a folder `scenario=NAME` for each of them and for the nominal production, and the
+    summary has theirs under `scenarios`.
 
     Shards are checked and joined in parallel with dask, each task holding a row group or the keys of a
     shard at a time. The folder appears when it is complete and replaces an older one.
@@ -56,6 +78,8 @@ def collect(
         Event files that `lartpc ingest` wrote: what the tables must add up to.
     num_workers
         Threads; reading and writing parquet happens outside Python's lock.
+    scenarios
+        What each scenario is collected from, by its name; see `lartpc.scenarios`.
 
     Raises
     ------
@@ -67,49 +91,70 @@ def collect(
     import dask
 
     scheduler = "threads" if num_workers > 1 else "synchronous"
+    parts = {"": Parts(shard_dirs, metric_files, ingest_files)}
+    if scenarios:
+        parts = {NOMINAL: parts[""], **scenarios}
     with dask.config.set(scheduler=scheduler, num_workers=num_workers):
-        checks = [dask.delayed(check_shard)(path) for path in shard_dirs]
-        counts = [dask.delayed(count_ingested)(path) for path in ingest_files]
-        figures = [dask.delayed(count_figures)(path) for path in metric_files]
-        checked, counted, measured = dask.compute(checks, counts, figures)
-        ingested = {one.file_uid: one for one in counted}
-        compare(ingested, checked, measured)
-        choices = chosen(counted)
-        return _write(out_dir, shard_dirs, metric_files, ingest_files, checked, choices, rows_per_file)
+        # What scenarios share is looked at once.
+        each = [
+            list(dict.fromkeys(path for one in parts.values() for path in one[kind])) for kind in range(3)
+        ]
+        work = zip((check_shard, count_figures, count_ingested), each, strict=True)
+        done = dask.compute([[dask.delayed(look)(path) for path in paths] for look, paths in work])[0]
+        known = [dict(zip(paths, found, strict=True)) for paths, found in zip(each, done, strict=True)]
+        looked = {
+            name: Looked(*([known[kind][path] for path in one[kind]] for kind in range(3)))
+            for name, one in parts.items()
+        }
+        for name, one in looked.items():
+            try:
+                compare({shard.file_uid: shard for shard in one.ingested}, one.tables, one.metrics)
+            except ValueError as error:
+                raise ValueError(f"scenario '{name}': {error}" if name else str(error)) from None
+        return _write(out_dir, parts, looked, rows_per_file)
 
 
 def _write(
-    out_dir: Path,
-    shard_dirs: Sequence[Path],
-    metric_files: Sequence[Path],
-    ingest_files: Sequence[Path],
-    checked: Sequence[Shard],
-    choices: Mapping[str, Mapping[str, Any]],
-    rows_per_file: int,
+    out_dir: Path, parts: Mapping[str, Parts], looked: Mapping[str, Looked], rows_per_file: int
 ) -> dict[str, Any]:
     """Join the tables and write the summary and the manifest."""
     import dask
 
     with replacing_folder(out_dir) as part_dir:
-        sources = {name: [path / f"{name}.parquet" for path in shard_dirs] for name in EVENT_TABLES}
-        sources["metrics"] = list(metric_files)
-        joins = [
-            dask.delayed(_join)(name, tuple(group), part_dir / name / f"part-{number:05d}.parquet")
-            for name, paths in sources.items()
-            for number, group in enumerate(_pack(paths, rows_per_file))
-        ]
+        joins = []
+        for scenario, one in parts.items():
+            sources = {name: [path / f"{name}.parquet" for path in one.tables] for name in EVENT_TABLES}
+            sources["metrics"] = list(one.metrics)
+            for name, paths in sources.items():
+                folder = table_folder(of_scenario(part_dir, scenario), name)
+                folder.mkdir(parents=True)
+                joins += [
+                    dask.delayed(_join)(name, tuple(group), folder / f"part-{number:05d}.parquet")
+                    for number, group in enumerate(_pack(paths, rows_per_file))
+                ]
         dask.compute(joins)
-        summary = _summary(part_dir, checked) | {"chosen": choices}
-        (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-        said = {
-            "schema_version": SCHEMA_VERSION,
-            # in the order of their rows
-            "tables": _digests((path, path / MANIFEST) for path in shard_dirs),
-            "metrics": _digests((path, path) for path in metric_files),
-            "ingested": _digests((path, path) for path in ingest_files),
+        summaries = {
+            scenario: _summary(of_scenario(part_dir, scenario), one.tables) | {"chosen": chosen(one.ingested)}
+            for scenario, one in looked.items()
         }
+        nominal, *others = summaries
+        summary = dict(summaries[nominal])
+        said: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_made_from(parts[nominal])}
+        if others:
+            summary["scenarios"] = {name: summaries[name] for name in others}
+            said["scenarios"] = {name: _made_from(parts[name]) for name in others}
+        (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
         write_manifest(part_dir, said)
     return summary
+
+
+def _made_from(parts: Parts) -> dict[str, list[dict[str, str]]]:
+    """Return what a manifest says of the files that were collected, in the order of their rows."""
+    return {
+        "tables": _digests((path, path / MANIFEST) for path in parts.tables),
+        "metrics": _digests((path, path) for path in parts.metrics),
+        "ingested": _digests((path, path) for path in parts.ingested),
+    }
 
 
 def _digests(files: Iterable[tuple[Path, Path]]) -> list[dict[str, str]]:
@@ -118,7 +163,8 @@ def _digests(files: Iterable[tuple[Path, Path]]) -> list[dict[str, str]]:
 
 
 def read_summary(dataset_dir: Path) -> dict[str, Any]:
-    """Read `summary.json` of a dataset, or raise ValueError saying how to make it."""
+    """Read `summary.json` of a dataset, or of the scenario that the path names; ValueError says how to make it."""
+    dataset_dir, scenario = scenario_of(dataset_dir)
     path = dataset_dir / "summary.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the folder that 'lartpc collect' wrote")
@@ -130,7 +176,13 @@ def read_summary(dataset_dir: Path) -> dict[str, Any]:
         written = read_manifest(dataset_dir, "run 'lartpc collect' again")["files"].get(path.name)
         if written != digest(path):
             raise ValueError(f"{path} is damaged: it is not what was written; run 'lartpc collect' again")
-    return found
+    if scenario in ("", NOMINAL):
+        return found
+    scenarios: dict[str, dict[str, Any]] = found.get("scenarios", {})
+    if scenario not in scenarios:
+        known = f"its scenarios are {', '.join(scenarios)}" if scenarios else "it has none"
+        raise ValueError(f"{dataset_dir} has no scenario '{scenario}'; {known}")
+    return scenarios[scenario]
 
 
 # -- joining -----------------------------------------------------------------------------------
@@ -153,7 +205,6 @@ def _pack(paths: Sequence[Path], rows_per_file: int) -> list[list[Path]]:
 def _join(table: str, paths: Sequence[Path], out: Path) -> None:
     """Copy the row groups of several files into one, small ones gathered to larger ones."""
     target = schema(table)
-    out.parent.mkdir(exist_ok=True)
     with open_table(out, table) as writer:
         waiting: list[pa.Table] = []
         for path in paths:
@@ -171,7 +222,7 @@ def _join(table: str, paths: Sequence[Path], out: Path) -> None:
 
 
 def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
-    throughput = pq.read_table(dataset / "throughput").to_pandas()
+    throughput = pq.read_table(table_folder(dataset, "throughput")).to_pandas()
     steps = {}
     for step, rows in throughput.groupby("step", sort=False):
         timed = rows[rows["seconds"].notna()]
@@ -184,7 +235,9 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
             "weights": sorted(set(rows["weights"]) - {""}),
         }
     columns = ["energy_mev", *ENERGIES]
-    events = pq.read_table(dataset / "events", columns=["sample", "status", "num_voxels", *columns])
+    events = pq.read_table(
+        table_folder(dataset, "events"), columns=["sample", "status", "num_voxels", *columns]
+    )
     nothing = {"events": 0, "quarantined": 0, "voxels": 0} | {name: 0.0 for name in columns}
     # Also those without an event, which have no row anywhere.
     samples: dict[str, dict[str, Any]] = {sample_of(shard.file_uid): dict(nothing) for shard in shards}
@@ -200,9 +253,9 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
         else:
             for name in columns:
                 sample[name] += row[f"{name}_sum"] or 0.0
-    quarantine = pq.read_table(dataset / "quarantine", columns=["step", "reason"])
+    quarantine = pq.read_table(table_folder(dataset, "quarantine"), columns=["step", "reason"])
     reasons = quarantine.group_by(["step", "reason"], use_threads=False).aggregate([([], "count_all")])
-    measured = ds.dataset(dataset / "metrics")
+    measured = ds.dataset(table_folder(dataset, "metrics"))
     figures = pool(measured)
     found: dict[str, Any] = _plain(
         {
@@ -233,7 +286,7 @@ def _summary(dataset: Path, shards: Sequence[Shard]) -> dict[str, Any]:
 def _flags(dataset: Path) -> dict[str, int]:
     """Return the number of particles with each flag."""
     sums = {name: 0 for name in FLAGS}
-    for batch in ds.dataset(dataset / "particles").to_batches(columns=list(FLAGS)):
+    for batch in ds.dataset(table_folder(dataset, "particles")).to_batches(columns=list(FLAGS)):
         for name in FLAGS:
             sums[name] += pc.sum(batch[name]).as_py() or 0
     return sums

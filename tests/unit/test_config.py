@@ -71,7 +71,7 @@ def test_a_slice_reads_back(tmp_path: Path) -> None:
 def test_verbs_by_hand_have_the_settings_of_the_production() -> None:
     """`config.yaml` says what is reconstructed, with which weights; a setting in it would be a second default."""
     own = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    produced, _ = production(own, {}, lambda path: str(ROOT / path))
+    produced, *_ = production(own, {}, lambda path: str(ROOT / path))
     for step in SECTIONS:
         for part in ("train", "infer"):
             assert produced.slice_for(step, part) == slice_of(load_section(step, None), part), step

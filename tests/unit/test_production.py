@@ -24,7 +24,7 @@ TRAIN = {"num_steps": 1, "batch_size": 1, "learning_rate": 0.1}
 
 
 def test_given_values_win_key_by_key(own: Path) -> None:
-    config, notes = production(OWN, {"segment": {"unet": {"depth": 3}}}, lambda path: str(own / path))
+    config, notes, _ = production(OWN, {"segment": {"unet": {"depth": 3}}}, lambda path: str(own / path))
     assert (config.segment.unet.filters, config.segment.unet.depth) == (8, 3)
     assert config.samples == (str(own / "config/samples.tsv"),), (
         "not the file of that name in the working folder"
@@ -35,14 +35,14 @@ def test_given_values_win_key_by_key(own: Path) -> None:
 
 def test_given_files_are_of_the_working_folder_first(own: Path) -> None:
     given = {"samples": ["config/samples.tsv"], "cluster": {"train": {**TRAIN, "init_from": "released.pt"}}}
-    config, notes = production(OWN, given, lambda path: str(own / path))
+    config, notes, _ = production(OWN, given, lambda path: str(own / path))
     assert config.samples == ("config/samples.tsv",)
     assert config.cluster.train.init_from == str(own / "released.pt")
     assert len(notes) == 1 and "cluster.train.init_from: released.pt" in notes[0]
 
 
 def test_null_takes_the_released_weights_away(own: Path) -> None:
-    config, _ = production(OWN, {"segment": {"weights": None}}, lambda path: str(own / path))
+    config, *_ = production(OWN, {"segment": {"weights": None}}, lambda path: str(own / path))
     assert config.segment.weights is None
 
 

@@ -32,6 +32,12 @@ def jobs(folder: Path, *arguments: str) -> Counter[str]:
     )
 
 
+jobs_of_a_shard = (
+    *("simulate", "ingest", "segment", "points", "cluster", "interact"),
+    *("summarize", "evaluate_chain", "stage_on_truth"),
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_checkout(tmp_path_factory.mktemp("workflow"))
@@ -128,6 +134,24 @@ def test_jobs_per_shard_whatever_the_number_of_files(folder: Path) -> None:
         **{"simulate": simulated, "stage_on_truth": 2 * simulated, "evaluate_chain": simulated},
         **{"gather_list": 3, "settings": 8},
     }
+
+
+def test_a_scenario_runs_what_it_changes_and_what_follows(folder: Path) -> None:
+    (folder / "scenarios.yaml").write_text(
+        "scenarios:\n"
+        "  lifetime: {ingest: {response: {recombination: birks, lifetime_us: 2000}}}\n"
+        "  score: {points: {score_threshold: 0.5}}\n"
+    )
+    found = jobs(folder, "--configfile", "scenarios.yaml")
+    shards = 2
+    assert {rule: num for rule, num in found.items() if rule in ("train", *jobs_of_a_shard)} == {
+        **{"simulate": shards, "ingest": 2 * shards, "segment": 2 * shards, "stage_on_truth": 4 * shards},
+        **dict.fromkeys(("points", "cluster", "interact", "summarize", "evaluate_chain"), 3 * shards),
+    }
+    alone = jobs(folder, "results/scenarios/score/tables/mpvmpr_test/0000", "--configfile", "scenarios.yaml")
+    assert {rule: num for rule, num in alone.items() if rule in jobs_of_a_shard} == dict.fromkeys(
+        ("simulate", "ingest", "segment", "points", "cluster", "interact", "summarize"), 1
+    )
 
 
 def test_a_wrong_setting_is_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from glob import glob
@@ -14,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 from lartpc.config import explain
 from lartpc.config.production import digest_of_file, production
 from lartpc.plan import plan, shares
+from lartpc.scenarios import branches
 from lartpc.stages import (
     CHAIN,
     EVALUATE_VERSION,
@@ -55,7 +57,9 @@ PATHS, PATHVARS = workflow.modifier.path_modifier, workflow.pathvars
 
 # Not `configfile:`, which looks in the working folder, and is passed over where this is a module with a `config:`.
 try:
-    CONFIG, notes = production(load_configfile(find_own("config/config.yaml")), config, find_own)
+    CONFIG, notes, scenarios = production(load_configfile(find_own("config/config.yaml")), config, find_own)
+    # The nominal production and its scenarios, by the folder of what is their own.
+    BRANCHES = {branch.folder: branch for branch in branches(CONFIG, scenarios, digest_of_file)}
     SHARDS = {shard.key: shard for shard in plan(CONFIG.samples, CONFIG.seed, CONFIG.max_shards)}
 except ValidationError as error:
     raise WorkflowError(f"configuration: {explain(error)}") from None
@@ -67,6 +71,12 @@ if "results" in config:
 
     pathvars:
         results=CONFIG.results,
+
+
+# Without scenarios no path has a folder of one, and no job its wildcard. The constraint stands here, as those of
+# all rules are not put on what comes of a pathvar.
+pathvars:
+    branch=f"{{scenario,{'|'.join(map(re.escape, BRANCHES))}}}" if len(BRANCHES) > 1 else "",
 
 
 RESULTS = at("<results>")
@@ -105,6 +115,11 @@ wildcard_constraints:
     what="ingested|tables|metrics",
 
 
+def branch_of(wildcards):
+    """Return the scenario of a job, the nominal one where it has none."""
+    return BRANCHES[getattr(wildcards, "scenario", "")]
+
+
 def keys(*splits):
     """Return `sample/shard` of all shards of some splits."""
     return [shard.key for shard in SHARDS.values() if shard.split in splits]
@@ -118,7 +133,7 @@ def shard_of(wildcards):
 def generated_files(wildcards):
     """Return the files of neutrino generators that a simulated shard is drawn from; [] for other generators."""
     shard = shard_of(wildcards)
-    generator = CONFIG.simulate.generator
+    generator = branch_of(wildcards).config.simulate.generator
     patterns = [] if isinstance(generator, str) else generator.files
     return shard.generated or [path for pattern in patterns for path in sorted(glob(pattern, recursive=True))]
 
@@ -146,14 +161,15 @@ def option_of(name, value):
     return [name, f"{value}"] if value else []
 
 
-def weights(stage):
+def weights(stage, wildcards=None):
     """Return the weights of a stage: released ones where the configuration names them, else trained; or none."""
-    return weights_of(stage) if needs_weights(STAGES[stage], getattr(CONFIG, stage)) else []
+    settings = getattr(branch_of(wildcards).config, stage)
+    return weights_of(stage, wildcards) if needs_weights(STAGES[stage], settings) else []
 
 
-def weights_of(stage):
+def weights_of(stage, wildcards=None):
     """Return the weights that a stage would take. What released ones hold, not their time, decides what runs again."""
-    given = getattr(CONFIG, stage).weights
+    given = getattr(branch_of(wildcards).config, stage).weights
     return [ancient(outside(given))] if given else [f"<results>/models/{stage}/weights.pt"]
 
 
@@ -163,26 +179,38 @@ def start_of(stage):
     return [ancient(outside(given))] if given else []
 
 
-def digest_of_weights(stage):
+def digest_of_weights(stage, wildcards=None):
     """Return a digest of released weights, to make a job depend on it; of trained ones, Snakemake knows."""
-    given = getattr(CONFIG, stage).weights
-    return digest_of_file(given) if given and weights(stage) else ""
+    given = getattr(branch_of(wildcards).config, stage).weights
+    return digest_of_file(given) if given and weights(stage, wildcards) else ""
 
 
-def settings_for(step, part):
+def settings_for(step, part, wildcards=None):
     """Return the settings of a step; `images` are the views of planes that `ingest` makes points of."""
+    settings = branch_of(wildcards).config
     if step not in ("ingest", "images"):
-        return CONFIG.slice_for(step, part)
-    ingest = CONFIG.slice_for("ingest", part)
+        return settings.slice_for(step, part)
+    ingest = settings.slice_for("ingest", part)
     if MAKES_POINTS and step == "ingest":
         ingest["wires"]["space_points"] = True
     return ingest
 
 
-def events_before(stage):
+def events_of(steps, wildcards=None):
+    """Return the event files of steps, of a job's scenario or shared, with the wildcards of a shard."""
+    of = branch_of(wildcards).folder_of
+    return [f"<results>/{of(step)}events/{step}/{{sample}}/{{shard}}.h5" for step in steps]
+
+
+def images_of(steps, wildcards=None):
+    """Return the files of images of wire planes, as `events_of` those of events."""
+    of = branch_of(wildcards).folder_of
+    return [f"<results>/{of(step)}planes/{step}/{{sample}}/{{shard}}.h5" for step in steps]
+
+
+def events_before(stage, wildcards=None):
     """Return the event files that a stage reads, with the wildcards of a shard."""
-    steps = ["ingest", *(row.name for row in upstream_of(STAGES[stage]))]
-    return [f"<results>/events/{step}/{{sample}}/{{shard}}.h5" for step in steps]
+    return events_of(["ingest", *(row.name for row in upstream_of(STAGES[stage]))], wildcards)
 
 
 def trained_on(stage):
@@ -215,25 +243,31 @@ def digest_of(items):
     return blake2b("\n".join(items).encode(), digest_size=8).hexdigest()
 
 
-# What is collected: of which splits, and where it lies for each shard.
-GATHERED = {
-    "ingested": (("test", "reconstruct"), ["<results>/events/ingest/{shard}.h5"]),
-    "tables": (("test", "reconstruct"), ["<results>/tables/{shard}"]),
-    "metrics": (
-        ("test",),
-        [
-            "<results>/metrics/chain/{shard}.parquet",
-            *(f"<results>/metrics/{stage}_on_truth/{{shard}}.parquet" for stage in ON_TRUTH),
-            *(["<results>/metrics/planes/{shard}.parquet"] if MAKES_POINTS else []),
-        ],
-    ),
-}
+# What is collected, and of which splits.
+GATHERED = {"ingested": ("test", "reconstruct"), "tables": ("test", "reconstruct"), "metrics": ("test",)}
 
 
-def gathered(what):
-    """Return the files of all shards that are collected."""
-    splits, paths = GATHERED[what]
-    return [path.format(shard=key) for key in keys(*splits) for path in paths]
+def gathered_from(what, branch):
+    """Return where what is collected lies for each shard, of one scenario."""
+    of = branch.folder_of
+    if what == "ingested":
+        return [f"<results>/{of('ingest')}events/ingest/{{shard}}.h5"]
+    if what == "tables":
+        return [f"<results>/{of('summarize')}tables/{{shard}}"]
+    return [
+        f"<results>/{of('evaluate')}metrics/chain/{{shard}}.parquet",
+        *(f"<results>/{of(f'{s} on truth')}metrics/{s}_on_truth/{{shard}}.parquet" for s in ON_TRUTH),
+        *([f"<results>/{of('images')}metrics/planes/{{shard}}.parquet"] if MAKES_POINTS else []),
+    ]
+
+
+def gathered(what, branch):
+    """Return the files of all shards that are collected, of one scenario."""
+    paths = gathered_from(what, branch)
+    return [path.format(shard=key) for key in keys(*GATHERED[what]) for path in paths]
+
+
+SCENARIOS = [branch for branch in BRANCHES.values() if branch.folder]
 
 
 # The first shard of each sample gives the report its pictures; the stages trained here, its curves.
@@ -241,7 +275,7 @@ SHOWN = list(
     {
         shard.sample: shard.key
         for shard in reversed(SHARDS.values())
-        if shard.key in keys(*GATHERED["tables"][0])
+        if shard.key in keys(*GATHERED["tables"])
     }.values()
 )
 TRAINED = [name for name in RUN if weights(name) and not getattr(CONFIG, name).weights]

@@ -4,24 +4,24 @@
 rule stage_on_truth:
     """Run a stage on the truth instead of the output of the stages before it, and compare with the truth."""
     input:
-        events="<results>/events/ingest/{sample}/{shard}.h5",
-        settings="<results>/config/{stage}.infer.json",
-        measuring="<results>/config/summarize.infer.json",
-        weights=lambda wc: weights(wc.stage),
+        events=lambda wc: events_of(["ingest"], wc),
+        settings="<results>/<branch>config/{stage}.infer.json",
+        measuring="<results>/<branch>config/summarize.infer.json",
+        weights=lambda wc: weights(wc.stage, wc),
     output:
-        events="<results>/on_truth/{stage}/{sample}/{shard}.h5",
-        metrics="<results>/metrics/{stage}_on_truth/{sample}/{shard}.parquet",
+        events="<results>/<branch>on_truth/{stage}/{sample}/{shard}.h5",
+        metrics="<results>/<branch>metrics/{stage}_on_truth/{sample}/{shard}.parquet",
     log:
-        "<results>/logs/on_truth/{stage}/{sample}/{shard}.log",
+        "<results>/<branch>logs/on_truth/{stage}/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/on_truth/{stage}/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/on_truth/{stage}/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         version=lambda wc: f"{STAGES[wc.stage].version}, {EVALUATE_VERSION}",
-        digest=lambda wc: digest_of_weights(wc.stage),
+        digest=lambda wc: digest_of_weights(wc.stage, wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=lambda wc, output: PLAN,
     shell:
@@ -36,12 +36,12 @@ rule stage_on_truth:
 rule evaluate_chain:
     """Compare what the chain made of a shard with its truth."""
     input:
-        events=collect("<results>/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
-        settings="<results>/config/summarize.infer.json",
+        events=lambda wc: events_of(["ingest", *RUN], wc),
+        settings="<results>/<branch>config/summarize.infer.json",
     output:
-        "<results>/metrics/chain/{sample}/{shard}.parquet",
+        "<results>/<branch>metrics/chain/{sample}/{shard}.parquet",
     log:
-        "<results>/logs/evaluate/{sample}/{shard}.log",
+        "<results>/<branch>logs/evaluate/{sample}/{shard}.log",
     threads: 1
     resources:
         mem_mb=3000,

@@ -5,10 +5,10 @@
 rule settings:
     """Write the settings that one step depends on. Keep this rule as it is: all jobs depend on it."""
     output:
-        "<results>/config/{step}.{part}.json",
+        "<results>/<branch>config/{step}.{part}.json",
     localrule: True
     params:
-        settings=lambda wc: json.dumps(settings_for(wc.step, wc.part), sort_keys=True),
+        settings=lambda wc: json.dumps(settings_for(wc.step, wc.part, wc), sort_keys=True),
     shell:
         "printf '%s' {params.settings:q} > {output:q}"
 
@@ -17,13 +17,13 @@ rule simulate:
     """Simulate the events of a shard with Geant4."""
     input:
         generated=lambda wc: [*map(outside, generated_files(wc))],
-        settings="<results>/config/simulate.infer.json",
+        settings="<results>/<branch>config/simulate.infer.json",
     output:
-        "<results>/steps/{sample}/{shard}.h5",
+        "<results>/<branch>steps/{sample}/{shard}.h5",
     log:
-        "<results>/logs/simulate/{sample}/{shard}.log",
+        "<results>/<branch>logs/simulate/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/simulate/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/simulate/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=1500,
@@ -44,16 +44,16 @@ rule ingest:
     """Turn the steps of a shard, of one or several files, into voxels, with truth labels."""
     input:
         sources=lambda wc: [*map(outside, shard_of(wc).sources)]
-        or [f"<results>/steps/{wc.sample}/{wc.shard}.h5"],
+        or [f"<results>/{branch_of(wc).folder_of('simulate')}steps/{wc.sample}/{wc.shard}.h5"],
         # By what it says, as the weights.
         choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
-        settings="<results>/config/ingest.infer.json",
+        settings="<results>/<branch>config/ingest.infer.json",
     output:
-        "<results>/events/ingest/{sample}/{shard}.h5",
+        "<results>/<branch>events/ingest/{sample}/{shard}.h5",
     log:
-        "<results>/logs/ingest/{sample}/{shard}.log",
+        "<results>/<branch>logs/ingest/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/ingest/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/ingest/{sample}/{shard}.tsv"
     threads: 1
     # Here a job goes on with the stages that follow, and needs what they need.
     resources:

@@ -124,10 +124,11 @@ def planned_jobs():
         on_truth = name == "stage_on_truth"
         step = job.wildcards.stage if on_truth else name.removesuffix("_chain")
         made = {"step": step, "events": events, "out": job.output[0], "on_truth": on_truth}
+        made["branch"] = getattr(job.wildcards, "scenario", "")
         yield shard, {**made, "weights": next(iter(listed(job.input.get("weights", []))), None)}
         if on_truth:
             events = [*events, job.output.events]
-            yield shard, {"step": "evaluate", "events": events, "out": job.output.metrics, "on_truth": True}
+            yield shard, {**made, "step": "evaluate", "events": events, "out": job.output.metrics}
 
 
 def write_plan():
@@ -138,7 +139,11 @@ def write_plan():
     path = Path(PLAN)
     path.unlink(missing_ok=True)
     if workflow.local_exec:
-        settings = {step: CONFIG.slice_for(step, "infer") for step in [*RUN, "summarize"]}
+        settings = {
+            f"{folder}{step}": branch.config.slice_for(step, "infer")
+            for folder, branch in BRANCHES.items()
+            for step in [*RUN, "summarize"]
+        }
         shards = {}
         for shard, job in planned_jobs():
             shards.setdefault(shard, []).append(job)
@@ -183,7 +188,7 @@ def report_failures():
     entries = []
     for job in failed:
         log = str(job.log[0]) if job.log else ""
-        what = ", ".join(str(value) for value in job.wildcards_dict.values())
+        what = ", ".join(str(value) for value in job.wildcards_dict.values() if value)
         entries.append(
             f"{job.rule.name} {what}\n"
             f"  log:    {log}\n"

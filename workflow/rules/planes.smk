@@ -4,15 +4,15 @@
 use rule ingest as ingest_images with:
     input:
         sources=lambda wc: [*map(outside, shard_of(wc).sources)]
-        or [f"<results>/steps/{wc.sample}/{wc.shard}.h5"],
+        or [f"<results>/{branch_of(wc).folder_of('simulate')}steps/{wc.sample}/{wc.shard}.h5"],
         choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
-        settings="<results>/config/images.infer.json",
+        settings="<results>/<branch>config/images.infer.json",
     output:
-        "<results>/planes/ingest/{sample}/{shard}.h5",
+        "<results>/<branch>planes/ingest/{sample}/{shard}.h5",
     log:
-        "<results>/logs/planes/ingest/{sample}/{shard}.log",
+        "<results>/<branch>logs/planes/ingest/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/planes_ingest/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/planes_ingest/{sample}/{shard}.tsv"
     params:
         version=INGEST_VERSION,
         digest=lambda wc: [digest_of_file(path) for path in lists_of_events(shard_of(wc))],
@@ -23,36 +23,33 @@ use rule ingest as ingest_images with:
 
 use rule segment as segment_images with:
     input:
-        events="<results>/planes/ingest/{sample}/{shard}.h5",
-        settings="<results>/config/segment.infer.json",
-        weights=weights("segment"),
+        events=lambda wc: images_of(["ingest"], wc),
+        settings="<results>/<branch>config/segment.infer.json",
+        weights=lambda wc: weights("segment", wc),
     output:
-        "<results>/planes/segment/{sample}/{shard}.h5",
+        "<results>/<branch>planes/segment/{sample}/{shard}.h5",
     log:
-        "<results>/logs/planes/segment/{sample}/{shard}.log",
+        "<results>/<branch>logs/planes/segment/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/planes_segment/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/planes_segment/{sample}/{shard}.tsv"
     params:
         stage="segment",
         version=STAGES["segment"].version,
-        digest=lambda wc: digest_of_weights("segment"),
+        digest=lambda wc: digest_of_weights("segment", wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=NO_PLAN,
 
 
 use rule segment as points_of_images with:
     input:
-        events=[
-            "<results>/planes/ingest/{sample}/{shard}.h5",
-            "<results>/planes/segment/{sample}/{shard}.h5",
-        ],
-        settings="<results>/config/points.infer.json",
+        events=lambda wc: images_of(["ingest", "segment"], wc),
+        settings="<results>/<branch>config/points.infer.json",
     output:
-        "<results>/planes/points/{sample}/{shard}.h5",
+        "<results>/<branch>planes/points/{sample}/{shard}.h5",
     log:
-        "<results>/logs/planes/points/{sample}/{shard}.log",
+        "<results>/<branch>logs/planes/points/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/planes_points/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/planes_points/{sample}/{shard}.tsv"
     params:
         stage="points",
         version=STAGES["points"].version,
@@ -64,18 +61,15 @@ use rule segment as points_of_images with:
 rule backproject:
     """Give the points the classes of the pixels that see them: what stands in the place of segment."""
     input:
-        points="<results>/events/ingest/{sample}/{shard}.h5",
-        images=[
-            "<results>/planes/ingest/{sample}/{shard}.h5",
-            "<results>/planes/segment/{sample}/{shard}.h5",
-        ],
-        settings="<results>/config/segment.infer.json",
+        points=lambda wc: events_of(["ingest"], wc),
+        images=lambda wc: images_of(["ingest", "segment"], wc),
+        settings="<results>/<branch>config/segment.infer.json",
     output:
-        "<results>/events/segment/{sample}/{shard}.h5",
+        "<results>/<branch>events/segment/{sample}/{shard}.h5",
     log:
-        "<results>/logs/backproject/{sample}/{shard}.log",
+        "<results>/<branch>logs/backproject/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/backproject/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/backproject/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -97,14 +91,12 @@ ruleorder: backproject > segment
 rule evaluate_images:
     """Compare the classes and points of the images of a shard with the truth that each plane sees."""
     input:
-        events=collect(
-            "<results>/planes/{step}/{{sample}}/{{shard}}.h5", step=["ingest", "segment", "points"]
-        ),
-        settings="<results>/config/summarize.infer.json",
+        events=lambda wc: images_of(["ingest", "segment", "points"], wc),
+        settings="<results>/<branch>config/summarize.infer.json",
     output:
-        "<results>/metrics/planes/{sample}/{shard}.parquet",
+        "<results>/<branch>metrics/planes/{sample}/{shard}.parquet",
     log:
-        "<results>/logs/evaluate_images/{sample}/{shard}.log",
+        "<results>/<branch>logs/evaluate_images/{sample}/{shard}.log",
     threads: 1
     resources:
         mem_mb=3000,

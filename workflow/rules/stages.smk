@@ -4,15 +4,15 @@
 rule segment:
     """Classify voxels and propose points (sparse U-ResNet and PPN)."""
     input:
-        events=events_before("segment"),
-        settings="<results>/config/segment.infer.json",
-        weights=weights("segment"),
+        events=lambda wc: events_before("segment", wc),
+        settings="<results>/<branch>config/segment.infer.json",
+        weights=lambda wc: weights("segment", wc),
     output:
-        "<results>/events/segment/{sample}/{shard}.h5",
+        "<results>/<branch>events/segment/{sample}/{shard}.h5",
     log:
-        "<results>/logs/segment/{sample}/{shard}.log",
+        "<results>/<branch>logs/segment/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/segment/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/segment/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -20,7 +20,7 @@ rule segment:
     params:
         stage="segment",
         version=STAGES["segment"].version,
-        digest=lambda wc: digest_of_weights("segment"),
+        digest=lambda wc: digest_of_weights("segment", wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=lambda wc, output: PLAN,
     shell:
@@ -32,14 +32,14 @@ rule segment:
 
 use rule segment as points with:
     input:
-        events=events_before("points"),
-        settings="<results>/config/points.infer.json",
+        events=lambda wc: events_before("points", wc),
+        settings="<results>/<branch>config/points.infer.json",
     output:
-        "<results>/events/points/{sample}/{shard}.h5",
+        "<results>/<branch>events/points/{sample}/{shard}.h5",
     log:
-        "<results>/logs/points/{sample}/{shard}.log",
+        "<results>/<branch>logs/points/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/points/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/points/{sample}/{shard}.tsv"
     params:
         stage="points",
         version=STAGES["points"].version,
@@ -50,37 +50,37 @@ use rule segment as points with:
 
 use rule segment as cluster with:
     input:
-        events=events_before("cluster"),
-        settings="<results>/config/cluster.infer.json",
-        weights=weights("cluster"),
+        events=lambda wc: events_before("cluster", wc),
+        settings="<results>/<branch>config/cluster.infer.json",
+        weights=lambda wc: weights("cluster", wc),
     output:
-        "<results>/events/cluster/{sample}/{shard}.h5",
+        "<results>/<branch>events/cluster/{sample}/{shard}.h5",
     log:
-        "<results>/logs/cluster/{sample}/{shard}.log",
+        "<results>/<branch>logs/cluster/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/cluster/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/cluster/{sample}/{shard}.tsv"
     params:
         stage="cluster",
         version=STAGES["cluster"].version,
-        digest=lambda wc: digest_of_weights("cluster"),
+        digest=lambda wc: digest_of_weights("cluster", wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=lambda wc, output: PLAN,
 
 
 use rule segment as interact with:
     input:
-        events=events_before("interact"),
-        settings="<results>/config/interact.infer.json",
-        weights=weights("interact"),
+        events=lambda wc: events_before("interact", wc),
+        settings="<results>/<branch>config/interact.infer.json",
+        weights=lambda wc: weights("interact", wc),
     output:
-        "<results>/events/interact/{sample}/{shard}.h5",
+        "<results>/<branch>events/interact/{sample}/{shard}.h5",
     log:
-        "<results>/logs/interact/{sample}/{shard}.log",
+        "<results>/<branch>logs/interact/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/interact/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/interact/{sample}/{shard}.tsv"
     params:
         stage="interact",
         version=STAGES["interact"].version,
-        digest=lambda wc: digest_of_weights("interact"),
+        digest=lambda wc: digest_of_weights("interact", wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=lambda wc, output: PLAN,

@@ -4,14 +4,14 @@
 rule summarize:
     """Write the tables of a shard."""
     input:
-        events=collect("<results>/events/{step}/{{sample}}/{{shard}}.h5", step=["ingest", *RUN]),
-        settings="<results>/config/summarize.infer.json",
+        events=lambda wc: events_of(["ingest", *RUN], wc),
+        settings="<results>/<branch>config/summarize.infer.json",
     output:
-        directory("<results>/tables/{sample}/{shard}"),
+        directory("<results>/<branch>tables/{sample}/{shard}"),
     log:
-        "<results>/logs/summarize/{sample}/{shard}.log",
+        "<results>/<branch>logs/summarize/{sample}/{shard}.log",
     benchmark:
-        "<results>/benchmarks/summarize/{sample}/{shard}.tsv"
+        "<results>/<branch>benchmarks/summarize/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
@@ -28,14 +28,14 @@ rule summarize:
 rule gather_list:
     """List what is collected: the shards' event files, tables or metrics."""
     output:
-        "<results>/config/{what}.gather",
+        "<results>/<branch>config/{what}.gather",
     log:
-        "<results>/logs/config/{what}.gather.log",
+        "<results>/<branch>logs/config/{what}.gather.log",
     localrule: True
     params:
-        splits=lambda wc: option("split", GATHERED[wc.what][0]),
-        paths=lambda wc: option("path", map(at, GATHERED[wc.what][1])),
-        shards=lambda wc: digest_of(keys(*GATHERED[wc.what][0])),
+        splits=lambda wc: option("split", GATHERED[wc.what]),
+        paths=lambda wc: option("path", map(at, gathered_from(wc.what, branch_of(wc)))),
+        shards=lambda wc: digest_of(keys(*GATHERED[wc.what])),
         # A function of `output` is not a reason to run again: that is what the sheets say, not which they are.
         sheets=lambda wc, output: CONFIG.samples,
         max_shards=lambda wc, output: CONFIG.max_shards,
@@ -49,8 +49,12 @@ rule gather_list:
 rule collect_tables:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
     input:
-        **{what: gathered(what) for what in GATHERED},
+        **{what: gathered(what, BRANCHES[""]) for what in GATHERED},
         **{f"list_of_{what}": f"<results>/config/{what}.gather" for what in GATHERED},
+        scenarios=[path for branch in SCENARIOS for what in GATHERED for path in gathered(what, branch)],
+        lists_of_scenarios=[
+            f"<results>/{branch.folder}config/{what}.gather" for branch in SCENARIOS for what in GATHERED
+        ],
     output:
         directory("<results>/dataset"),
     log:
@@ -61,10 +65,13 @@ rule collect_tables:
         runtime=120,
     params:
         version=TABLES_VERSION,
+        scenarios=lambda wc, output: option(
+            "scenario", [f"{branch.name}={RESULTS}/{branch.folder}config" for branch in SCENARIOS]
+        ),
     shell:
         """
         lartpc collect @{input.list_of_tables:q} --metrics @{input.list_of_metrics:q} \
-            --ingested @{input.list_of_ingested:q} --num-workers {threads} --out {output:q} 2>{log:q}
+            --ingested @{input.list_of_ingested:q} {params.scenarios:q} --num-workers {threads} --out {output:q} 2>{log:q}
         """
 
 

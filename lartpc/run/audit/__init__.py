@@ -3,7 +3,7 @@
 Each shard is checked in a process of its own, which a damaged file may end: memory is that of one shard.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 from lartpc import config
 from lartpc.faults import passes
 from lartpc.provenance import fingerprint
-from lartpc.run.audit.dataset import check_dataset, uids_of
+from lartpc.run.audit.dataset import check_dataset, scenarios_of, uids_of
 from lartpc.run.audit.files import check_event_file
 from lartpc.run.audit.findings import Audited, Finding
 from lartpc.run.audit.record import NAME as RECORD
 from lartpc.run.audit.record import check_record, write_record
 from lartpc.run.audit.shard import check_shard_of, located
 from lartpc.run.guard import in_child
+from lartpc.scenarios import FOLDER as SCENARIOS
 
 _SHOWN = 15
 
@@ -62,15 +63,28 @@ def audit(
     ]
     known = set(uids)
     others = [path for path in _event_files(results) if not _is_of(path, known)]
+    work_of: dict[str, list[tuple[str, Callable[[], Audited]]]] = {}
+    for name, of_it in scenarios_of(results).items():
+        own = results / SCENARIOS / name
+        work_of[name] = [
+            (str(own / "tables" / uid), _of_shard(own, uid, with_sources, results)) for uid in of_it
+        ]
+        others += [path for path in _event_files(own) if not _is_of(path, set(of_it))]
+        _check_settings(own, found)
     work += [(str(path), _of_file(path)) for path in others]
     if planned or (results / "dataset").is_dir():
         work.append((str(results / "dataset"), lambda: check_dataset(results, planned)))
     with ThreadPoolExecutor(num_workers) as pool:
         for part in pool.map(lambda one: _checked(*one), work):
             found.join(part)
+        varied = {name: _joined(pool.map(lambda one: _checked(*one), work_of[name])) for name in work_of}
     _check_settings(results, found)
-    _check_code(results, found)
-    _check_weights(results, found)
+    for one in (found, *varied.values()):
+        _check_code(results, one)
+        _check_weights(results, one)
+    for one in varied.values():
+        # the events are those of the nominal production again
+        found.join(one.without_events())
     if out is None or out.absolute() != (results / RECORD).absolute():
         check_record(results, found, with_sources=with_sources)
     found.findings = sorted(set(found.findings))
@@ -131,8 +145,17 @@ def lines(results: Path, found: Audited) -> list[str]:
     return said
 
 
-def _of_shard(results: Path, uid: str, with_sources: bool) -> Callable[[], Audited]:
-    return lambda: check_shard_of(results, uid, with_sources=with_sources)
+def _joined(parts: Iterable[Audited]) -> Audited:
+    found = Audited()
+    for part in parts:
+        found.join(part)
+    return found
+
+
+def _of_shard(
+    results: Path, uid: str, with_sources: bool, nominal: Path | None = None
+) -> Callable[[], Audited]:
+    return lambda: check_shard_of(results, uid, with_sources=with_sources, nominal=nominal)
 
 
 def _of_file(path: Path) -> Callable[[], Audited]:

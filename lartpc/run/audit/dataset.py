@@ -11,7 +11,9 @@ from lartpc.provenance import digest
 from lartpc.run.audit.files import check_folder, check_table
 from lartpc.run.audit.findings import Audited
 from lartpc.run.summarize import EVENT_TABLES
+from lartpc.scenarios import FOLDER as SCENARIOS
 from lartpc.tables.manifest import NAME
+from lartpc.tables.scenarios import of_scenario, table_folder
 from lartpc.tables.write import reading_table
 
 FOLDERS = ("tables", "metrics", "events")
@@ -23,7 +25,8 @@ def below(results: Path, path: str) -> Path:
     parts = Path(path).parts
     for number in range(len(parts) - 1, -1, -1):
         if parts[number] in FOLDERS:
-            return results.joinpath(*parts[number:])
+            is_own = number > 1 and parts[number - 2] == SCENARIOS
+            return results.joinpath(*parts[number - 2 * is_own :])
     return Path(path)
 
 
@@ -35,29 +38,37 @@ def check_dataset(results: Path, planned: Sequence[str] = ()) -> Audited:
     if manifest is None:
         return found
     is_whole = not found.findings
-    tables = [below(results, one["path"]) for one in manifest["tables"]]
-    for path, one in zip(tables, manifest["tables"], strict=True):
+    has = _check_made_from(results, folder, manifest, is_whole, found)
+    for name, one in manifest.get("scenarios", {}).items():
+        _check_made_from(results, of_scenario(folder, name), one, is_whole, found)
+    for uid in (uid for uid in planned if uid not in has):
+        found.add(folder, f"is without the planned shard {uid}: run 'lartpc collect' again")
+    return found
+
+
+def _check_made_from(
+    results: Path, folder: Path, said: Mapping[str, Any], is_whole: bool, found: Audited
+) -> set[str]:
+    """Check the files that a dataset, or a scenario of one, was collected from; return the shards that it has."""
+    tables = [below(results, one["path"]) for one in said["tables"]]
+    for path, one in zip(tables, said["tables"], strict=True):
         # what is wrong with the shard itself is found there
         if (path / NAME).is_file() and digest(path / NAME) != one["digest"]:
             found.add(path / NAME, f"was changed or made again since {folder} was made from it")
-    has = {f"{path.parent.name}/{path.name}" for path in tables}
-    for uid in (uid for uid in planned if uid not in has):
-        found.add(folder, f"is without the planned shard {uid}: run 'lartpc collect' again")
-    for one in manifest["ingested"]:
+    for one in said["ingested"]:
         path = below(results, one["path"])
         if path.is_file() and digest(path) != one["digest"]:
             found.add(path, f"was changed or made again since {folder} was made from it")
-    metrics = [below(results, one["path"]) for one in manifest["metrics"]]
+    metrics = [below(results, one["path"]) for one in said["metrics"]]
     are_sound = [
-        check_table(path, one["digest"], found)
-        for path, one in zip(metrics, manifest["metrics"], strict=True)
+        check_table(path, one["digest"], found) for path, one in zip(metrics, said["metrics"], strict=True)
     ]
     if is_whole:
         for name in EVENT_TABLES:
-            _compare(folder / name, [path / f"{name}.parquet" for path in tables], found)
+            _compare(table_folder(folder, name), [path / f"{name}.parquet" for path in tables], found)
         if all(are_sound):
-            _compare(folder / "metrics", metrics, found)
-    return found
+            _compare(table_folder(folder, "metrics"), metrics, found)
+    return {f"{path.parent.name}/{path.name}" for path in tables}
 
 
 def uids_of(results: Path) -> tuple[list[str], list[str]]:
@@ -66,6 +77,15 @@ def uids_of(results: Path) -> tuple[list[str], list[str]]:
     wanted = [_uid(line) for line in planned.read_text().split("\n") if line] if planned.is_file() else []
     folders = sorted(path.parent for path in (results / "tables").glob(f"*/*/{NAME}"))
     return list(dict.fromkeys(wanted)), [f"{path.parent.name}/{path.name}" for path in folders]
+
+
+def scenarios_of(results: Path) -> dict[str, list[str]]:
+    """Return the scenarios of a production that tables are made of, and the shards of each, `sample/shard`."""
+    found = {}
+    for listed in sorted((results / SCENARIOS).glob("*/config/tables.gather")):
+        lines = [line for line in listed.read_text().split("\n") if line]
+        found[listed.parents[1].name] = [f"{Path(line).parent.name}/{Path(line).name}" for line in lines]
+    return found
 
 
 def _uid(path: str) -> str:

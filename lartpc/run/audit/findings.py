@@ -45,6 +45,10 @@ class Audited:
             text = text.removeprefix(start)
         self.findings.append(Finding(str(file), where, text))
 
+    def without_events(self) -> "Audited":
+        """Return what was found and looked at, without the counts of events."""
+        return Audited(self.findings, self.num_files, self.num_bytes, code=self.code, weights=self.weights)
+
     def join(self, other: "Audited") -> None:
         """Add what another part found."""
         self.findings += other.findings

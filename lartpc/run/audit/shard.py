@@ -18,7 +18,7 @@ from lartpc.run.audit.findings import Audited
 from lartpc.run.guard import within
 from lartpc.run.shards import TOLERANCE, check_shard
 from lartpc.stages import CHAIN
-from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, open_events
+from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, content_of, open_events
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.write import read_table
 
@@ -35,17 +35,26 @@ COUNTED = {
 _SHOWN = 5
 
 
-def check_shard_of(results: Path, uid: str, *, with_sources: bool) -> Audited:
-    """Check the files of one shard, `sample/shard`, below a folder of results."""
+def check_shard_of(results: Path, uid: str, *, with_sources: bool, nominal: Path | None = None) -> Audited:
+    """Check the files of one shard, `sample/shard`, below a folder of results.
+
+    That of a scenario has only what is its own: what it shares is below the `nominal` results, and checked there.
+    """
     found = Audited()
     folder = results / "tables" / uid
     manifest = check_folder(folder, found)
     stated: Mapping[str, Any] = manifest["inputs"] if manifest else {}  # type: ignore[assignment]
-    paths = {step: results / "events" / step / f"{uid}.h5" for step in STEPS}
-    used = {step: path for step, path in paths.items() if f"{step} of {uid}" in stated or path.is_file()}
+    used = {}
+    for step in STEPS:
+        said = stated.get(f"{step} of {uid}", {})
+        path = _own_or_shared(results, nominal, f"events/{step}/{uid}.h5", said.get("content", ""))
+        if said or (path.is_file() and not nominal):
+            used[step] = path
+    own = {step: path for step, path in used.items() if path.is_relative_to(results)}
     sound = [
         check_event_file(path, found, stated.get(f"{step} of {uid}", {}).get("bytes", ""))
         for step, path in used.items()
+        if step in own or not path.is_file()
     ]
     are_whole = not found.findings
     if not used or not all(sound):
@@ -56,19 +65,32 @@ def check_shard_of(results: Path, uid: str, *, with_sources: bool) -> Audited:
         found.add(used.get("ingest", folder), str(error))
         return found
     with events:
-        _check_origins(results, events, used, found)
+        _check_origins(results, events, own, found)
         if manifest:
             _check_stated(folder, manifest, events, found)
-        if with_sources:
-            _check_sources(results, events, used, found)
+        if with_sources and "ingest" in own:
+            _check_sources(results, events, used, found, nominal or results)
         if are_whole:
             _check_rows(folder, events, used, found)
     return found
 
 
+def _own_or_shared(results: Path, nominal: Path | None, path: str, content: str) -> Path:
+    """Return where a file of a shard is: of a scenario its own, or the nominal one where that is what was read."""
+    own = results / path
+    if nominal is None:
+        return own
+    for one in (own, nominal / path):
+        if one.is_file() and (content_of(one) or ("", ""))[1] == content:
+            return one
+    return own if own.is_file() or content else nominal / path
+
+
 def _check_origins(results: Path, events: Events, used: Mapping[str, Path], found: Audited) -> None:
     """Note code and weights, and compare settings with those of the production."""
     for step, attrs in events.attributes().items():
+        if step not in used:
+            continue
         code = (
             f"{attrs['step_version']} {attrs.get('package_version', '')} {attrs.get('git_revision', '')[:9]}"
         )
@@ -116,12 +138,15 @@ def located(results: Path, path: str) -> Path:
     return next((one for one in (given, results.parent / given) if one.is_file()), given)
 
 
-def _check_sources(results: Path, events: Events, used: Mapping[str, Path], found: Audited) -> None:
+def _check_sources(
+    results: Path, events: Events, used: Mapping[str, Path], found: Audited, nominal: Path
+) -> None:
     """Compare the sources with their digests, and the energy of each of their events with what was ingested."""
     attrs = events.attributes()["ingest"]
     stated: dict[str, str] = json.loads(str(attrs["inputs"]))
     names = json.loads(str(attrs.get(SOURCE_FILES, "[]"))) or [f"steps/{events.file_uid}.h5"]
-    moved = results / "steps" / f"{events.file_uid}.h5"
+    steps = [folder / "steps" / f"{events.file_uid}.h5" for folder in (results, nominal)]
+    moved = next((path for path in steps if path.is_file()), steps[0])
     paths = [moved if moved.is_file() and len(names) == 1 else located(results, name) for name in names]
     are_sound = True
     for name, path in zip(names, paths, strict=True):

@@ -22,6 +22,7 @@ from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
 from lartpc.tables.metric_fields import INPUT
+from lartpc.tables.scenarios import scenario_of, table_folder
 
 KEY = ("file_uid", "entry", "plane")
 """What makes an event the same one in both datasets."""
@@ -140,7 +141,7 @@ def compare(
 
 def _table(folder: Path, name: str, columns: Sequence[str] | None, where: Any = None) -> pa.Table:
     columns = list(columns) if columns else None
-    return ds.dataset(folder / name).to_table(columns=columns, filter=where).combine_chunks()
+    return ds.dataset(table_folder(folder, name)).to_table(columns=columns, filter=where).combine_chunks()
 
 
 def _paired(first: pa.Table, second: pa.Table, key: Sequence[str] = KEY) -> tuple[pa.Table, pa.Table]:
@@ -155,7 +156,10 @@ def _paired(first: pa.Table, second: pa.Table, key: Sequence[str] = KEY) -> tupl
 
 
 def _names(first: Path, second: Path) -> list[str]:
-    """Return a short name for each dataset: its folder, without what both paths have in common."""
+    """Return a short name for each dataset: its scenario, or its folder, without what both paths have in common."""
+    scenarios = [scenario_of(path)[1] for path in (first, second)]
+    if all(scenarios) and scenarios[0] != scenarios[1]:
+        return scenarios
     parts = [path.resolve().parts for path in (first, second)]
     while len(parts[0]) > 1 and len(parts[1]) > 1 and parts[0][-1] == parts[1][-1]:
         parts = [part[:-1] for part in parts]
@@ -250,6 +254,12 @@ def _cells(one: Difference) -> tuple[str, str, str, str, str]:
     if one.difference == 0 and one.error == 0:
         difference = "none"
     return one.label, *values, difference, "*" if one.is_beyond else ""
+
+
+def shown_as(one: Difference) -> tuple[str, str, str]:
+    """Return the first value, the difference with its error, and a mark, as text."""
+    _, first, _, difference, mark = _cells(one)
+    return first, difference, mark
 
 
 def _sections(shown: Sequence[Difference]) -> dict[str, list[Difference]]:

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 from lartpc.atomic import replacing
 from lartpc.metrics import MATCH_IOU
 from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, read_kind
+from lartpc.tables.scenarios import table_folder
 
 SEEN_VOXELS = 10
 """Fewest voxels of a proton that shows the neutron that it comes from."""
@@ -48,7 +49,7 @@ def neutrinos_table(dataset: Path, out: Path) -> str:
 
 def read_tables(dataset: Path) -> Tables:
     """Read and join the tables of a dataset, or raise ValueError where it has no neutrinos."""
-    if not (dataset / "truth_neutrinos").is_dir():
+    if not table_folder(dataset, "truth_neutrinos").is_dir():
         raise ValueError(
             f"{dataset}: not a folder of tables; name what 'lartpc collect' wrote, results/dataset"
         )
@@ -72,7 +73,7 @@ def read_tables(dataset: Path) -> Tables:
 
 
 def _read(dataset: Path, table: str, columns: Sequence[str], where: Any = None) -> pd.DataFrame:
-    read = ds.dataset(dataset / table).to_table(columns=[*KEY, *columns], filter=where)
+    read = ds.dataset(table_folder(dataset, table)).to_table(columns=[*KEY, *columns], filter=where)
     frame: pd.DataFrame = read.to_pandas()
     words = frame.select_dtypes("category").columns
     return frame.astype(dict.fromkeys(words, object))

@@ -1,0 +1,179 @@
+"""Scenarios: which jobs are their own, one dataset of all, and what compares and audits it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+from handmade import good_event, write_shard
+
+from lartpc.config.production import production
+from lartpc.run.audit import audit
+from lartpc.run.collect import Parts, collect, read_summary
+from lartpc.run.report import show
+from lartpc.run.report.outcome import outcome
+from lartpc.run.report.variations import compare_scenarios
+from lartpc.run.summarize import summarize
+from lartpc.scenarios import branches
+from lartpc.store.seal import seal_of
+
+ROOT = Path(__file__).parents[2]
+TAIL = {"summarize", "evaluate"}
+IMAGES = {"images"}
+BOTH = {"cluster on truth", "interact on truth", "segment on truth", "points on truth"}
+
+
+def found(scenarios: dict, **given: object) -> dict[str, set[str]]:
+    """Return the jobs that are each scenario's own."""
+    config, _, configs = production({}, {**given, "scenarios": scenarios}, str)
+    return {one.name: set(one.own) for one in branches(config, configs, lambda path: Path(path).read_text())}
+
+
+def test_a_scenario_has_what_it_changes_and_what_follows(tmp_path: Path) -> None:
+    for name, content in (("a.pt", "one"), ("b.pt", "other"), ("c.pt", "one")):
+        (tmp_path / name).write_text(content)
+    own = found(
+        {
+            "generator": {"simulate": {"production_cut_mm": 0.5}},
+            "lifetime": {"ingest": {"response": {"lifetime_us": 2000}}},
+            "score": {"points": {"score_threshold": 0.5}},
+            "weights": {"cluster": {"weights": f"{tmp_path}/b.pt"}},
+            "summary": {"summarize": {"thresholds": {"muon": 40.0}}},
+        },
+        cluster={"weights": f"{tmp_path}/a.pt"},
+    )
+    assert own["nominal"] == set()
+    assert (
+        own["generator"]
+        == {"simulate", "ingest", "segment", "points", "cluster", "interact"} | TAIL | BOTH | IMAGES
+    )
+    assert own["lifetime"] == own["generator"] - {"simulate"}
+    assert own["score"] == {"points", "cluster", "interact", "points on truth"} | TAIL | IMAGES
+    assert own["weights"] == {"cluster", "interact", "cluster on truth"} | TAIL
+    assert own["summary"] == TAIL | BOTH | IMAGES
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "message"),
+    [
+        ({"nominal": {"points": {"score_threshold": 0.5}}}, "a name has letters"),
+        ({"a b": {"points": {"score_threshold": 0.5}}}, "scenario 'a b': a name has letters"),
+        ({"a": {"seed": 3}}, "scenario 'a': seed is of the whole production; a scenario changes simulate, ingest"),
+        ({"a": {"pionts": {}}}, "scenario 'a': pionts is no section"),
+        ({"a": {"points": {"score_treshold": 0.4}}}, "scenario 'a': points.score_treshold.*did you mean"),
+        ({"a": {"points": {}}}, "scenario 'a' changes nothing"),
+        ({"a": {"ingest": {"centre_cm": [0, 0, 1]}}, "b": {"ingest": {"centre_cm": [0, 0, 1.0]}}}, "'b' is 'a' again"),
+        ({"a": {"segment": {"train": {"num_steps": 3}}}}, "'a': segment would be trained for it"),
+        ({"a": {"cluster": {"weights": "no.pt"}}}, r"scenarios\.a\.cluster\.weights: the file no.pt does not exist"),
+    ],
+)  # fmt: skip
+def test_what_is_no_variation_is_refused(scenarios: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        found(scenarios)
+
+
+def test_the_example_is_a_table_of_scenarios() -> None:
+    import yaml
+
+    given = yaml.safe_load((ROOT / "config/scenarios.yaml").read_text())
+    own = found(given.pop("scenarios"), **given)
+    assert len(own) == 9 and "ingest" not in own["score_down"] and "ingest" in own["field_up"]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A production of two shards with a scenario whose `interact` is its own, as the workflow lays it out."""
+    root = tmp_path_factory.mktemp("scenarios") / "results"
+    own = root / "scenarios" / "varied"
+    lists: dict[Path, dict[str, list[Path]]] = {root: {}, own: {}}
+    for uid, events in (("beam/0000", None), ("beam/0001", [good_event()])):
+        paths = write_shard(root, uid, events)
+        write_shard(own, uid, events)
+        with h5py.File(own / "events" / "interact" / f"{uid}.h5", "r+") as file:  # by other settings
+            file.attrs["content_digest"] = 16 * "ab"
+            file.attrs["seal"] = seal_of(dict(file.attrs))
+        for step in ("ingest", "segment", "points", "cluster"):
+            (own / "events" / step / f"{uid}.h5").unlink()
+        varied = [*paths[:-1], own / "events" / "interact" / f"{uid}.h5"]
+        for folder, files in ((root, paths), (own, varied)):
+            metrics = folder / "metrics" / "chain" / f"{uid}.parquet"
+            summarize(files, folder / "tables" / uid, metrics=metrics)
+            for kind, path in (
+                ("tables", folder / "tables" / uid),
+                ("metrics", metrics),
+                ("ingested", paths[0]),
+            ):
+                lists[folder].setdefault(kind, []).append(path)
+    for folder, kinds in lists.items():
+        (folder / "config").mkdir()
+        for kind, files in kinds.items():
+            (folder / "config" / f"{kind}.gather").write_text("".join(f"{path}\n" for path in files))
+    nominal, varied_parts = (Parts(**lists[folder]) for folder in (root, own))
+    collect(*nominal, root / "dataset", scenarios={"varied": varied_parts})
+    return root
+
+
+def test_one_dataset_is_partitioned_by_scenario(pristine: Path) -> None:
+    particles = pd.read_parquet(pristine / "dataset" / "particles")
+    num = particles.groupby("scenario", observed=True).size()
+    assert num["nominal"] == num["varied"] > 0
+    alone = pd.read_parquet(pristine / "dataset" / "particles" / "scenario=varied")
+    assert len(alone) == num["varied"]
+    summary = read_summary(pristine / "dataset")
+    assert summary["num_events"] == summary["scenarios"]["varied"]["num_events"] == 6
+    assert summary["rows"]["particles"] == num["nominal"]
+    assert read_summary(pristine / "dataset" / "scenario=varied") == summary["scenarios"]["varied"]
+    with pytest.raises(ValueError, match="no scenario 'other'; its scenarios are varied"):
+        read_summary(pristine / "dataset" / "scenario=other")
+
+
+def test_the_nominal_figures_are_shown(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert any(line.startswith("events  6 of beam") for line in outcome(pristine))
+    show(pristine)
+    assert "dataset" in capsys.readouterr().out
+
+
+def test_scenarios_are_compared_with_the_nominal_production(pristine: Path, tmp_path: Path) -> None:
+    differences = compare_scenarios(pristine / "dataset", tmp_path / "out", num_replicas=5)
+    assert {one.difference for one in differences["varied"] if one.figure.startswith("num_")} == {0.0}
+    text = (tmp_path / "out" / "scenarios.md").read_text()
+    assert "| figure | on | nominal | varied |" in text and "| particles | mean per event |" in text
+    assert {row["scenario"] for row in json.loads((tmp_path / "out" / "scenarios.json").read_text())} == {
+        "varied"
+    }
+    about = (tmp_path / "out" / "varied" / "compare.md").read_text()
+    assert "nominal | varied" in about
+    plain = tmp_path / "plain"
+    shutil.copytree(pristine / "dataset", plain)
+    said = json.loads((plain / "summary.json").read_text())
+    del said["scenarios"]
+    (plain / "summary.json").write_text(json.dumps(said))
+    (plain / "manifest.json").unlink()
+    with pytest.raises(ValueError, match="has no scenarios; name a second dataset"):
+        compare_scenarios(plain, tmp_path / "none")
+
+
+def findings(results: Path) -> list[str]:
+    return [
+        f"{Path(one.file).relative_to(results)}: {one.what}"
+        for one in audit(results, with_sources=False).findings
+        if "a stage took these weights" not in one.what
+    ]
+
+
+def test_the_audit_knows_scenarios(pristine: Path, tmp_path: Path) -> None:
+    whole = audit(pristine, with_sources=False)
+    assert (
+        whole.num_events,
+        [one for one in whole.findings if "a stage took these weights" not in one.what],
+    ) == (6, [])
+    results = Path(shutil.copytree(pristine, tmp_path / "moved"))
+    own = results / "scenarios" / "varied"
+    path = own / "events" / "interact" / "beam" / "0001.h5"
+    path.unlink()
+    shutil.rmtree(own / "tables" / "beam" / "0000")
+    said = findings(results)
+    assert any(one.endswith("interact/beam/0001.h5: is missing") for one in said), "\n".join(said)
+    assert any(one.startswith("scenarios/varied/tables/beam/0000") for one in said), said
