@@ -10,6 +10,7 @@ EXTRAS = {
     "infer": ("torch", "spconv", "cumm"),
     "train": ("mpi4py", "tensorboard", "torch", "spconv", "cumm"),
     "report": ("dask", "jinja2", "markupsafe", "plotly"),
+    "export": ("onnx", "onnxruntime", "onnxscript", "torch", "spconv", "cumm"),
     "workflow": ("snakemake",),
     "analysis": ("duckdb", "hist", "matplotlib", "polars", "dask", "jinja2", "markupsafe", "plotly"),
 }

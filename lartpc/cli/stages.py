@@ -96,3 +96,23 @@ def backproject(
         from lartpc.run.chain import go_on
 
         go_on(chain, out)
+
+
+@app.command(name="export-model")
+@plainly
+def export_model(
+    weights: Annotated[Path, typer.Argument(help="Weights of 'lartpc train segment', or released ones.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Program to write: .ts TorchScript, .pt2 ExportedProgram, .onnx ONNX."
+        ),
+    ],
+) -> None:
+    """Write the segmentation network as a program that torch or ONNX runs without lartpc.
+
+    It takes voxels and energies [MeV] and gives scores of classes and points; docs/how-to/deployment.md has all of it.
+    """
+    from lartpc.run.export.model import export_model as run
+
+    typer.echo(f"{out}: {run(weights, out)}", err=True)

@@ -20,6 +20,7 @@ from lartpc.nets import ppn
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
 from lartpc.nets.losses import ghost_term, semantic_terms
+from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
 from lartpc.nets.symmetry import reflect, reflections, signs
 from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
@@ -91,6 +92,23 @@ def _features(energy_V: Tensor) -> Tensor:
 def network(cfg: config.Segment) -> nn.Module:
     """Build the network with fresh weights."""
     return Segmenter(cfg)
+
+
+def portable(net: nn.Module, cfg: config.Segment, *, by_gathers: bool) -> PortableSegmenter:
+    """Return the network in plain tensor operations; `by_gathers`: without a search in sorted keys."""
+    assert isinstance(net, Segmenter)
+    return PortableSegmenter(
+        net.unet,
+        net.ppn,
+        net.classes,
+        net.ghost,
+        dimension=cfg.dimension,
+        mask_threshold=cfg.ppn.mask_threshold,
+        evidential=cfg.heads.evidential,
+        scale_mev=ENERGY_SCALE_MEV,
+        full_mev=ENERGY_FULL_MEV,
+        by_gathers=by_gathers,
+    ).eval()
 
 
 def bytes_per_voxel(cfg: config.Segment) -> float:
