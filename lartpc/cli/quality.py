@@ -114,3 +114,21 @@ def neutrinos(
     from lartpc.run.report.neutrinos import neutrinos_table
 
     typer.echo(neutrinos_table(dataset, out))
+
+
+@app.command()
+@plainly
+def explain(
+    events: EventFiles,
+    weights: Annotated[Path, typer.Option(help="Weights of segment.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for explain.json and explain.png.")],
+    entry: Annotated[list[int] | None, typer.Option(help="Entry of an event; repeatable.")] = None,
+    num_events: Annotated[int, typer.Option(min=1, help="Without --entry: so many events, the first.")] = 1,
+    config_file: ConfigFile = None,
+) -> None:
+    """Mask parts of events, segment the rest again, and chart how scores change."""
+    from lartpc.run.explain import explain as run
+
+    section = config.load_section("segment", config_file)
+    rows = run(expand(events), section, weights, out, entries=entry or (), num_events=num_events)
+    typer.echo(f"{out}: {len(rows)} rows of changes, and a figure")

@@ -1,0 +1,60 @@
+"""The figure of `lartpc explain`: changes by mask and particle, and by distance from the mask."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lartpc.atomic import replacing
+
+FULL = 0.5
+"""Change of a score from which on colours are full."""
+
+
+def draw(
+    rows: Sequence[Mapping[str, Any]],
+    curves: Mapping[str, Sequence[float | None]],
+    distances_cm: Sequence[float],
+    out: Path,
+) -> None:
+    """Write the figure (PNG): left the mean change of the score of a particle's class, right what moves by distance."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    masks = list(dict.fromkeys(row["mask"] for row in rows))
+    relations = {"the rest of it": 0, "beside it": 1, "away from it": 2}
+    columns = sorted(
+        {(row["relation"], row["class"]) for row in rows},
+        key=lambda column: (relations[column[0]], column[1]),
+    )
+    change = np.full((len(masks), len(columns)), np.nan)
+    for row in rows:
+        change[masks.index(row["mask"]), columns.index((row["relation"], row["class"]))] = row["change"]
+    figure = Figure(figsize=(14, 1.8 + 0.42 * len(masks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    table, curve = figure.subplots(1, 2, width_ratios=(2.1, 1))
+    shown = table.imshow(change, cmap=mpl.colormaps["RdBu"], vmin=-FULL, vmax=FULL, aspect="auto")
+    for place in np.argwhere(np.isfinite(change)):
+        value = change[tuple(place)]
+        colour = "white" if abs(value) > 0.6 * FULL else "black"
+        table.text(
+            place[1], place[0], f"{100 * value:+.1f}", ha="center", va="center", fontsize=8, color=colour
+        )
+    table.set_yticks(range(len(masks)), masks)
+    labels = [f"{relation}:\n{kind.replace('_', ' ')}" for relation, kind in columns]
+    table.set_xticks(range(len(columns)), labels, rotation=60, ha="right", fontsize=8)
+    table.set_title("change of the score of a particle's class [%], by what is masked")
+    figure.colorbar(shown, ax=table, fraction=0.03)
+    edges = np.asarray(distances_cm)
+    middle = np.sqrt(np.maximum(edges[:-1], 0.3) * edges[1:])
+    for kind, values in curves.items():
+        known = [(x, 100 * value) for x, value in zip(middle, values, strict=True) if value]
+        if known:
+            curve.plot(*zip(*known, strict=True), marker="o", markersize=3, linewidth=1, label=kind)
+    curve.set(xscale="log", yscale="log", xlabel="distance from the mask [cm]", ylabel="score that moves [%]")
+    curve.set_title("what of the scores moves, by distance")
+    curve.legend(fontsize=7)
+    with replacing(out) as part:
+        figure.savefig(part, format="png", dpi=90)
