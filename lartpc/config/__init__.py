@@ -151,14 +151,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _networks_fit_the_images(self) -> Self:
         wires, dimension = self.ingest.wires, self.segment.dimension
-        makes_views = bool(wires.angles_deg) and not wires.space_points
+        makes_views = wires.make_views
         if (dimension == 2) != makes_views:
-            images = "3D images; set ingest.wires.angles_deg"
-            if wires.angles_deg:
+            images = "3D images; set ingest.wires.angles_deg, or in_source"
+            is_set = bool(wires.angles_deg) or wires.in_source
+            if is_set:
                 images = "3D points of wire planes" if wires.space_points else "views of wire planes"
             raise ValueError(
                 f"segment.dimension is {dimension}, and ingest makes {images}"
-                f"{f'; set segment.dimension: {2 if makes_views else 3}' if wires.angles_deg else ''}"
+                f"{f'; set segment.dimension: {2 if makes_views else 3}' if is_set else ''}"
             )
         side, key = self.ingest.num_voxels, "num_voxels"
         depths = {"segment.unet": self.segment.unet.depth}

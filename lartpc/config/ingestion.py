@@ -133,6 +133,11 @@ class Wires(Section):
         description="angle of each plane's wires to the vertical (y), 0 measures z: 2D images, one an event "
         "and plane; none: 3D images [deg]",
     )
+    in_source: bool = Field(
+        False,
+        description="the images of planes are those that the files hold (LArCV image2d), pixels and their size "
+        "included, and not made of events in 3D",
+    )
     pitch_cm: float = Field(0.3, gt=0, description="distance between wires, the width of a pixel [cm]")
     tick_us: float = Field(0.5, gt=0, description="time between samples of a wire [us]")
     ticks_per_pixel: int = Field(6, ge=1, description="samples that are added up to a pixel")
@@ -168,7 +173,10 @@ class Wires(Section):
         if len(set(self.angles_deg)) != len(self.angles_deg):
             raise ValueError("angles_deg names a plane twice")
         fields = type(self).model_fields
-        idle = [name for name in fields if getattr(self, name) != fields[name].default]
+        if self.in_source and self.angles_deg:
+            raise ValueError("in_source takes the images of the files; take angles_deg out")
+        used = {"in_source", "num_pixels", "pixel_threshold_mev"} if self.in_source else set()
+        idle = [name for name in fields if getattr(self, name) != fields[name].default and name not in used]
         if idle and not self.angles_deg:
             raise ValueError(f"{', '.join(idle)} without effect: there are no angles_deg")
         if self.readout.shaping_us and self.readout.collection_deg not in self.angles_deg:
@@ -178,6 +186,11 @@ class Wires(Section):
                 "space_points needs two or more planes, none parallel to another, and an even num_pixels"
             )
         return self
+
+    @property
+    def make_views(self) -> bool:
+        """Tell whether the images are views of planes, in 2D."""
+        return self.in_source or (bool(self.angles_deg) and not self.space_points)
 
     @property
     def make_points(self) -> bool:
@@ -255,7 +268,7 @@ class Ingest(Section):
 
     @model_validator(mode="after")
     def _one_kind_of_image(self) -> Self:
-        if self.wires.angles_deg and self.tomography.angles_deg:
+        if (self.wires.angles_deg or self.wires.in_source) and self.tomography.angles_deg:
             raise ValueError("wires make 2D images, tomography 3D ones; give angles_deg to one of them")
         return self
 

@@ -6,17 +6,28 @@ from typing import NamedTuple
 
 from lartpc.faults import passes
 from lartpc.ingest.damage import explain
-from lartpc.ingest.formats import edepsim, edepsim_root, geant4, hits, jaxtpc, larcv2, larcv3, pilarnet, spine
+from lartpc.ingest.formats import (
+    edepsim,
+    edepsim_root,
+    geant4,
+    hits,
+    jaxtpc,
+    larcv2,
+    larcv2_images,
+    larcv3,
+    pilarnet,
+    spine,
+)
 from lartpc.ingest.formats.joined import join
 from lartpc.ingest.formats.whatis import describe, inside
-from lartpc.ingest.source import StepSource, VoxelSource
+from lartpc.ingest.source import AnySource
 
 
 class Format(NamedTuple):
     """A file format: whether a file is of it, and how to open it."""
 
     recognises: Callable[[Path], bool]
-    open: Callable[[Path], StepSource | VoxelSource]
+    open: Callable[[Path], AnySource]
 
 
 FORMATS = (
@@ -25,6 +36,7 @@ FORMATS = (
     Format(edepsim_root.recognises, edepsim_root.EdepSimRootReader),
     Format(jaxtpc.recognises, jaxtpc.JaxtpcReader),
     Format(larcv2.recognises, larcv2.Larcv2Reader),
+    Format(larcv2_images.recognises, larcv2_images.Larcv2ImageReader),
     Format(larcv3.recognises, larcv3.Larcv3Reader),
     Format(pilarnet.recognises, pilarnet.PilarnetReader),
     Format(spine.recognises, spine.SpineReader),
@@ -35,7 +47,7 @@ FORMATS = (
 """The first match counts."""
 
 
-def open_source(path: Path) -> StepSource | VoxelSource:
+def open_source(path: Path) -> AnySource:
     """Open a file of events; its content says which format it is, not its name.
 
     Raises
@@ -59,7 +71,7 @@ def open_source(path: Path) -> StepSource | VoxelSource:
     )
 
 
-def open_sources(paths: Sequence[Path]) -> StepSource | VoxelSource:
+def open_sources(paths: Sequence[Path]) -> AnySource:
     """Open one file, or several as one source.
 
     Raises

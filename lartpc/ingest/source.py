@@ -149,6 +149,28 @@ class VoxelSource(Source, ABC):
         """Read one event; ValueError if its rows make no sense."""
 
 
+class PlaneSource(Source, ABC):
+    """A source of images of planes: each event has one of each, with pixels along the drift and across the wires."""
+
+    num_planes: int = 1
+
+    pixel_cm: tuple[float, float] = (1.0, 1.0)
+    """Size of a pixel along the drift and across the wires."""
+
+    @abstractmethod
+    def read(self, entry: int) -> list[Voxels]:
+        """Read one event, of each plane its pixels, the third index 0; ValueError if its rows make no sense."""
+
+
+AnySource = StepSource | VoxelSource | PlaneSource
+AnyEvent = Steps | Voxels | list[Voxels]
+
+
+def rows_of_image(event: AnyEvent, number: int) -> Steps | Voxels:
+    """Return what an image is made from: the event, or of images of planes the one of that number."""
+    return event[number] if isinstance(event, list) else event
+
+
 def numbered(event_E: IntArray) -> IntArray:
     """Return the identity (E, 3) of events that have a number, but neither run nor subrun."""
     zero_E = np.zeros(len(event_E), np.int64)

@@ -150,7 +150,7 @@ def shift(voxels: Voxels, box: Box) -> IntArray:
         return np.rint(box.to_voxel(voxels.origin_cm)).astype(np.int64)
     if voxels.num_voxels is None:
         raise ValueError("the voxels have neither an origin nor a number per side")
-    return -((np.asarray(voxels.num_voxels, np.int64) - box.num_voxels) // 2)
+    return -((np.asarray(voxels.num_voxels, np.int64) - box.shape) // 2)
 
 
 def _gather(

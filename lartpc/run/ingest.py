@@ -27,7 +27,16 @@ from lartpc.ingest.invariants import check_event
 from lartpc.ingest.labels.given import carry
 from lartpc.ingest.labels.labels import label
 from lartpc.ingest.physics import OtherUnitsError, check_steps
-from lartpc.ingest.source import Source, StepSource, Voxels, VoxelSource
+from lartpc.ingest.source import (
+    AnyEvent,
+    AnySource,
+    PlaneSource,
+    Source,
+    StepSource,
+    Voxels,
+    VoxelSource,
+    rows_of_image,
+)
 from lartpc.ingest.steps import LARGEST_ENERGY_MEV, Steps
 from lartpc.ingest.voxelize import Image, place
 from lartpc.provenance import provenance
@@ -129,7 +138,7 @@ def _states(paths: Sequence[Path]) -> dict[Path, tuple[int, ...]]:
 
 
 def _convert(
-    source: StepSource | VoxelSource,
+    source: AnySource,
     cfg: config.Ingest,
     out: Path,
     file_uid: str | None,
@@ -139,7 +148,8 @@ def _convert(
 ) -> Summary:
     paths = [path for path, _ in source.parts]
     _check_pitch(source, cfg)
-    if isinstance(source, VoxelSource) and cfg.response != config.Response():
+    _check_planes(source, cfg)
+    if not isinstance(source, StepSource) and cfg.response != config.Response():
         raise ValueError(
             f"ingest.response acts on steps of energy, and {source.path} holds voxels; remove the section"
         )
@@ -150,13 +160,18 @@ def _convert(
     # those that an image is of
     planes = [] if cfg.wires.space_points else seeing
     image_box = flat if planes else box
-    num_images = len(planes) or 1
+    num_planes = len(planes)
+    if isinstance(source, PlaneSource):
+        drift_size_cm, pitch_cm = source.pixel_cm
+        image_box = Box.flat(0.0, drift_size_cm, pitch_cm, cfg.wires.num_pixels)
+        num_planes = source.num_planes
+    num_images = num_planes or 1
     products = IMAGE + source.truth
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
     if len(paths) > 1:
         attrs[SOURCES] = json.dumps([(str(path), num) for path, num in source.parts])
-    if planes:
-        attrs[NUM_PLANES] = len(planes)
+    if num_planes:
+        attrs[NUM_PLANES] = num_planes
     if events:
         attrs[CHOICE] = json.dumps(
             {
@@ -172,7 +187,7 @@ def _convert(
     summary = Summary(
         num_events=len(chosen.entries) * num_images,
         num_in_files=source.num_events * num_images,
-        num_planes=len(planes),
+        num_planes=num_planes,
         truth=source.truth,
         selection=source.selection,
     )
@@ -183,25 +198,29 @@ def _convert(
         entries = chosen.entries.tolist()
         for entry in follow(entries, f"ingest {file_uid or source.path.name}", len(entries)):
             identity = dict(zip(("run", "subrun", "event"), source.identity(entry), strict=True))
-            read: Steps | Voxels | None = None
+            read: AnyEvent = Voxels(np.zeros((0, 3), np.int64), np.zeros(0))
             try:
                 with within(source.path):
                     read = source.read(entry)
                 if isinstance(read, Steps):
                     faults.count_judged(entry, check_steps(read))
-                views = _convert_event(read, source.truth, box, cfg, seeing, (uid, entry))
+                views: list[tuple[Image | View, dict[str, Columns]]]
+                if isinstance(read, list):
+                    views = [(place(one, image_box, cfg.wires.pixel_threshold_mev), {}) for one in read]
+                else:
+                    views = _convert_event(read, source.truth, box, cfg, seeing, (uid, entry))
                 for view, truth in views:
                     check_event(view, truth, image_box)
             except Exception as error:
                 if passes(error):
                     raise
                 faults.add(entry, explain(error), is_units=isinstance(error, OtherUnitsError))
-                energy = np.zeros(0) if read is None else read.energy
-                energy_mev = float(energy[np.abs(energy) <= LARGEST_ENERGY_MEV].sum())
                 for number in range(num_images):
+                    energy = rows_of_image(read, number).energy
+                    energy_mev = float(energy[np.abs(energy) <= LARGEST_ENERGY_MEV].sum())
                     known = {**identity, "num_steps": len(energy), "energy_mev": energy_mev}
                     kept = {name: empty(name) for name in products}
-                    kept["event"] = empty("event", 1) | _row(known | _plane(planes, number))
+                    kept["event"] = empty("event", 1) | _row(known | _plane(num_planes, number))
                     writer.quarantine(entry * num_images + number, explain(error), kept)
                     summary.num_quarantined += 1
                     summary.energy_quarantined_mev += energy_mev
@@ -213,7 +232,11 @@ def _convert(
                     "energy_below_mev": view.energy_below_mev,
                     "energy_lost_mev": view.energy_lost_mev,
                 }
-                known = {**identity, **_plane(planes, number), "num_steps": len(read)}
+                known = {
+                    **identity,
+                    **_plane(num_planes, number),
+                    "num_steps": len(rows_of_image(read, number)),
+                }
                 columns = {
                     "event": _row(known | energies),
                     "voxel": {"coord": view.coord, "energy": view.energy},
@@ -272,11 +295,24 @@ def _convert_event(
     return [(view, view.truth) for view in views]
 
 
-def _plane(planes: Sequence[Plane], number: int) -> dict[str, int]:
-    return {"plane": number if planes else NONE}
+def _plane(num_planes: int, number: int) -> dict[str, int]:
+    return {"plane": number if num_planes else NONE}
 
 
-def _check_pitch(source: StepSource | VoxelSource, cfg: config.Ingest) -> None:
+def _check_planes(source: AnySource, cfg: config.Ingest) -> None:
+    """Raise ValueError unless the settings and the source both have images of planes, or neither."""
+    if isinstance(source, PlaneSource) and not cfg.wires.in_source:
+        raise ValueError(
+            f"{source.path} holds images of {source.num_planes} planes ({source.selection}), in 2D: set "
+            "ingest.wires.in_source to true and segment.dimension to 2"
+        )
+    if cfg.wires.in_source and not isinstance(source, PlaneSource):
+        raise ValueError(
+            f"{source.path} holds events in 3D, and ingest.wires.in_source is set; take that out"
+        )
+
+
+def _check_pitch(source: AnySource, cfg: config.Ingest) -> None:
     pitch_cm = source.voxel_size_cm if isinstance(source, VoxelSource) else None
     if pitch_cm is not None and abs(pitch_cm - cfg.voxel_size_cm) > PITCH_TOLERANCE * cfg.voxel_size_cm:
         raise ValueError(

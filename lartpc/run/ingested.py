@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.ingest.source import StepSource, VoxelSource
+from lartpc.ingest.source import AnySource, VoxelSource
 from lartpc.ingest.steps import Steps
 
 WARN_ABOVE = 0.01
@@ -134,7 +134,7 @@ class Faults:
         return int(np.searchsorted(self._first, entry, side="right")) - 1
 
 
-def typical_position(source: StepSource | VoxelSource, entries: Sequence[int]) -> list[float] | None:
+def typical_position(source: AnySource, entries: Sequence[int]) -> list[float] | None:
     """Return the middle of the deposits of the first of some events (3,) [cm], of each the median; None for none."""
     found = []
     for entry in entries[:NUM_PROBED]:
@@ -142,7 +142,7 @@ def typical_position(source: StepSource | VoxelSource, entries: Sequence[int]) -
             read = source.read(entry)
         except ValueError:
             continue
-        if not len(read):
+        if isinstance(read, list) or not len(read):
             continue
         if isinstance(read, Steps):
             found.append(np.median(read.start, axis=0))

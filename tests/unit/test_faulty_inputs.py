@@ -125,6 +125,10 @@ def test_a_refusal_says_what_the_file_is(tmp_path, content, words):
             lambda file: file.create_group("Events") and file.create_group("Data/bbox2d_a_group"),
             "is LArCV 3 without",
         ),
+        (
+            lambda file: file.create_group("Events") and file.create_group("Data/sparse2d_a_group"),
+            r"is LArCV 3 with images in 2D only \(sparse2d_a_group\), which are not read",
+        ),
         (lambda file: None, "is an HDF5 file with nothing in it"),
         (
             lambda file: [file.create_group(f"g{i:03d}") for i in range(99)],

@@ -130,7 +130,7 @@ def test_faults_of_files_are_named(tmp_path):
         file.mktree("image2d_wire_tree", counters())
     with pytest.raises(
         ValueError,
-        match=r"no known format: it is LArCV 2 without images of deposits, with image2d_wire_tree, particle_a_tree",
+        match=r"flat\.root: tree 'image2d_wire_tree' has no branch '_image_v\._img'",
     ):
         open_source(tmp_path / "flat.root")
 

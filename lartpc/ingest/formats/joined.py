@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lartpc.ingest.source import StepSource, Voxels, VoxelSource
+from lartpc.ingest.source import AnySource, PlaneSource, StepSource, Voxels, VoxelSource
 from lartpc.ingest.steps import Steps
 
-Open = Callable[[Path], StepSource | VoxelSource]
+Open = Callable[[Path], AnySource]
 
 _SHOWN = 10
 
@@ -23,14 +23,14 @@ class _Files:
         self._open_one = open_one
         self._first = [0, *accumulate(num_events)]
         self._index = -1
-        self._opened: StepSource | VoxelSource | None = None
+        self._opened: AnySource | None = None
 
     def read(self, entry: int) -> Any:
         """Read one event, by its number in the row."""
         index = int(np.searchsorted(self._first, entry, side="right")) - 1
         return self.open(index).read(entry - self._first[index])
 
-    def open(self, index: int) -> StepSource | VoxelSource:
+    def open(self, index: int) -> AnySource:
         """Open one of the files, in place of the one before."""
         if self._opened is None or index != self._index:
             self.close()
@@ -65,7 +65,18 @@ class JoinedVoxels(VoxelSource):
         return voxels
 
 
-def join(paths: Sequence[Path], open_one: Open) -> StepSource | VoxelSource:
+class JoinedPlanes(PlaneSource):
+    """Images of planes of several files."""
+
+    _file: _Files
+
+    def read(self, entry: int) -> list[Voxels]:
+        """Read one event; ValueError if its rows make no sense."""
+        images: list[Voxels] = self._file.read(entry)
+        return images
+
+
+def join(paths: Sequence[Path], open_one: Open) -> AnySource:
     """Open several files as one source: all are looked at first, then read one at a time.
 
     Raises
@@ -74,7 +85,7 @@ def join(paths: Sequence[Path], open_one: Open) -> StepSource | VoxelSource:
         Files cannot be read (the message names them all), or differ in what they hold.
     """
     identities, sizes, faults = [], [], []
-    first: StepSource | VoxelSource | None = None
+    first: AnySource | None = None
     for path in paths:
         try:
             source = open_one(path)
@@ -97,17 +108,23 @@ def join(paths: Sequence[Path], open_one: Open) -> StepSource | VoxelSource:
         )
     assert first is not None, "no file to join"
     files = _Files(paths, sizes, open_one)
-    kind = JoinedSteps if isinstance(first, StepSource) else JoinedVoxels
-    joined = kind(first.path, files, np.concatenate(identities))
+    identity_E3 = np.concatenate(identities)
+    joined: JoinedSteps | JoinedVoxels | JoinedPlanes
+    if isinstance(first, StepSource):
+        joined = JoinedSteps(first.path, files, identity_E3)
+    elif isinstance(first, VoxelSource):
+        joined = JoinedVoxels(first.path, files, identity_E3)
+        joined.voxel_size_cm = first.voxel_size_cm
+    else:
+        joined = JoinedPlanes(first.path, files, identity_E3)
+        joined.num_planes, joined.pixel_cm = first.num_planes, first.pixel_cm
     joined.truth, joined.selection, joined.centre_cm = first.truth, first.selection, first.centre_cm
     joined.generator = first.generator
-    if isinstance(joined, JoinedVoxels) and isinstance(first, VoxelSource):
-        joined.voxel_size_cm = first.voxel_size_cm
     joined.parts = tuple(zip(paths, sizes, strict=True))
     return joined
 
 
-def _agree(first: StepSource | VoxelSource, other: StepSource | VoxelSource) -> None:
+def _agree(first: AnySource, other: AnySource) -> None:
     for what, of in _PROPERTIES.items():
         if of(first) != of(other):
             raise ValueError(
@@ -116,8 +133,12 @@ def _agree(first: StepSource | VoxelSource, other: StepSource | VoxelSource) -> 
             )
 
 
-_PROPERTIES: dict[str, Callable[[StepSource | VoxelSource], Any]] = {
-    "kind": lambda source: "steps" if isinstance(source, StepSource) else "voxels",
+_KINDS = {StepSource: "steps", VoxelSource: "voxels", PlaneSource: "images of planes"}
+_PROPERTIES: dict[str, Callable[[AnySource], Any]] = {
+    "kind": lambda source: next(name for kind, name in _KINDS.items() if isinstance(source, kind)),
+    "planes": lambda source: (
+        (source.num_planes, source.pixel_cm) if isinstance(source, PlaneSource) else None
+    ),
     "truth": lambda source: ", ".join(source.truth) or "none",
     "centre": lambda source: source.centre_cm,
     "voxel size": lambda source: source.voxel_size_cm if isinstance(source, VoxelSource) else None,

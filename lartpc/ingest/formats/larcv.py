@@ -66,6 +66,11 @@ class Producers:
         return ", ".join(f"{kind}_{name}" for kind, names in used.items() for name in names if name)
 
 
+def preferred(producers: Sequence[str]) -> str:
+    """Return the first of some producers by `PREFERRED` and by name; "" for none."""
+    return min(producers, key=lambda name: (_rank(name), name), default="")
+
+
 def choose(sparse: Sequence[str], clusters: Sequence[str], particles: Sequence[str]) -> Producers | None:
     """Choose among the producers of a file; None if it has no 3D voxels.
 
@@ -73,15 +78,10 @@ def choose(sparse: Sequence[str], clusters: Sequence[str], particles: Sequence[s
     image alone; among several that of `PREFERRED`, then by name. Particles are those of the same
     producer, if it has any.
     """
-
-    def first(names: Sequence[str]) -> str:
-        ranked = sorted(names, key=lambda name: (_rank(name), name))
-        return ranked[0] if ranked else ""
-
     images = [name for name in sparse if not any(name.startswith(f"{other}_") for other in sparse)]
-    both = first([name for name in images if name in clusters])
-    cluster = both or first(clusters)
-    image = both or ("" if cluster else first(images))
+    both = preferred([name for name in images if name in clusters])
+    cluster = both or preferred(clusters)
+    image = both or ("" if cluster else preferred(images))
     if not cluster and not image:
         return None
     classes = f"{image or cluster}{CLASSES}"
@@ -89,7 +89,7 @@ def choose(sparse: Sequence[str], clusters: Sequence[str], particles: Sequence[s
         image=image,
         classes=classes if classes in sparse else "",
         clusters=cluster,
-        particles=(cluster if cluster in particles else first(particles)) if cluster else "",
+        particles=(cluster if cluster in particles else preferred(particles)) if cluster else "",
     )
 
 
@@ -365,7 +365,8 @@ def _processes(names: NDArray[np.generic], parent_P: IntArray) -> IntArray:
 
 def split_names(names: Mapping[str, object] | Sequence[str], ending: str) -> dict[str, list[str]]:
     """Sort the names of products, `<kind>_<producer><ending>`, into producers by kind."""
-    found: dict[str, list[str]] = {"sparse3d": [], "cluster3d": [], "particle": [], "neutrino": []}
+    kinds = ("sparse3d", "cluster3d", "particle", "neutrino", "image2d")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name in names:
         kind, _, producer = name.partition("_")
         if kind in found and producer.endswith(ending):

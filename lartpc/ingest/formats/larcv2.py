@@ -112,7 +112,7 @@ class Larcv2Reader(VoxelSource):
         )
 
 
-class _Tree:
+class Tree:
     """A tree of one product: identities of its events, and its branches."""
 
     def __init__(self, path: Path, tree: Any) -> None:
@@ -125,13 +125,14 @@ class _Tree:
         )
 
     def branch(self, name: str) -> Branch:
+        """Return a branch by its name."""
         return Branch(self._path, self._tree, name)
 
 
 class _Meta:
     """The grids of a product, one per event; not valid where the event is empty."""
 
-    def __init__(self, tree: _Tree) -> None:
+    def __init__(self, tree: Tree) -> None:
         def all_of(*names: str) -> Any:
             return np.stack([tree.branch(f"_meta._{name}").all_numbers() for name in names], axis=-1)
 
@@ -157,7 +158,7 @@ class _Meta:
         return np.stack([id_V % num_x, id_V // num_x % num_y, id_V // (num_x * num_y)], axis=-1)
 
 
-class _Image(_Tree):
+class _Image(Tree):
     def __init__(self, path: Path, tree: Any) -> None:
         super().__init__(path, tree)
         self.meta = _Meta(self)
@@ -172,7 +173,7 @@ class _Image(_Tree):
         return Tensor(coord, value, np.full(len(coord), NONE, np.int64))
 
 
-class _Clusters(_Tree):
+class _Clusters(Tree):
     def __init__(self, path: Path, tree: Any) -> None:
         super().__init__(path, tree)
         self.meta = _Meta(self)
@@ -188,7 +189,7 @@ class _Clusters(_Tree):
         )
 
 
-class _Particles(_Tree):
+class _Particles(Tree):
     def __init__(self, path: Path, tree: Any) -> None:
         super().__init__(path, tree)
         has = members(path, tree)
@@ -211,7 +212,7 @@ class _Particles(_Tree):
         return columns
 
 
-class _Neutrinos(_Tree):
+class _Neutrinos(Tree):
     """Neutrinos (larcv/core/DataFormat/Neutrino.h); of the members, earlier versions have a part."""
 
     def __init__(self, path: Path, tree: Any) -> None:

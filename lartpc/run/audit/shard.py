@@ -12,6 +12,7 @@ from lartpc import config
 from lartpc.choice import asked_for
 from lartpc.ingest import open_sources
 from lartpc.ingest.choose import choose
+from lartpc.ingest.source import rows_of_image
 from lartpc.provenance import digest
 from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited
@@ -187,7 +188,8 @@ def _check_sources(
             if event.entry in set_aside and set_aside[event.entry][0] == "ingest":
                 continue
             with within(source.path):
-                mev = float(np.sum(source.read(event.entry // num_planes).energy, dtype=np.float64))
+                rows = rows_of_image(source.read(event.entry // num_planes), event.entry % num_planes)
+            mev = float(np.sum(rows.energy, dtype=np.float64))
             kept = float(event["event"]["energy_mev"][0])
             if abs(mev - kept) > TOLERANCE * max(mev, 1e-6):
                 found.add(
