@@ -112,6 +112,33 @@ def simulate_validate(
 
 @app.command()
 @plainly
+def generate(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write, NuHepMC packed by gzip: name it .hepmc3.gz.")
+    ],
+    neutrino: Annotated[int, typer.Option(help="PDG code: 14 or 12, -14 or -12.")] = 14,
+    current: Annotated[Literal["cc", "nc"], typer.Option(help="Charged or neutral current.")] = "cc",
+    energy_mev: Annotated[
+        float | None, typer.Option(min=1, help="Energy of the neutrinos [MeV], instead of a flux.")
+    ] = None,
+    flux: Annotated[Path | None, typer.Option(help="Flux as HepData YAML, bins in GeV or MeV.")] = None,
+    num_events: Annotated[int, typer.Option(min=1, help="Interactions to generate.")] = 1000,
+    seed: Annotated[int, typer.Option(min=1, help="Seed; the same seed gives the same interactions.")] = 1,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with Achilles' data/; default: $ACHILLES_DATA_DIR, or its own."),
+    ] = None,
+) -> None:
+    """Generate neutrino interactions on argon with Achilles (GPL, extra 'achilles'), for 'lartpc simulate'."""
+    from lartpc.simulate.achilles import Beam
+    from lartpc.simulate.achilles import generate as run
+
+    run(Beam(neutrino, current, energy_mev, flux), num_events, seed, out, data)
+    typer.echo(f"{out}: {num_events} interactions; lartpc simulate --generator nuhepmc:{out}", err=True)
+
+
+@app.command()
+@plainly
 def ingest(
     sources: Annotated[
         list[str],
