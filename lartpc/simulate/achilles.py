@@ -28,6 +28,8 @@ NEEDED = (
     "data/realOP_12C_EDAI.dat",
     "data/configurations/AR40_configs_RMF_achilles.out.gz",
     "data/default/FormFactors.yml",
+    "data/MesonBaryonAmplitudes/ANL/ANL_0-0.dat",
+    "data/MesonBaryonAmplitudes/ANL/pwa-piDelta-pin.dat",
     "data/Particles.yml",
 )
 """Files of its data that argon needs."""
@@ -129,12 +131,7 @@ def card(beam: Beam, num_events: int, seed: int) -> dict[str, object]:
         "Beams": [{"Beam": {"PID": beam.pdg, "Beam Params": flux}}],
         "Cascade": {
             "Run": True,
-            "Interactions": [
-                {
-                    "Name": "NucleonNucleon",
-                    "Options": {"Mode": "GiBUU", "ResonanceMode": "Decay", "ExpSup": 0.0},
-                }
-            ],
+            "Interactions": _CASCADE,
             "Step": 0.04,
             "Probability": "Cylinder",
             "InMedium": "None",
@@ -164,6 +161,31 @@ def card(beam: Beam, num_events: int, seed: int) -> dict[str, object]:
     }
 
 
+_PASSES = (
+    *((22, nucleon) for nucleon in (2112, 2212)),
+    *((kaon, nucleon) for kaon in (321, 311) for nucleon in (2112, 2212)),
+    *((hyperon, nucleon) for hyperon in (3112, 3122, 3212, 3222) for nucleon in (2112, 2212)),
+)
+"""What goes through the nucleus as if it were not there: photons, kaons and hyperons."""
+_CASCADE = [
+    {"Name": "NucleonNucleon", "Options": {"Mode": "GiBUU", "ResonanceMode": "Decay", "ExpSup": 0.0}},
+    {
+        "Name": "PionInteraction",
+        "Options": {
+            "HardScatter": {"Name": "MesonBaryonInteraction", "Options": None},
+            "Absorption": {"Name": "PionAbsorptionOneStep", "Options": None},
+        },
+    },
+    {
+        "Name": "ConstantInteraction",
+        "Options": {
+            "InitialStates": [
+                {"Incoming": list(pair), "Outgoing": [{"Outgoing": list(pair), "CrossSection": 0}]}
+                for pair in _PASSES
+            ]
+        },
+    },
+]
 _ARGON = {
     "Name": "40Ar",
     "Binding": 8.6,
