@@ -46,14 +46,15 @@ $(DEV): $(STAMP)
 	@touch $(DEV)
 
 # A run that was killed leaves Snakemake's lock: it goes when that run is proved to be dead, on whatever machine it was.
-# Two at once for the same results wait for each other. Of several --config, Snakemake takes the last only.
+# Two at once for the same results wait for each other. On terminals there is a bar of jobs (profiles/local).
+# Of several --config, Snakemake takes the last only.
 run: $(STAMP) ## reconstruct the default sample: tables in results/dataset, pictures in results/report.html
 	@$(COMPILE) lartpc || true
 	@mkdir -p '$(RESULTS)'
 	@flock --nonblock '$(RESULTS)/.lock' true || echo 'another run is at work in $(RESULTS); waiting for it to end'
 	@PATH="$(BIN):$$PATH" flock --close '$(RESULTS)/.lock' \
 	    sh -c 'lartpc unlock "$$0" --pid $$$$ && exec snakemake "$$@"' '$(RESULTS)' $(WHERE) \
-	    --quiet rules host --profile profiles/local $(if $(WHERE),$(ARGS),$(subst --config ,$(INTO) ,$(ARGS)))
+	    --quiet $(if $(filter -n --dry-run,$(ARGS)),,progress) rules host --profile profiles/local $(if $(WHERE),$(ARGS),$(subst --config ,$(INTO) ,$(ARGS)))
 
 train-demo: ## the same with networks trained anew, briefly, on the default sample
 	@$(MAKE) --no-print-directory run ARGS="--configfile config/train_demo.yaml $(ARGS)"

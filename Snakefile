@@ -56,7 +56,7 @@ onsuccess:
     FAILED.unlink(missing_ok=True)
     # A target such as `models` makes no dataset.
     if os.path.exists(f"{RESULTS}/dataset/summary.json"):
-        shell("lartpc show {RESULTS:q} --brief")
+        last_screen()
 
 
 onerror:

@@ -93,7 +93,9 @@ def reconstruct(
     _write(asked / "config.yaml", json.dumps(values, indent=1) + "\n")
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(home / "Snakefile")),
-        *("--profile", str(known) if known.is_dir() else profile, "--quiet", "rules", "host"),
+        *("--profile", str(known) if known.is_dir() else profile, "--quiet"),
+        *(() if "--dry-run" in options else ("progress",)),
+        *("rules", "host"),
         *("--configfile", *map(str, settings), str(asked / "config.yaml")),
         *options,
     ]

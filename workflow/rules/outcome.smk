@@ -182,6 +182,20 @@ def command_for(output):
     return shlex.join(["snakemake", *options, "--", str(output)])
 
 
+def say(text, file=None):
+    """Print a text; on a terminal through the logger, since past it a bar of jobs would be drawn over the text."""
+    if sys.stderr.isatty():
+        logger.info(text)
+    else:
+        print(text, file=file or sys.stderr, flush=True)
+
+
+def last_screen():
+    """Print the events, figures and paths of a production that is complete."""
+    screen = shell(f"lartpc show {shlex.quote(str(RESULTS))} --brief", read=True)
+    say(screen.rstrip(), sys.stdout)
+
+
 def report_failures():
     """Name each failed job, its log, its last words and the command to run it again."""
     failed = failures()
@@ -195,7 +209,6 @@ def report_failures():
             f"  said:   {last_words(log)}\n"
             f"  again:  {command_for(job.output[0])}\n"
         )
-    say = functools.partial(print, file=sys.stderr)
     if not entries:
         say("lartpc: the run ended early; the reason is above.")
     else:
