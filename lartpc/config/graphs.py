@@ -17,6 +17,12 @@ class Dbscan(Section):
     )
     min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
     break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+    grow_below: int = Field(
+        5,
+        ge=0,
+        description="pieces of fewer voxels called delta grow into voxels called track that may be theirs; 0: none do",
+    )
+    grow_score: float = Field(0.15, ge=0, le=1, description="least delta score of such a voxel")
     bridge_length: float = Field(
         30.0,
         ge=0,

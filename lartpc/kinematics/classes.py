@@ -37,13 +37,28 @@ def class_scores(label_V: NDArray[Any], score_VK: NDArray[Any], num: int) -> Flo
 
 
 def class_shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
-    """Return the shares (F, K) of the classes that particles have, 1 in all; all of the own class where unknown."""
+    """Return the shares (F, K) of the classes that particles have, 1 in all; all of the own class where unknown.
+
+    The same where the particle was told from a track against the scores of most of its voxels, as small deltas are.
+    """
+    share = _shares(score_FK, semantic_F)
+    is_told = np.isin(semantic_F, _ELECTROMAGNETIC) & (share[:, Semantic.TRACK] > 0.5)
+    own: Floats = np.where(is_told[:, None], _own(semantic_F, share.shape[1]), share)
+    return own
+
+
+def _shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
     share = np.where(np.isin(np.arange(score_FK.shape[1]), _CLASSES), score_FK.astype(np.float64), 0.0)
     total = share.sum(axis=1, keepdims=True)
-    own = np.asarray(semantic_F)[:, None] == np.arange(score_FK.shape[1])
     known = np.isfinite(total) & (total > 0)
+    own = _own(semantic_F, score_FK.shape[1])
     out: Floats = np.where(known, np.divide(share, total, out=np.zeros_like(share), where=known), own)
     return out
+
+
+def _own(semantic_F: NDArray[Any], num: int) -> NDArray[np.bool_]:
+    own: NDArray[np.bool_] = np.asarray(semantic_F)[:, None] == np.arange(num)
+    return own
 
 
 def decide(score_FK: NDArray[Any], first_F: NDArray[Any]) -> NDArray[np.int64]:
@@ -52,7 +67,7 @@ def decide(score_FK: NDArray[Any], first_F: NDArray[Any]) -> NDArray[np.int64]:
     A track, where its voxels score more as track than as all electromagnetic classes. Else the class of the
     first piece, if at least `LEAST_SHARE` of the scores are for it; else the electromagnetic class that scores most.
     """
-    share = class_shares(score_FK, first_F)
+    share = _shares(score_FK, first_F)
     light = np.where(np.isin(np.arange(share.shape[1]), _ELECTROMAGNETIC), share, NONE)
     own = np.take_along_axis(light, np.asarray(first_F, np.int64)[:, None], axis=1)[:, 0]
     electromagnetic = np.where(own >= LEAST_SHARE, first_F, light.argmax(axis=1))

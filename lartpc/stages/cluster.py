@@ -256,7 +256,9 @@ def products(
     order = np.lexsort((-columns["energy"], -primary_score, particle_F))
     first = order[np.unique(particle_F[order], return_index=True)[1]]
     score = class_scores(particle_V, event["semantic"]["score"], len(num_fragments))
-    semantic = decide(score, columns["semantic"][first])
+    first_class = columns["semantic"][first].astype(np.int64)
+    # where pieces of several classes are one particle, all its voxels decide
+    semantic = np.where(num_fragments > 1, decide(score, first_class), first_class)
     described = {name: columns[name][first] for name in columns if name != "semantic"}
     # a particle of one fragment is described as that, unless it is of another class
     several = (num_fragments > 1) | (semantic != columns["semantic"][first])

@@ -93,6 +93,14 @@ def test_a_muon_that_begins_with_a_delta_stays_a_muon(monkeypatch):
     np.testing.assert_allclose(ends, [[400.5] * 3, [459.5, 400.5, 400.5]], atol=1e-4)
 
 
+def test_a_small_delta_is_one_whatever_its_voxels_were_called():
+    """Its class was told by growing; of several pieces, the voxels decide."""
+    score = np.float32([shares(track=0.6, delta=0.4), shares(track=0.4, shower=0.6)])
+    delta = np.array([Semantic.DELTA, Semantic.TRACK])
+    np.testing.assert_allclose(class_shares(score, delta), [shares(delta=1.0), score[1]], atol=1e-6)
+    assert decide(score, delta).tolist() == [Semantic.TRACK, Semantic.SHOWER]
+
+
 def test_species_are_not_limited_by_the_class():
     event = upstream_from_truth(
         a_muon_and_its_delta(), ["point", "candidate", "group", "fragment", "particle"]

@@ -135,6 +135,25 @@ def test_a_track_is_bridged_over_voxels_called_delta_and_a_delta_stays():
     assert sorted(find(torn, off)[1]) == [Semantic.TRACK, Semantic.TRACK, Semantic.DELTA]
 
 
+def test_small_deltas_grow_into_the_track_that_they_leave():
+    """Of a delta of four voxels two are called delta, and the two at the track are nearly so."""
+    track, delta = line((10, 10, 10), (1, 0, 0), 60), line((40, 11, 10), (0, 1, 0), 4)
+    event = on_truth(
+        labelled([{"coord": track}, {"coord": delta, "semantic": Semantic.DELTA, "is_primary": 0}])
+    )
+    y = event["voxel"]["coord"][:, 1]
+    event = called(event, Semantic.TRACK, (y == 11) | (y == 12))
+    score = event["semantic"]["score"].copy()
+    score[(y == 11) | (y == 12), Semantic.DELTA] = 0.3
+    event = event.with_products({"semantic": {**event["semantic"], "score": score}})
+    label, semantic = find(event)
+    np.testing.assert_array_equal(label, event["truth_voxel"]["particle"])
+    assert semantic.tolist() == [Semantic.TRACK, Semantic.DELTA]
+    for off in ({"grow_below": 0}, {"grow_score": 0.4}, {"grow_below": 2}):
+        # two voxels are too few for a fragment
+        assert find(event, SETTINGS["dbscan"].model_copy(update=off))[1].tolist() == [Semantic.TRACK]
+
+
 def test_a_piece_of_a_delta_called_track_is_not_bridged_to_the_track():
     track, delta = line((10, 10, 10), (1, 0, 0), 60), line((40, 11, 10), (0, 1, 0), 24)
     event = on_truth(
