@@ -1,4 +1,4 @@
-"""Verbs about the machine, the folder and the configuration: doctor, plan, unlock, config."""
+"""Verbs about the machine, the folder and the configuration: doctor, plan, unlock, resources, config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +75,53 @@ def unlock(
         typer.echo(f"lartpc unlock: nothing is locked in {results}", err=True)
     if pid is not None:
         owner.Owner.of(pid, results).write()
+
+
+@app.command()
+@plainly
+def resources(
+    results: Annotated[Path, typer.Argument(help="Folder of the results of a production that has ended.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write profile.yaml to, for --workflow-profile.")
+    ] = Path("learned"),
+    num_events: Annotated[
+        int | None, typer.Option(min=1, help="Events of a shard to come; default: of the largest one seen.")
+    ] = None,
+    safety: Annotated[float, typer.Option(min=1.0, help="Times the memory and time that were seen.")] = 1.5,
+    sacct: Annotated[
+        bool, typer.Option("--sacct", help="Ask SLURM's accounting, too, which knows the most of memory.")
+    ] = False,
+) -> None:
+    """Learn from what the jobs of a production took what its rules should ask for: memory [MB] and time [min]."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lartpc.run.report.outcome import located
+    from lartpc.run.resources import ask_sacct, learn, read_jobs, with_accounting, write_overlay
+
+    jobs = read_jobs(*located(results))
+    if sacct:
+        jobs = with_accounting(jobs, ask_sacct(), Path.cwd())
+    needs = learn(jobs, num_events, safety)
+    shown = Table("rule", "jobs", "hours", "CPU", "MB seen", "MB to ask", "min to ask")
+    for one in needs:
+        shown.add_row(
+            one.rule + (" *" if one.is_shared else ""),
+            str(one.num_jobs),
+            f"{one.seconds / 3600:.2f}",
+            "" if one.efficiency is None else f"{100 * one.efficiency:.0f} %",
+            f"{one.memory_mb:.0f}",
+            str(one.mem_mb),
+            str(one.runtime),
+        )
+    Console().print(shown)
+    if any(one.is_shared for one in needs):
+        typer.echo(
+            "* the jobs of a shard shared a process, so each rule asks for what the largest of them took; "
+            "a run with 'snakemake --no-hooks', or on a cluster, tells them apart"
+        )
+    path = write_overlay(needs, out)
+    typer.echo(f"{path}: for 'snakemake --workflow-profile {out}', or 'learned: {path}' in profiles/slurm")
 
 
 @config_app.command()

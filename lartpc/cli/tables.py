@@ -102,6 +102,9 @@ def report(
             help="Where the event files of any shard are, with {step} and {shard} in it: draws the worst events."
         ),
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of the results: the page then says what the jobs took.")
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Make the page of figures and pictures: one HTML file that needs no network."""
@@ -110,7 +113,7 @@ def report(
     section, files = settings_of("report", config_file, [dataset]), expand(events or [])
     if events and not files:
         raise ValueError(f"{', '.join(events)} name no event file to draw events from; leave --events out")
-    run(dataset, files, curve or [], out, section, event_path)
+    run(dataset, files, curve or [], out, section, event_path, results)
 
 
 @app.command()

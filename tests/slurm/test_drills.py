@@ -102,7 +102,7 @@ def test_a_training_reaches_its_time_limit(cluster: Cluster, folder: Path) -> No
     shutil.rmtree(folder / TRAINING)
     profile, config = folder / PROFILE, folder / "config/test/config.yaml"
     profile.write_text(
-        profile.read_text().replace("needs(6300, 240)", f"needs(6300, {MINUTES})").replace("@300", "@60")
+        profile.read_text().replace(", 6300, 240)", f", 6300, {MINUTES})").replace("@300", "@60")
     )
     others, interact = config.read_text().split("interact:")
     steps = interact.replace("num_steps: 6, ", f"num_steps: {STEPS}, checkpoint_minutes: 0, ")

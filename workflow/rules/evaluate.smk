@@ -42,6 +42,8 @@ rule evaluate_chain:
         "<results>/<branch>metrics/chain/{sample}/{shard}.parquet",
     log:
         "<results>/<branch>logs/evaluate/{sample}/{shard}.log",
+    benchmark:
+        "<results>/<branch>benchmarks/evaluate_chain/{sample}/{shard}.tsv"
     threads: 1
     resources:
         mem_mb=3000,

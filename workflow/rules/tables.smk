@@ -59,6 +59,8 @@ rule collect_tables:
         directory("<results>/dataset"),
     log:
         "<results>/logs/collect.log",
+    benchmark:
+        "<results>/benchmarks/collect.tsv"
     threads: 2
     resources:
         mem_mb=6000,
@@ -107,6 +109,8 @@ rule report:
         report("<results>/report.html", category="lartpc"),
     log:
         "<results>/logs/report.log",
+    benchmark:
+        "<results>/benchmarks/report.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -117,8 +121,9 @@ rule report:
         curves=lambda wc, input: option("curve", input.curves),
         # Of which shards the worst events are is known only when all are judged.
         event_path=lambda wc: at("<results>/events/{step}/{shard}.h5"),
+        results=lambda wc: RESULTS,
     shell:
         """
         lartpc report {input.dataset:q} {params.events:q} {params.curves:q} --config {input.settings:q} \
-            --event-path {params.event_path:q} --out {output:q} 2>{log:q}
+            --event-path {params.event_path:q} --results {params.results:q} --out {output:q} 2>{log:q}
         """

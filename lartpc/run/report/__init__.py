@@ -22,6 +22,7 @@ from lartpc.run.report.matrices import confusions, matrix, worst_row
 from lartpc.run.report.origin import origins, timing, topologies
 from lartpc.run.report.outcome import audited, located
 from lartpc.run.report.performance import performance_charts
+from lartpc.run.report.took import took
 from lartpc.run.report.worst import Worst, worst_displays, worst_events
 
 __all__ = ["figures_table", "report", "sections", "show"]
@@ -34,6 +35,7 @@ def report(
     out: Path,
     section: config.Report,
     event_path: str | None = None,
+    results: Path | None = None,
 ) -> None:
     """Write the page of figures, distributions, training curves and event displays.
 
@@ -49,6 +51,8 @@ def report(
     event_path
         Where the event files of any shard are, with `{step}` and `{shard}` in it: the worst events of all
         are then drawn, too. Without it they are listed only.
+    results
+        Folder of the results, whose benchmark files say what the jobs took; without it the page does not.
 
     Raises
     ------
@@ -107,6 +111,7 @@ def report(
         data=data,
         groups=list(dict.fromkeys(chart["group"] for chart in data["charts"])),
         timing=timing(dataset),
+        jobs=took(results, dataset) if results else [],
         origins=made_with,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=shlex.join(["lartpc", *sys.argv[1:]]),
