@@ -78,6 +78,15 @@ def dataset(tmp_path):
             {"entry": 0, "species": "proton", "is_primary": False, "particle_id": 1},
         ],
     )
+    confusion = np.zeros((len(KINDS), 5, 5), np.int64)
+    confusion[:, 0, 0], confusion[:, 0, 1], confusion[:, 1, 1] = 30, 10, 60
+    images = [
+        {"input": "predicted", "stages": "segment,points", "plane": -1, "semantic_confusion": one.ravel()}
+        | {"entry": entry}
+        for entry, one in enumerate(confusion)
+    ]
+    on_truth = {"input": "truth", "stages": "cluster", "semantic_confusion": np.zeros(25, np.int64)}
+    write(tmp_path, "metrics", [*images, on_truth | {"plane": -1, "entry": 0}])
     return tmp_path
 
 
@@ -111,6 +120,10 @@ def test_page_of_neutrinos(dataset, tmp_path):
     text = neutrinos_table(dataset, tmp_path / "neutrinos.md")
     assert text == (tmp_path / "neutrinos.md").read_text()
     assert "| νμ CC-like, purity | 3 | 33.3 −" in text
+    # MicroBooNE's samples: one pixel in ten of each image, and a quarter of those of showers
+    assert "| νμ: mean | 2 | 10.0 ± 0.0 % | MicroBooNE: 3.9 % |" in text
+    assert "| 1e1p: shower | 1 | -" in text and "| νμ: shower | 2 | 25.0 ± 0.0 %" in text
+    assert "LE" not in text
 
 
 def test_dataset_without_neutrinos_is_refused(dataset, tmp_path):

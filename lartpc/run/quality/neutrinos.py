@@ -87,12 +87,13 @@ def share(label: str, hit: Any, unit: str = "%", published: str = "") -> Line:
 def spread(label: str, values: Any, event: Any, unit: str = "%", published: str = "") -> Iterator[Line]:
     """Yield the median and half the central 68 % of values, with errors by drawing events anew."""
     for what, figure in (("bias", median), ("resolution", half_width)):
-        yield _number(
+        yield number(
             f"{label}, {what}", values, event, figure, unit, published if what == "resolution" else ""
         )
 
 
-def _number(label: str, values: Any, event: Any, figure: Any, unit: str, published: str = "") -> Line:
+def number(label: str, values: Any, event: Any, figure: Any, unit: str, published: str = "") -> Line:
+    """Return a figure of finite values, with its error by drawing events anew."""
     values = np.asarray(values, np.float64)
     number = pd.factorize(pd.MultiIndex.from_frame(event))[0] if len(event) else np.zeros(0, np.int64)
     finite = values[np.isfinite(values)]
@@ -172,7 +173,7 @@ def _vertices(judged: pd.DataFrame) -> Iterator[Line]:
         for limit in VERTEX_CM:
             yield share(f"{name}: within {limit:g} cm", away <= limit)
         for label, figure in (("median", median), ("68 % are within", quantile_68)):
-            yield _number(f"{name}: {label}", away, of[KEY], figure, "cm")
+            yield number(f"{name}: {label}", away, of[KEY], figure, "cm")
 
 
 SELECTIONS = {"1mu1p": ("1µ1p", "numu_like"), "1e1p": ("1e1p", "nue_like")}
@@ -183,12 +184,12 @@ def _selections(judged: pd.DataFrame, interactions: pd.DataFrame) -> Iterator[Li
     """Yield efficiency and purity of selections by the topology above thresholds, and of π⁰ from neutral currents."""
     fiducial = interactions[interactions["is_fiducial"]]
     for topology, (name, kind) in SELECTIONS.items():
-        of = judged[_is_signal(judged, topology, kind)]
+        of = judged[is_signal(judged, topology, kind)]
         selected = fiducial[fiducial["topology_above"] == topology]
         yield share(f"{name}: efficiency", of["topology_above"] == topology)
         for label, inside in _bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
             yield share(f"— {label}", (of["topology_above"] == topology)[inside])
-        yield share(f"{name}: purity", _is_signal(selected, topology, kind))
+        yield share(f"{name}: purity", is_signal(selected, topology, kind))
     of = judged[(judged["kind"] == "nc_like") & (judged["true_num_pi_zeros_above"] > 0)]
     yield share("NC with π⁰: a pair of photons found", of["num_pi_zeros"] > 0)
     of = judged[judged["true_num_pi_zeros_above"] > 0]
@@ -197,7 +198,7 @@ def _selections(judged: pd.DataFrame, interactions: pd.DataFrame) -> Iterator[Li
     yield share("interactions with a pair of photons: with a true π⁰", pairs["true_num_pi_zeros_above"] > 0)
 
 
-def _is_signal(frame: pd.DataFrame, topology: str, kind: str) -> Any:
+def is_signal(frame: pd.DataFrame, topology: str, kind: str) -> Any:
     """Tell which rows are of a neutrino with this topology, whatever neutrons there are."""
     bare = frame["true_topology_above"].fillna("").str.replace(r"\d+n$", "", regex=True)
     return (bare == topology) & (frame["kind"] == kind)
@@ -251,7 +252,7 @@ def _particles(particles: pd.DataFrame) -> Iterator[Line]:
         yield from spread(name, ratio, of[KEY], published=f"goal: {goal}" if goal else "")
         pull = (of["kinetic_energy_mev"] - of["kinetic_energy_initial_mev"]) / of["kinetic_energy_error_mev"]
         aim = "goal: 0.9 to 1.1" if "leaves" in name else ""
-        yield _number(f"{name}, width of pulls", pull, of[KEY], half_width, "", aim)
+        yield number(f"{name}, width of pulls", pull, of[KEY], half_width, "", aim)
         for label, inside in _bins(PARTICLE_BINS_GEV, of["kinetic_energy_initial_mev"]):
             yield from spread(f"— {label}", ratio[inside], of[KEY][inside])
 

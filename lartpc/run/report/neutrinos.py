@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 
 from lartpc.atomic import replacing
 from lartpc.metrics import MATCH_IOU
+from lartpc.run.quality.microboone import pixel_lines
 from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, read_kind
 from lartpc.tables.scenarios import table_folder
 
@@ -32,6 +33,8 @@ def neutrinos_table(dataset: Path, out: Path) -> str:
         There is no table of neutrinos, or none of them has an interaction in the images.
     """
     sections = figures(read_tables(dataset))
+    if pixels := [line for line in pixel_lines(read_images(dataset)) if line.num]:
+        sections["Pixels taken for track instead of shower, or the other way round"] = pixels
     text = "\n".join(
         [
             "# Neutrinos",
@@ -70,6 +73,18 @@ def read_tables(dataset: Path) -> Tables:
     away = np.stack([neutrinos[name] - neutrinos[f"true_{name}"] for name in _VERTEX], axis=1)
     neutrinos["vertex_distance_cm"] = np.linalg.norm(away, axis=1)
     return Tables(neutrinos, _with_truth(found, neutrinos), _particles(dataset, neutrinos))
+
+
+def read_images(dataset: Path) -> pd.DataFrame:
+    """Return the images of events with one neutrino: what was made of their voxels, and what the neutrino is.
+
+    Of views of wire planes it is the first plane, that of collection.
+    """
+    neutrinos = _neutrinos(dataset).drop_duplicates(KEY, keep=False)
+    found = _read(dataset, "metrics", ("input", "stages", "plane", "semantic_confusion"))
+    found = found[(found["input"] != "truth") & (found["plane"] <= 0)]
+    found = found[found["stages"].str.contains("segment")]
+    return found.merge(neutrinos, on=KEY)
 
 
 def _read(dataset: Path, table: str, columns: Sequence[str], where: Any = None) -> pd.DataFrame:
