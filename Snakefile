@@ -22,6 +22,7 @@ if MAKES_POINTS:
 
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/clustering.smk"
+include: "workflow/rules/budget.smk"
 include: "workflow/rules/interactions.smk"
 include: "workflow/rules/neutrinos.smk"
 include: "workflow/rules/tables.smk"

@@ -1,7 +1,7 @@
 """Verbs that measure the networks: released weights with their card, and ways side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,12 @@ clustering_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(clustering_app, name="clustering")
+
+quality_app = typer.Typer(
+    help="Measure where the chain loses, by putting the truth in for one part of it at a time.",
+    no_args_is_help=True,
+)
+app.add_typer(quality_app, name="quality")
 
 
 @app.command()
@@ -132,3 +138,46 @@ def explain(
     section = config.load_section("segment", config_file)
     rows = run(expand(events), section, weights, out, entries=entry or (), num_events=num_events)
     typer.echo(f"{out}: {len(rows)} rows of changes, and a figure")
+
+
+def _settings(stage: str) -> Any:
+    return typer.Option(f"--{stage}", help=f"Settings of {stage} (JSON or YAML); left out: the default ones.")
+
+
+@quality_app.command(name="measure")
+@plainly
+def quality_measure(
+    events: EventFiles,
+    out: Out,
+    cluster_weights: Annotated[Path, typer.Option(help="Weights of cluster.")],
+    interact_weights: Annotated[Path, typer.Option(help="Weights of interact.")],
+    points: Annotated[Path | None, _settings("points")] = None,
+    cluster: Annotated[Path | None, _settings("cluster")] = None,
+    interact: Annotated[Path | None, _settings("interact")] = None,
+    num_events: Annotated[
+        int | None, typer.Option(min=1, help="Only the first events of the shard; left out: all.")
+    ] = None,
+) -> None:
+    """Measure one shard (files of ingest and segment): a row (parquet) per event and part with the truth in it."""
+    from lartpc.run.quality.budget import Networks
+    from lartpc.run.quality.budget import measure as run
+
+    files = {"points": points, "cluster": cluster, "interact": interact}
+    sections = {name: config.load_section(name, file) for name, file in files.items()}
+    networks = Networks.load(**sections, cluster_weights=cluster_weights, interact_weights=interact_weights)
+    num = run(expand(events), networks, out, num_events=num_events)
+    typer.echo(f"{out}: {num} events", err=True)
+
+
+@quality_app.command(name="budget")
+@plainly
+def quality_budget(
+    measured: Annotated[
+        list[str], typer.Argument(help="Files of 'lartpc quality measure'; @FILE names a list.")
+    ],
+    out: Out,
+) -> None:
+    """Pool the figures of all shards into the table of what the truth in each part brings (Markdown), and print it."""
+    from lartpc.run.quality.budget import table as run
+
+    typer.echo(run(expand(measured), out))
