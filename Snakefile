@@ -30,6 +30,11 @@ include: "workflow/rules/validation.smk"
 include: "workflow/rules/outcome.smk"
 
 
+if not IS_FLAT:
+
+    include: "workflow/rules/michels.smk"
+
+
 rule all:
     """Everything: tables, figures and the page of pictures."""
     default_target: True

@@ -181,3 +181,27 @@ def quality_budget(
     from lartpc.run.quality.budget import table as run
 
     typer.echo(run(expand(measured), out))
+
+
+@app.command()
+@plainly
+def michels(
+    datasets: Annotated[
+        list[str],
+        typer.Argument(help="NAME=FOLDER, or FOLDER, that 'lartpc collect' wrote; several are compared."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for michels.md, michels.json, michels.png.")
+    ],
+) -> None:
+    """Select Michel electrons, fit their spectrum, and state purities and efficiencies, of datasets side by side."""
+    from lartpc.run.michels import michels as run
+
+    named = [text.partition("=") for text in datasets]
+    folders = {
+        (name if equal else Path(text).name): Path(path if equal else text)
+        for text, (name, equal, path) in zip(datasets, named, strict=True)
+    }
+    if len(folders) != len(datasets):
+        raise ValueError("two datasets have one name; give each its own, as NAME=FOLDER")
+    typer.echo(run(folders, out))

@@ -127,6 +127,10 @@ class Simulate(Section):
     wall_margin_cm: float = Field(30.0, ge=0, description="least distance of the vertex to a wall [cm]")
     production_cut_mm: float = Field(0.3, gt=0, description="Geant4 production cut [mm]")
     max_step_mm: float = Field(3.0, gt=0, description="longest step of a charged particle [mm]")
+    hadrons: Literal["FTFP_BERT", "QGSP_BIC"] = Field(
+        "FTFP_BERT",
+        description="Geant4's models of the inelastic reactions of hadrons, as its physics lists call them",
+    )
     vertex: Generator = Field(
         Generator(num_particles=(2, 6), groups=VERTEX_GROUPS),
         description="particles that share one vertex (MPV, multi-particle vertex)",

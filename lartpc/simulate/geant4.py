@@ -34,15 +34,15 @@ os.environ[argon.ENVIRONMENT] = str(DATA_DIR)
 
 import geant4_pybind as g4  # noqa: E402
 
-PHYSICS = (
+BEFORE_HADRONS = (
     g4.G4EmStandardPhysics,
     g4.G4DecayPhysics,
     g4.G4StoppingPhysics,
     g4.G4HadronElasticPhysics,
-    g4.G4HadronPhysicsFTFP_BERT,
-    g4.G4IonPhysics,
-    g4.G4StepLimiterPhysics,
 )
+AFTER_HADRONS = (g4.G4IonPhysics, g4.G4StepLimiterPhysics)
+HADRONS = {"FTFP_BERT": g4.G4HadronPhysicsFTFP_BERT, "QGSP_BIC": g4.G4HadronPhysicsQGSP_BIC}
+"""Inelastic reactions of hadrons, by the setting `simulate.hadrons`."""
 
 
 def packer(dtype: np.dtype[Any]) -> Any:
@@ -130,12 +130,12 @@ class Box(g4.G4VUserDetectorConstruction):
 
 
 class Physics(g4.G4VModularPhysicsList):
-    """FTFP_BERT with the standard electromagnetic physics, without photo-nuclear reactions."""
+    """A physics list with the standard electromagnetic physics, without photo-nuclear reactions."""
 
-    def __init__(self, production_cut_mm: float) -> None:
+    def __init__(self, production_cut_mm: float, hadrons: str) -> None:
         super().__init__()
         self.SetVerboseLevel(0)
-        for constructor in PHYSICS:
+        for constructor in (*BEFORE_HADRONS, HADRONS[hadrons], *AFTER_HADRONS):
             self.RegisterPhysics(constructor())
         self.SetDefaultCutValue(production_cut_mm * g4.mm)
 
@@ -352,7 +352,7 @@ def simulate(
     with StepsWriter(out, cfg, attrs) as writer:
         manager = g4.G4RunManagerFactory.CreateRunManager(g4.G4RunManagerType.SerialOnly)
         manager.SetVerboseLevel(0)
-        box, physics = Box(cfg.box_cm, cfg.max_step_mm), Physics(cfg.production_cut_mm)
+        box, physics = Box(cfg.box_cm, cfg.max_step_mm), Physics(cfg.production_cut_mm, cfg.hadrons)
         manager.SetUserInitialization(box)
         manager.SetUserInitialization(physics)
         # Geant4 refuses actions that exist before its physics.

@@ -1,0 +1,153 @@
+# Michels as a standard candle: `snakemake michel_validation`. The events of the test split are made again with other
+# responses and another physics list, as data would differ from the simulation that the weights are trained on.
+
+VARIATIONS = {
+    "recombination": {"ingest": {"response": {"recombination": "box"}}},
+    "noise": {"ingest": {"response": {"noise_electrons": 500, "voxel_threshold_electrons": 2000}}},
+    "lifetime": {"ingest": {"response": {"lifetime_us": 2200}}},
+    "data_like": {
+        "simulate": {"hadrons": "QGSP_BIC"},
+        "ingest": {
+            "response": {
+                "recombination": "birks",
+                "lifetime_us": 5000,
+                "noise_electrons": 800,
+                "voxel_threshold_electrons": 2000,
+            }
+        },
+    },
+}
+
+
+def settings_of_variation(step, variation):
+    """Return the settings of simulate or ingest with those of a variation in their place."""
+    varied = VARIATIONS[variation].get(step, {})
+    settings = CONFIG.slice_for(step, "infer")
+    for name, value in varied.items():
+        settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
+    return settings
+
+
+def steps_of_variation(wildcards):
+    """Return the steps of a shard: those of the production, or others where the simulation varies."""
+    if "simulate" in VARIATIONS[wildcards.variation]:
+        return f"<results>/michels/{wildcards.variation}/steps/{wildcards.sample}/{wildcards.shard}.h5"
+    return f"<results>/steps/{wildcards.sample}/{wildcards.shard}.h5"
+
+
+# Only what is simulated here can be simulated otherwise.
+VARIED = [key for key in keys("test") if not SHARDS[key].sources and not SHARDS[key].generated]
+
+
+rule settings_of_variation:
+    """Write the settings of simulate or ingest of one variation."""
+    output:
+        "<results>/config/{step}.{variation}.json",
+    wildcard_constraints:
+        step="simulate|ingest",
+        variation="|".join(VARIATIONS),
+    localrule: True
+    params:
+        settings=lambda wc: json.dumps(settings_of_variation(wc.step, wc.variation), sort_keys=True),
+    shell:
+        "printf '%s' {params.settings:q} > {output:q}"
+
+
+use rule simulate as simulate_variation with:
+    input:
+        generated=[],
+        settings="<results>/config/simulate.{variation}.json",
+    output:
+        "<results>/michels/{variation}/steps/{sample}/{shard}.h5",
+    log:
+        "<results>/logs/michels/{variation}/simulate/{sample}/{shard}.log",
+    benchmark:
+        "<results>/benchmarks/michels/{variation}/simulate/{sample}/{shard}.tsv"
+
+
+rule vary:
+    """Run the chain on the events of a shard, varied, up to their tables."""
+    input:
+        steps=steps_of_variation,
+        settings="<results>/config/ingest.{variation}.json",
+        stages=collect("<results>/config/{step}.infer.json", step=[row.name for row in CHAIN] + ["summarize"]),
+        weights=[path for row in CHAIN for path in weights(row.name)],
+    output:
+        ingested="<results>/michels/{variation}/ingest/{sample}/{shard}.h5",
+        tables=directory("<results>/michels/{variation}/tables/{sample}/{shard}"),
+        metrics="<results>/michels/{variation}/metrics/{sample}/{shard}.parquet",
+        work=temp(directory("<results>/michels/{variation}/work/{sample}/{shard}")),
+    log:
+        "<results>/logs/michels/{variation}/{sample}/{shard}.log",
+    wildcard_constraints:
+        variation="|".join(VARIATIONS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        version=[INGEST_VERSION, *(row.version for row in CHAIN), TABLES_VERSION],
+        chain=" ".join(row.name for row in CHAIN),
+        weights=" ".join(f"{row.name}={path}" for row in CHAIN for path in weights(row.name)),
+        config=lambda wc: f"{RESULTS}/config",
+    shell:
+        """
+        exec 2>{log:q}
+        mkdir -p {output.work:q}
+        lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} \
+            --out {output.ingested:q} -- {input.steps:q}
+        files=({output.ingested:q})
+        for stage in {params.chain}; do
+            own=()
+            for pair in {params.weights}; do
+                if [ "${{pair%%=*}}" = $stage ]; then own=(--weights "${{pair#*=}}"); fi
+            done
+            lartpc infer $stage "${{files[@]}}" --config {params.config:q}/$stage.infer.json "${{own[@]}}" \
+                --out {output.work:q}/$stage.h5
+            files+=({output.work:q}/$stage.h5)
+        done
+        lartpc summarize "${{files[@]}}" --config {params.config:q}/summarize.infer.json \
+            --metrics {output.metrics:q} --out {output.tables:q}
+        """
+
+
+rule collect_variation:
+    """Join the tables of a variation."""
+    input:
+        tables=[f"<results>/michels/{{variation}}/tables/{key}" for key in VARIED],
+        metrics=[f"<results>/michels/{{variation}}/metrics/{key}.parquet" for key in VARIED],
+        ingested=[f"<results>/michels/{{variation}}/ingest/{key}.h5" for key in VARIED],
+    output:
+        directory("<results>/michels/{variation}/dataset"),
+    log:
+        "<results>/logs/michels/{variation}/collect.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        metrics=lambda wc, input: option("metrics", listed(input.metrics)),
+        ingested=lambda wc, input: option("ingested", listed(input.ingested)),
+    shell:
+        "lartpc collect {input.tables:q} {params.metrics:q} {params.ingested:q} --out {output:q} 2>{log:q}"
+
+
+rule michel_validation:
+    """Compare the Michels of the test events, and of their variations: table, spectra with their fits, figures."""
+    input:
+        dataset="<results>/dataset",
+        variations=collect("<results>/michels/{variation}/dataset", variation=VARIATIONS),
+    output:
+        "<results>/michels/michels.md",
+        "<results>/michels/michels.json",
+        "<results>/michels/michels.png",
+    log:
+        "<results>/logs/michels/michels.log",
+    params:
+        datasets=lambda wc, input: [
+            f"simulation={input.dataset}",
+            *(f"{name}={path}" for name, path in zip(VARIATIONS, listed(input.variations))),
+        ],
+        out=lambda wc: f"{RESULTS}/michels",
+    shell:
+        "lartpc michels {params.datasets:q} --out {params.out:q} 2>{log:q}"
