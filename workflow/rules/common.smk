@@ -110,8 +110,8 @@ wildcard_constraints:
     shard=r"[\w-]+",
     stage="|".join(STAGES),
     split="train|validation|test",
-    step="simulate|ingest|images|summarize|report|" + "|".join(STAGES),
-    part="train|infer",
+    step="simulate|ingest|summarize|report|" + "|".join(STAGES),
+    part="train|infer|images",
     what="ingested|tables|metrics",
 
 
@@ -186,12 +186,12 @@ def digest_of_weights(stage, wildcards=None):
 
 
 def settings_for(step, part, wildcards=None):
-    """Return the settings of a step; `images` are the views of planes that `ingest` makes points of."""
+    """Return the settings of a step; `images` are those of ingest for the views of planes that it makes points of."""
     settings = branch_of(wildcards).config
-    if step not in ("ingest", "images"):
+    if step != "ingest":
         return settings.slice_for(step, part)
-    ingest = settings.slice_for("ingest", part)
-    if MAKES_POINTS and step == "ingest":
+    ingest = settings.slice_for("ingest", "infer")
+    if MAKES_POINTS and part != "images":
         ingest["wires"]["space_points"] = True
     return ingest
 

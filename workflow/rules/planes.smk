@@ -6,7 +6,7 @@ use rule ingest as ingest_images with:
         sources=lambda wc: [*map(outside, shard_of(wc).sources)]
         or [f"<results>/{branch_of(wc).folder_of('simulate')}steps/{wc.sample}/{wc.shard}.h5"],
         choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
-        settings="<results>/<branch>config/images.infer.json",
+        settings="<results>/<branch>config/ingest.images.json",
     output:
         "<results>/<branch>planes/ingest/{sample}/{shard}.h5",
     log:

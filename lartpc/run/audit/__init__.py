@@ -25,6 +25,10 @@ _SHOWN = 15
 __all__ = ["Audited", "Finding", "as_dict", "audit", "lines"]
 
 
+EVENT_FOLDERS = ("events", "on_truth", "planes")
+"""Folders of event files; `planes` has the images that 3D points are made of."""
+
+
 def audit(
     results: Path, *, with_sources: bool = True, num_workers: int = 1, out: Path | None = None
 ) -> Audited:
@@ -180,7 +184,7 @@ def _checked(name: str, work: Callable[[], Audited]) -> Audited:
 
 
 def _event_files(results: Path) -> list[Path]:
-    return sorted([*(results / "events").rglob("*.h5"), *(results / "on_truth").rglob("*.h5")])
+    return sorted(path for name in EVENT_FOLDERS for path in (results / name).rglob("*.h5"))
 
 
 def _is_of(path: Path, uids: Set[str]) -> bool:
