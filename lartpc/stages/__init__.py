@@ -67,7 +67,7 @@ CHAIN = (
 
 INGEST_VERSION = 8
 TABLES_VERSION = 20
-EVALUATE_VERSION = 11
+EVALUATE_VERSION = 12
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

@@ -10,6 +10,10 @@ from lartpc.vocab import Flavour, Semantic, Species
 
 INPUT = ("predicted", "truth", "planes")
 LEVELS = ("fragment", "particle", "interaction")
+MATCHED_SIZES = (1, 5, 10, 20, 50, 200)
+"""Matched particles are told by their true voxels, from one of these to below the next."""
+NODE_CLASSES = ("shower", "track")
+"""Classes for which the agreement of particles is stated by itself."""
 PARENT_KINDS = ("none", "michel", "delta", "other")
 """Particles by what their parents are judged as: without one, Michels, deltas, other particles with one."""
 
@@ -43,6 +47,9 @@ METRICS = {
         pa.float32(), "of each true point but deltas, to the nearest predicted one", "voxel"
     ),
     "truth_point_semantic": values(pa.int8(), "code of the class of these true points"),
+    "truth_point_is_large": values(
+        pa.int8(), "1: of particles of at least 7 voxels and 10 MeV, the cut of the PPN paper"
+    ),
     "point_distance": values(
         pa.float32(), "of each predicted point but deltas, to the nearest true one", "voxel"
     ),
@@ -58,6 +65,30 @@ METRICS = {
             "assigned": "share of voxels in any",
         }.items()
     },
+    **{
+        f"particle_ari_{name}": number(f"{what}; null: undefined")
+        for name, what in {
+            **{word: f"adjusted Rand index of true {word}s" for word in NODE_CLASSES},
+            "nodes": "adjusted Rand index of particles on voxels of fragments only",
+            **{f"nodes_{word}": f"the same on fragments called {word}" for word in NODE_CLASSES},
+        }.items()
+    },
+    "matched_class_counts": Field(
+        pa.list_(pa.int64(), 2 * Semantic.LOW_ENERGY),
+        "true particles and those matched (fast) by true class (slow)",
+    ),
+    "matched_size_counts": Field(
+        pa.list_(pa.int64(), 2 * len(MATCHED_SIZES)),
+        f"the same by true voxels, from {', '.join(map(str, MATCHED_SIZES))}",
+    ),
+    "matched_primary_counts": Field(pa.list_(pa.int64(), 2), "the same of primaries"),
+    "matched_energy_mev": Field(
+        pa.list_(pa.float64(), 2), "deposited energy of true particles and of those matched", "MeV"
+    ),
+    "michel_counts": Field(
+        pa.list_(pa.int64(), 4),
+        "reconstructed Michels, those that are real, true Michels, and those identified",
+    ),
     "num_matchable_particles": count("true particles with a species that count; -1: interact was not run"),
     "species_confusion": Field(
         pa.list_(pa.int64(), len(Species) ** 2),

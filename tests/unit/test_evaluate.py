@@ -8,6 +8,7 @@ from handmade import QUARANTINED, good_event, quiet_event, write_shard
 
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.pool import pool
+from lartpc.vocab import Semantic
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,17 @@ def test_without_truth_there_is_an_empty_table(tmp_path):
     assert evaluate(paths, tmp_path / "m.parquet") == 0
     assert pd.read_parquet(tmp_path / "m.parquet").empty
     assert pool(pq.read_table(tmp_path / "m.parquet")) == {}
+
+
+def test_the_published_definitions_stand_beside_ours(tmp_path):
+    """Of a good event the paper's cut leaves large particles, and nodes leave what is in no fragment out."""
+    truth = good_event()
+    large = (truth["truth_particle"]["num_voxels"] >= 7) & (truth["truth_particle"]["energy"] >= 10)
+    point = truth["truth_point"]
+    wanted = large[point["particle"]] & (point["semantic"] != Semantic.DELTA)
+    evaluate(write_shard(tmp_path, "beam/0000", [truth]), tmp_path / "m.parquet")
+    figures = pool(pq.read_table(tmp_path / "m.parquet"))["predicted"]
+    assert 0 < figures["truth_point_large_num"] == wanted.sum() < figures["truth_point_num"]
+    bare = truth["group"]["fragment"] < 0
+    assert bare.any() and figures["particle_ari_nodes"] > figures["particle_ari"]
+    assert figures["particle_ari_nodes_track_num"] == figures["particle_ari_track_num"] == 1

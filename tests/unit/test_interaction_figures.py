@@ -10,6 +10,7 @@ from lartpc.event import empty
 from lartpc.kinematics.argon import energy_of_range
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.interactions import interact_figures, pool_interactions
+from lartpc.run.quality.matching import matching_figures, size_words
 from lartpc.run.report.interactions import interactions_table
 from lartpc.tables import TABLES, to_arrow
 from lartpc.tables.measured import measured_reco
@@ -129,6 +130,32 @@ def test_a_turned_track_starts_at_its_end():
         2 / 3
     )
     assert found["start_within_3_shower"] == 1.0 and found["orientation_right"] == pytest.approx(2 / 3)
+
+
+def test_matched_by_class_size_and_energy():
+    found = pooled(judged())
+    classes = {word: found[f"matched_class_{word}_num"] for word in ("shower", "track", "michel", "delta")}
+    assert sum(classes.values()) == len(SPECIES) and classes["michel"] == 1
+    sizes = [found[f"matched_size_{word}_num"] for word in size_words()]
+    assert sum(sizes) == len(SPECIES)
+    # all are matched by themselves
+    assert found["matched_energy"] == found["matched_primary"] == found["matched_class_track"] == 1
+    assert np.isnan(found["matched_size_1_to_4"])
+
+
+def test_a_michel_is_identified_by_half_of_its_voxels():
+    event = labelled(
+        [
+            {"coord": line((100, 300, 300), (1, 0, 0), 40)},
+            {"coord": line((140, 301, 300), (0, 1, 0), 20), "semantic": Semantic.MICHEL},
+            {"coord": line((300, 300, 300), (0, 1, 0), 20), "semantic": Semantic.MICHEL},
+        ]
+    )
+    event = upstream_from_truth(event, ["group", "particle"])
+    semantic = np.array([Semantic.MICHEL, Semantic.MICHEL, Semantic.SHOWER])
+    event = event.with_products({"particle": {**event["particle"], "semantic": semantic}})
+    counted = np.ones(3, bool)
+    assert matching_figures(event, counted, counted)["michel_counts"] == [2, 1, 2, 1]
 
 
 def test_flavours_counts_and_topology():

@@ -132,6 +132,8 @@ def num_objects(figures: Mapping[str, Any], key: str) -> int | None:
         side = key.removesuffix("_median_within_3_voxel")
         num: int = round(figures[f"{side}_within_3"] * figures[f"{side}_num"])
         return num
+    if key.startswith(("matched_class_", "matched_size_", "matched_primary", "particle_ari_")):
+        return figures.get(f"{key}_num")
     if key.endswith("_of_all"):
         value = figures.get(key.replace("recall", "num"))
         return None if value is None else int(value)
@@ -149,9 +151,13 @@ _COUNTS = {
     "semantic_": "semantic_num",
     "icpf_": "num_events",
     "ghost_": "ghost_num",
+    "truth_point_large_": "truth_point_large_num",
     "truth_point_": "truth_point_num",
     "point_": "point_num",
     "matched_share": "num_matchable_particles",
+    "matched_energy": "num_matchable_particles",
+    "michel_id_purity": "michel_id_num_reco",
+    "michel_id_efficiency": "michel_id_num",
     "interaction_matched_share": "topology_num",
     "topology_right": "topology_num",
     **{

@@ -19,7 +19,7 @@ from lartpc.stages import CHAIN, EVALUATE_VERSION, Stage
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.measured import Measured, measured_reco
-from lartpc.tables.metric_fields import INPUT
+from lartpc.tables.metric_fields import INPUT, NODE_CLASSES
 from lartpc.tables.rows import interaction_of_voxels, placed_points, sample_of
 from lartpc.truth import truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
@@ -30,6 +30,9 @@ Figures = dict[str, Any]
 PLANES = " (planes)"
 """Stands behind the names of files of images in what 3D points are made from."""
 
+LARGE_VOXELS, LARGE_MEV = 7, 10.0
+"""True points of particles of at least so many voxels and so much energy are also counted by themselves: the cut in
+the published code of the PPN paper, arXiv:2006.14745 (`min_voxel_count`, `min_energy_deposit`)."""
 DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
 
@@ -194,9 +197,20 @@ def _points(event: Event) -> Figures:
     return {
         "truth_point_distance": metrics.nearest(true_position, position)[0],
         "truth_point_semantic": true["semantic"][is_true],
+        "truth_point_is_large": _is_large(event, true["particle"][is_true]),
         "point_distance": metrics.nearest(position, true_position)[0],
         "point_semantic": found["semantic"][is_found],
     }
+
+
+def _is_large(event: Event, particle_P: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which particles (P,) are not small; where the source states no particles, none is known to be."""
+    if "truth_particle" not in event:
+        return np.zeros(len(particle_P), bool)
+    particle = event["truth_particle"]
+    is_large = (particle["num_voxels"] >= LARGE_VOXELS) & (particle["energy"] >= LARGE_MEV)
+    large: NDArray[np.bool_] = np.append(is_large, False)[particle_P]
+    return large
 
 
 def _cluster(event: Event) -> Figures:
@@ -204,14 +218,34 @@ def _cluster(event: Event) -> Figures:
     return {
         **_agreement(event, "fragment", group["fragment"]),
         **_agreement(event, "particle", group["particle"]),
+        **_by_class(event),
     }
+
+
+def _by_class(event: Event) -> Figures:
+    """Return the ARI of particles of a true class, and on fragments only, as lartpc_mlreco3d states it."""
+    group, truth = event["group"], event["truth_voxel"]
+    particle_V, true_V = group["particle"], _counted(event, "particle")
+    kind_V = np.append(event["fragment"]["semantic"], -1)[group["fragment"]]
+    owner_V = np.append(event["truth_particle"]["semantic"], -1)[truth["particle"]]
+    chosen = {"nodes": group["fragment"] >= 0}
+    for word in NODE_CLASSES:
+        kind = Semantic[word.upper()]
+        chosen |= {word: owner_V == kind, f"nodes_{word}": kind_V == kind}
+    return {
+        f"particle_ari_{name}": metrics.clustering(np.where(of_V, true_V, -1), particle_V).ari
+        for name, of_V in chosen.items()
+    }
+
+
+def _counted(event: Event, level: str) -> NDArray[np.integer]:
+    truth = event["truth_voxel"]
+    return np.where(truth["semantic"] == Semantic.LOW_ENERGY, -1, truth[level])
 
 
 def _agreement(event: Event, level: str, predicted_V: NDArray[Any]) -> Figures:
     """Compare clusters on the voxels that truly are in one and are not low-energy deposits."""
-    truth = event["truth_voxel"]
-    true_V = np.where(truth["semantic"] == Semantic.LOW_ENERGY, -1, truth[level])
-    found = metrics.clustering(true_V, predicted_V)
+    found = metrics.clustering(_counted(event, level), predicted_V)
     return {
         f"{level}_{name}": getattr(found, name)
         for name in ("purity", "efficiency", "ari", "best_dice", "assigned")

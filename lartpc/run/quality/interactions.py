@@ -14,6 +14,7 @@ from lartpc import metrics
 from lartpc.event import MAX_COUNT, Event, num_rows
 from lartpc.kinematics.argon import TRACKS
 from lartpc.metrics import Overlaps
+from lartpc.run.quality.matching import matching_figures, pool_matching
 from lartpc.tables.fields import names_of
 from lartpc.tables.measured import Measured
 from lartpc.tables.metric_fields import PARENT_KINDS
@@ -60,6 +61,7 @@ def interact_figures(event: Event, found: Measured) -> Figures:
         "primary_confusion": metrics.confusion_matrix(
             true["is_primary"], take(identity["is_primary"], partner), 2
         ).ravel(),
+        **matching_figures(event, counted, partner >= 0),
         **_parents(event, partner, best),
         "pi_zero_counts": _pi_zeros(event, counted, partner),
         **_starts(event, partner),
@@ -219,7 +221,7 @@ def pool_interactions(flat: Callable[[str], NDArray[Any]], vertex_voxel: NDArray
     vertex_voxel
         Distances of vertices [voxel].
     """
-    figures = _pool_shares(flat)
+    figures = _pool_shares(flat) | pool_matching(flat)
     figures["vertex_num"] = len(vertex_voxel)
     for limit in VERTEX_LIMITS:
         figures[f"vertex_within_{limit}"] = metrics.within(vertex_voxel, limit)

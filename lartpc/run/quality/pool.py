@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lartpc import calibration, metrics
 from lartpc.run.quality.interactions import pool_interactions
 from lartpc.tables.fields import names_of
-from lartpc.tables.metric_fields import INPUT, LEVELS
+from lartpc.tables.metric_fields import INPUT, LEVELS, NODE_CLASSES
 from lartpc.vocab import Flavour, Semantic, Species
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ def _pool(table: _Source) -> dict[str, Any]:
             figures[f"{side}_within_{POINT_LIMITS[0]}_{word}"] = metrics.within(
                 distance[code == semantic], POINT_LIMITS[0]
             )
+    distance, large = _flat(table, "truth_point_distance"), _flat(table, "truth_point_is_large")
+    figures |= _pool_distances(distance[large > 0] if len(large) else distance[:0], "truth_point_large")
+    for name in ("nodes", *NODE_CLASSES, *(f"nodes_{word}" for word in NODE_CLASSES)):
+        values = _flat(table, f"particle_ari_{name}")
+        figures[f"particle_ari_{name}"] = metrics.mean(values)
+        figures[f"particle_ari_{name}_num"] = int(np.count_nonzero(~np.isnan(values)))
     for level in LEVELS:
         for name in ("purity", "efficiency", "ari", "best_dice", "assigned"):
             values = _flat(table, f"{level}_{name}")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from lartpc.run.quality.errors import in_bin, num_objects
+from lartpc.run.quality.matching import CLASSES, size_words
 from lartpc.stages import CHAIN, chain_in
 from lartpc.tables.fields import names_of
 from lartpc.vocab import Semantic, Species
@@ -36,7 +37,16 @@ _PPN = "PPN paper, arXiv:2006.14745; it does not say from which side"
 _BREAK = "PPN paper, arXiv:2006.14745: tracks broken at points"
 _ICARUS = "whole chain on simulated ICARUS data, 2022 (DeepLearnPhysics tutorials)"
 _SHOWERS = "GrapPA, arXiv:2007.01335: showers only, from true fragments"
+_NODES = f"{_ICARUS}, events with an ARI of 0 or less left out there"
 _INTERACTIONS = "GrapPA, arXiv:2007.01335: from true particles"
+
+_MICHEL = f"{_ICARUS}, on 216 Michels"
+
+
+def _voxels(word: str) -> str:
+    low, _, high = word.removeprefix("from_").partition("_to_")
+    return f"{low} to {high}" if high else f"{low} and more"
+
 
 FIGURES = (
     Figure("segment", "semantic_accuracy", "voxels correctly classified", 0.989, _SPINE),
@@ -85,16 +95,43 @@ FIGURES = (
         _PPN,
         "voxel",
     ),
+    Figure(
+        "points",
+        "truth_point_large_within_3",
+        "the PPN paper's points (particles ≥ 7 voxels, ≥ 10 MeV) found within 3 voxels",
+        0.968,
+        f"{_PPN}; the cut is in its code",
+    ),
+    Figure("points", "truth_point_large_within_10", "— within 10 voxels", 0.978, f"{_PPN}; as above"),
+    Figure(
+        "points",
+        "truth_point_large_median_within_3_voxel",
+        "— median distance of those within 3 voxels",
+        0.25,
+        f"{_PPN}; as above",
+        "voxel",
+    ),
     Figure("cluster", "fragment_purity", "purity of fragments", 0.93, _BREAK),
     Figure("cluster", "fragment_efficiency", "efficiency of fragments", 0.96, _BREAK),
     Figure("cluster", "fragment_ari", "ARI of fragments", 0.91, _BREAK),
     Figure("cluster", "particle_purity", "purity of particles", 0.994, _SHOWERS),
     Figure("cluster", "particle_efficiency", "efficiency of particles", 0.996, _SHOWERS),
     Figure("cluster", "particle_ari", "ARI of particles", 0.978, _SHOWERS),
+    Figure("cluster", "particle_ari_shower", "— of true showers"),
+    Figure("cluster", "particle_ari_track", "— of true tracks"),
+    Figure("cluster", "particle_ari_nodes", "ARI of particles on voxels of fragments only"),
+    Figure("cluster", "particle_ari_nodes_shower", "— of fragments called shower", 0.978, _NODES),
+    Figure("cluster", "particle_ari_nodes_track", "— of fragments called track", 0.998, _NODES),
     Figure("interact", "interaction_purity", "purity of interactions", 0.998, _INTERACTIONS),
     Figure("interact", "interaction_efficiency", "efficiency of interactions", 0.995, _INTERACTIONS),
     Figure("interact", "interaction_ari", "ARI of interactions", 0.992, _INTERACTIONS),
     Figure("interact", "matched_share", "true particles matched (IoU ≥ 0.5)"),
+    Figure("interact", "matched_primary", "— of primaries"),
+    Figure("interact", "matched_energy", "— weighted by energy"),
+    *(Figure("interact", f"matched_class_{word}", f"— {word}s") for word in CLASSES),
+    *(Figure("interact", f"matched_size_{word}", f"— {_voxels(word)} voxels") for word in size_words()),
+    Figure("interact", "michel_id_purity", "reconstructed Michels that are real", 0.995, _MICHEL),
+    Figure("interact", "michel_id_efficiency", "true Michels identified", 0.968, _MICHEL),
     Figure("interact", "species_mean_recall", "species recall, mean of species", 0.883, _ICARUS),
     *(
         Figure("interact", f"species_recall_{word}", f"— of {word}s", optional=True)
