@@ -22,7 +22,7 @@ BYTECODE := $(COMPILE) -j 0 -x '/tests/|/testing/_internal/' $(VENV)/lib && $(CO
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help fuzz install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
+.PHONY: help fuzz sanitize install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,15 @@ test: $(DEV) ## run the tests (minutes; those that take longer are in test-slow)
 
 fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (10000: hours), others each time
 	LARTPC_FUZZ_CASES=$(or $(CASES),10000) $(PYTEST) -n 2 tests/fuzz $(ARGS)
+
+# The compilers' own libraries go first. Python does not give back what it holds at its end: leaks are not looked for.
+SANITIZED := XDG_CACHE_HOME=$(abspath build/sanitized) LARTPC_LONGEST_BUILD_S=3600 \
+    CXX='g++ -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+    LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS=detect_leaks=0:halt_on_error=1
+
+sanitize: $(DEV) ## run the tests of the compiled kernels under the sanitizers of addresses and undefined behaviour
+	$(SANITIZED) $(PYTEST) tests/unit/test_sparse.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py $(ARGS)
 
 test-slow: $(DEV) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)

@@ -12,7 +12,9 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,14 +25,16 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("kernels")
 COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden")
-LONGEST_BUILD_S = 120.0
-"""The compiler takes seconds; another process that has not finished by then is not waited for."""
+LONGEST_BUILD_S = float(os.environ.get("LARTPC_LONGEST_BUILD_S", "600"))
+"""The compiler takes half a minute, with sanitizers and on a busy machine minutes; what has not finished by then, in
+this process or another one, is not waited for."""
 
 
 def compiled_path() -> Path:
     """Return where the library for this machine is, or will be: below $XDG_CACHE_HOME or ~/.cache."""
     sources = (path.read_text() for path in sorted(FOLDER.glob("*.*")))
-    made_for = (*sources, *OPTIONS, _processor(), *platform.libc_ver())
+    compiler = [os.environ["CXX"]] if os.environ.get("CXX") else []
+    made_for = (*sources, *compiler, *OPTIONS, _processor(), *platform.libc_ver())
     digest = hashlib.sha256("\0".join(made_for).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lartpc"
     return folder / f"convolution-{digest}.so"
@@ -48,6 +52,12 @@ def load() -> ctypes.CDLL:
         There is no compiler, or it fails, or its product cannot be loaded.
     """
     path = compiled_path()
+    if not _is_trusted(path):
+        sys.stderr.write(
+            f"lartpc: warning: {path.parent} is another user's, or anybody can write there: the kernels are built for "
+            "this process alone; set XDG_CACHE_HOME to a folder of your own\n"
+        )
+        return _build_for_this_process(path.name)
     if path.exists():
         try:
             return ctypes.CDLL(str(path))
@@ -64,14 +74,28 @@ def load() -> ctypes.CDLL:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise RuntimeError(f"cannot build {path}: {error}") from error
-    # A cache that cannot be written: build for this process alone.
+    return _build_for_this_process(path.name)
+
+
+def _build_for_this_process(name: str) -> ctypes.CDLL:
+    """Build where the cache cannot be written, or others can write it: in a folder that only this process knows."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            fresh = Path(folder) / path.name
+            fresh = Path(folder) / name
             _compile(fresh)
             return ctypes.CDLL(str(fresh))
     except OSError as error:
-        raise RuntimeError(f"cannot build {path.name}: {error}") from error
+        raise RuntimeError(f"cannot build {name}: {error}") from error
+
+
+def _is_trusted(path: Path) -> bool:
+    """Tell whether the library and its folder are this user's or root's, and not for anybody to write."""
+    for place in (path, path.parent):
+        if place.exists():
+            status = place.stat()
+            if status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH:
+                return False
+    return True
 
 
 def _processor() -> str:
