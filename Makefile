@@ -22,7 +22,7 @@ BYTECODE := $(COMPILE) -j 0 -x '/tests/|/testing/_internal/' $(VENV)/lib && $(CO
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help fuzz sanitize install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
+.PHONY: help image fuzz sanitize install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -90,15 +90,27 @@ check: $(DEV) ## format, lint, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow/rules
+	PATH="$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 
 format: $(DEV) ## write the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	PATH="$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
+	PATH="$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 docs: $(DEV) ## build the site of the documentation: build/site/index.html
 	PATH="$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs $(SITE)
+
+# Apptainer reads lartpc.def; buildah and docker the Dockerfile, and an image of theirs becomes lartpc.sif elsewhere.
+image: ## build the container image: lartpc.sif where Apptainer is; GPU=1 with CUDA
+	@if command -v apptainer > /dev/null; then \
+	    apptainer build --build-arg gpu=$(or $(GPU),0) lartpc.sif envs/lartpc.def; \
+	elif command -v buildah > /dev/null; then \
+	    buildah bud --isolation chroot --build-arg GPU=$(or $(GPU),0) --file envs/Dockerfile --tag lartpc . \
+	        && echo 'built localhost/lartpc; buildah push localhost/lartpc docker-archive:lartpc.tar, and where Apptainer is:' \
+	        && echo 'apptainer build lartpc.sif docker-archive://lartpc.tar'; \
+	elif command -v docker > /dev/null; then \
+	    docker build --build-arg GPU=$(or $(GPU),0) --file envs/Dockerfile --tag lartpc .; \
+	else echo 'no apptainer, buildah or docker is here; install one of them' >&2; exit 1; fi
 
 schema: $(STAMP) ## write the configuration's schema and its table in config/README.md
 	$(BIN)/lartpc config schema > workflow/schemas/config.schema.json

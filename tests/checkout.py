@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-CONTENTS = ("Snakefile", "workflow", "config", "models", "profiles", "slurm")
+CONTENTS = ("Snakefile", "workflow", "config", "envs", "models", "profiles", "slurm")
 """What snakemake reads of a clone."""
 
 PROFILE = Path("profiles/slurm/profile.yaml")

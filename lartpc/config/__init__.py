@@ -139,6 +139,17 @@ class Config(Section):
         description="variations of the production: name of each, and the settings that it changes "
         "([docs/how-to/scenarios.md](../docs/how-to/scenarios.md))",
     )
+    environment: str = Field(
+        "envs/cpu.yaml",
+        pattern=r"^[^-].*\.ya?ml$",
+        description="conda environment of the jobs, with `snakemake --sdm conda`",
+    )
+    image: str = Field(
+        "lartpc.sif",
+        pattern="^[^-]",
+        description="container image of the jobs, with `snakemake --sdm apptainer`: a file, or an address such as "
+        "`oras://...`",
+    )
     simulate: Simulate = Simulate()
     ingest: Ingest = Ingest()
     segment: Segment = Segment()

@@ -103,7 +103,7 @@ def sources(*folders: str) -> set[str]:
 
 def workflow() -> set[str]:
     """Return what the rules import, whose own syntax Python does not parse."""
-    paths = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    paths = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
     text = "\n".join(path.read_text() for path in paths)
     lines = re.findall(r"^(?:from [\w.]+ import \(?|import [\w., ]+)", text, re.M)
     return set(

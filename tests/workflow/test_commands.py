@@ -22,7 +22,7 @@ GIVEN = ("my.yaml", "mine.yaml", "small.yaml", "DIR/asked/config.yaml")
 """Configurations that a reader writes, or that are written for them."""
 RULES = {
     name
-    for path in [REPOSITORY / "Snakefile", *REPOSITORY.glob("workflow/rules/*.smk")]
+    for path in [REPOSITORY / "workflow/Snakefile", *REPOSITORY.glob("workflow/rules/*.smk")]
     for name in re.findall(r"^ *(?:rule|use rule \w+ as) (\w+)\b", path.read_text(), re.M)
 }
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))

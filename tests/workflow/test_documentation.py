@@ -44,7 +44,7 @@ def test_page_of_rules_has_each_rule_and_its_file() -> None:
         said |= dict.fromkeys(re.findall(r"`(\w+)`", names), file)
     defined = {
         name: str(path.relative_to(REPOSITORY))
-        for path in [REPOSITORY / "Snakefile", *REPOSITORY.glob("workflow/rules/*.smk")]
+        for path in [REPOSITORY / "workflow/Snakefile", *REPOSITORY.glob("workflow/rules/*.smk")]
         for name in re.findall(r"^ *(?:rule|use rule \w+ as) (\w+)\b", path.read_text(), re.M)
     }
     assert said == defined

@@ -17,6 +17,8 @@ rule measure_budget:
         "<results>/logs/quality/budget/{sample}/{shard}.log",
     benchmark:
         "<results>/benchmarks/quality/budget/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -40,6 +42,8 @@ rule budget:
         report("<results>/quality/budget.md", category="lartpc"),
     log:
         "<results>/logs/quality/budget.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,

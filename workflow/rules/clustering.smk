@@ -14,6 +14,8 @@ rule measure_clustering:
         "<results>/logs/quality/clustering/predicted/{sample}/{shard}.log",
     benchmark:
         "<results>/benchmarks/quality/clustering/predicted/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -60,6 +62,8 @@ rule clustering_quality:
         report("<results>/quality/clustering.md", category="lartpc"),
     log:
         "<results>/logs/quality/clustering.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from glob import glob
@@ -100,6 +101,32 @@ MAKES_POINTS = IS_FLAT and CONFIG.ingest.wires.make_points
 # What the events go through: views of one plane, or of parallel ones, end with points.
 RUN = [row.name for row in (CHAIN if MAKES_POINTS else chain_in(CONFIG.segment.dimension))]
 ON_TRUTH = [name for name in ("cluster", "interact") if name in RUN]
+
+# Software of the jobs: that of the shell which started snakemake; with --sdm conda the environment of ENVIRONMENT, in
+# which `lartpc` is installed from LARTPC_SOURCE (envs/*.post-deploy.sh); with --sdm apptainer the image.
+DEPLOYS = {method.name for method in workflow.deployment_settings.deployment_method}
+ENVIRONMENT = os.path.abspath(
+    CONFIG.environment if os.path.exists(CONFIG.environment) else find_own(CONFIG.environment)
+)
+CONTAINER = ""
+if "CONDA" in DEPLOYS:
+    os.environ.setdefault("LARTPC_SOURCE", os.path.abspath(find_own(".")))
+if "APPTAINER" in DEPLOYS:
+
+    container: CONFIG.image
+
+    # What starts one container in each rank, where the launcher has to stay outside.
+    CONTAINER = shlex.join(
+        [
+            shutil.which("apptainer") or shutil.which("singularity") or "apptainer",
+            "exec",
+            "--home",
+            os.getcwd(),
+        ]
+        + shlex.split(workflow.deployment_settings.apptainer_args or "")
+        + [CONFIG.image]
+    )
+
 
 # Two ranks where there is an MPI launcher; else one process, which `nice -n 1` starts as it is.
 RANKS, LAUNCHER = (2, "mpiexec") if shutil.which("mpiexec") else (1, "nice")

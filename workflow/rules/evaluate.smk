@@ -15,6 +15,8 @@ rule stage_on_truth:
         "<results>/<branch>logs/on_truth/{stage}/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/on_truth/{stage}/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -44,6 +46,8 @@ rule evaluate_chain:
         "<results>/<branch>logs/evaluate/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/evaluate_chain/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,

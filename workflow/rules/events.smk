@@ -7,6 +7,8 @@ rule settings:
     output:
         "<results>/<branch>config/{step}.{part}.json",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wc: json.dumps(settings_for(wc.step, wc.part, wc), sort_keys=True),
     shell:
@@ -24,6 +26,8 @@ rule simulate:
         "<results>/<branch>logs/simulate/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/simulate/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1500,
@@ -54,6 +58,8 @@ rule ingest:
         "<results>/<branch>logs/ingest/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/ingest/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     # Here a job goes on with the stages that follow, and needs what they need.
     resources:

@@ -11,6 +11,8 @@ rule settings_of_way:
     wildcard_constraints:
         way="|".join(WAYS),
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wc: settings_of_way(wc.way),
     shell:
@@ -33,6 +35,8 @@ rule measure_interactions:
         "<results>/benchmarks/quality/interactions/{way}/predicted/{sample}/{shard}.tsv"
     wildcard_constraints:
         way="|".join(WAYS),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -86,6 +90,8 @@ rule interaction_quality:
         report("<results>/quality/interactions.md", category="lartpc"),
     log:
         "<results>/logs/quality/interactions.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,

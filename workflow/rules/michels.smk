@@ -1,43 +1,6 @@
 # Michels as a standard candle: `snakemake michel_validation`. The events of the test split are made again with other
 # responses and another physics list, as data would differ from the simulation that the weights are trained on.
 
-VARIATIONS = {
-    "recombination": {"ingest": {"response": {"recombination": "box"}}},
-    "noise": {"ingest": {"response": {"noise_electrons": 500, "voxel_threshold_electrons": 2000}}},
-    "lifetime": {"ingest": {"response": {"lifetime_us": 2200}}},
-    "data_like": {
-        "simulate": {"hadrons": "QGSP_BIC"},
-        "ingest": {
-            "response": {
-                "recombination": "birks",
-                "lifetime_us": 5000,
-                "noise_electrons": 800,
-                "voxel_threshold_electrons": 2000,
-            }
-        },
-    },
-}
-
-
-def settings_of_variation(step, variation):
-    """Return the settings of simulate or ingest with those of a variation in their place."""
-    varied = VARIATIONS[variation].get(step, {})
-    settings = CONFIG.slice_for(step, "infer")
-    for name, value in varied.items():
-        settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
-    return settings
-
-
-def steps_of_variation(wildcards):
-    """Return the steps of a shard: those of the production, or others where the simulation varies."""
-    if "simulate" in VARIATIONS[wildcards.variation]:
-        return f"<results>/michels/{wildcards.variation}/steps/{wildcards.sample}/{wildcards.shard}.h5"
-    return f"<results>/steps/{wildcards.sample}/{wildcards.shard}.h5"
-
-
-# Only what is simulated here can be simulated otherwise.
-VARIED = [key for key in keys("test") if not SHARDS[key].sources and not SHARDS[key].generated]
-
 
 rule settings_of_variation:
     """Write the settings of simulate or ingest of one variation."""
@@ -47,6 +10,8 @@ rule settings_of_variation:
         step="simulate|ingest",
         variation="|".join(VARIATIONS),
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wc: json.dumps(settings_of_variation(wc.step, wc.variation), sort_keys=True),
     shell:
@@ -63,6 +28,8 @@ use rule simulate as simulate_variation with:
         "<results>/logs/michels/{variation}/simulate/{sample}/{shard}.log",
     benchmark:
         "<results>/benchmarks/michels/{variation}/simulate/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
 
 
 rule vary:
@@ -81,6 +48,8 @@ rule vary:
         "<results>/logs/michels/{variation}/{sample}/{shard}.log",
     wildcard_constraints:
         variation="|".join(VARIATIONS),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -121,6 +90,8 @@ rule collect_variation:
         directory("<results>/michels/{variation}/dataset"),
     log:
         "<results>/logs/michels/{variation}/collect.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -143,6 +114,8 @@ rule michel_validation:
         "<results>/michels/michels.png",
     log:
         "<results>/logs/michels/michels.log",
+    conda:
+        ENVIRONMENT
     params:
         datasets=lambda wc, input: [
             f"simulation={input.dataset}",

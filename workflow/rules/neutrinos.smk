@@ -10,6 +10,8 @@ rule neutrino_quality:
         report("<results>/quality/neutrinos.md", category="lartpc"),
     log:
         "<results>/logs/quality/neutrinos.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,

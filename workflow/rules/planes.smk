@@ -70,6 +70,8 @@ rule backproject:
         "<results>/<branch>logs/backproject/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/backproject/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -97,6 +99,8 @@ rule evaluate_images:
         "<results>/<branch>metrics/planes/{sample}/{shard}.parquet",
     log:
         "<results>/<branch>logs/evaluate_images/{sample}/{shard}.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,

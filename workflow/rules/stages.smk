@@ -13,6 +13,8 @@ rule segment:
         "<results>/<branch>logs/segment/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/segment/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,

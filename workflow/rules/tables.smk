@@ -12,6 +12,8 @@ rule summarize:
         "<results>/<branch>logs/summarize/{sample}/{shard}.log",
     benchmark:
         "<results>/<branch>benchmarks/summarize/{sample}/{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
@@ -32,6 +34,8 @@ rule gather_list:
     log:
         "<results>/<branch>logs/config/{what}.gather.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         splits=lambda wc: option("split", GATHERED[wc.what]),
         paths=lambda wc: option("path", map(at, gathered_from(wc.what, branch_of(wc)))),
@@ -61,6 +65,8 @@ rule collect_tables:
         "<results>/logs/collect.log",
     benchmark:
         "<results>/benchmarks/collect.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=6000,
@@ -87,6 +93,8 @@ rule audit:
         "<results>/audit.json",
     log:
         "<results>/logs/audit.log",
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
@@ -111,6 +119,8 @@ rule report:
         "<results>/logs/report.log",
     benchmark:
         "<results>/benchmarks/report.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,

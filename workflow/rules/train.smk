@@ -8,6 +8,8 @@ rule shard_list:
     log:
         "<results>/logs/config/{stage}.{split}.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         paths=lambda wc: option("path", (at(p).replace("{key}", "{shard}") for p in trained_on(wc.stage))),
         shards=lambda wc: digest_of(keys(wc.split)),
@@ -37,6 +39,11 @@ rule train:
         "<results>/logs/train/{stage}.log",
     benchmark:
         "<results>/benchmarks/train/{stage}.tsv"
+    conda:
+        ENVIRONMENT
+    # The launcher is the site's: each rank starts a container, not a container the ranks.
+    container:
+        False
     threads: RANKS
     resources:
         mem_mb=6000,
@@ -46,12 +53,14 @@ rule train:
     params:
         version=lambda wc: STAGES[wc.stage].version,
         digest=lambda wc: [digest_of_file(path) for path in start_of(wc.stage)],
+        # A function of `output` is not a reason to run again.
+        container=lambda wc, output: CONTAINER,
     shell:
         """
         # One thread per rank: snakemake gives each of them the threads of all. Progress goes to the terminal, too;
         # signals are for the training, which says there what it makes of them.
         export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-        {resources.mpi} -n {resources.tasks} lartpc train {wildcards.stage} @{input.event_list:q} \
+        {resources.mpi} -n {resources.tasks} {params.container} lartpc train {wildcards.stage} @{input.event_list:q} \
             --validation @{input.validation_list:q} --config {input.settings:q} --ranks {resources.tasks} \
             --log {output.curve:q} --out {output.weights:q} 2>&1 \
             | (

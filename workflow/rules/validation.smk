@@ -13,6 +13,8 @@ rule validate_simulation:
         "<results>/logs/validate_simulation.log",
     benchmark:
         "<results>/benchmarks/validate_simulation.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=2000,

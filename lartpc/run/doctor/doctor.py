@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lartpc.config import Config
 from lartpc.extras import EXTRAS, missing
 from lartpc.heartbeat import LAUNCHER_VARIABLES
 from lartpc.run.doctor import site
@@ -142,6 +144,29 @@ def _mpi() -> Finding:
     return Finding(f"{found}; two ranks: {pair.stdout.strip()}")
 
 
+def software() -> Finding:
+    """Say which `lartpc` the jobs of a run would take: of this shell, and with each way of deployment."""
+    own = shutil.which("lartpc")
+    found = [f"jobs take {own}" if own else "no lartpc is on PATH"]
+    image = Config().image
+    container = shutil.which("apptainer") or shutil.which("singularity")
+    if not container:
+        found.append("--sdm apptainer: neither apptainer nor singularity is here")
+    elif not Path(image).exists():
+        found.append(f"--sdm apptainer: {_says(container)}, but {image} is not here: make image")
+    else:
+        found.append(f"--sdm apptainer: {_says(container)} with {image}")
+    conda = shutil.which("conda")
+    found.append(f"--sdm conda: {_says(conda) if conda else 'conda is not here'}")
+    return Finding("; ".join(found), "" if own else "activate the environment that lartpc is installed in")
+
+
+def _says(command: str) -> str:
+    """Return the first line of what a command says of its version."""
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    return (done.stdout.strip() or done.stderr.strip() or command).splitlines()[0]
+
+
 def _geant4() -> Finding:
     path, label = argon.data_dir()
     return Finding(f"{label} data in {path}")
@@ -150,6 +175,7 @@ def _geant4() -> Finding:
 CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": _python,
     "packages": _packages,
+    "software of jobs": software,
     "bytecode": bytecode,
     "device": _device,
     "sparse convolution": _sparse,

@@ -1,0 +1,101 @@
+"""Software of the jobs: what each rule names, and where containers start. A stand-in takes the place of Apptainer."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import copy_checkout, environment, run
+
+from lartpc.config import Config
+from lartpc.run.doctor.doctor import software
+
+STAND_IN = """#!/bin/sh
+# Runs what Apptainer would, outside of any image, and writes down how it was called.
+if [ "$1" = --version ]; then echo "apptainer version 1.3.6"; exit; fi
+echo "$@" >> "$APPTAINER_LOG"
+while [ "$1" != lartpc.sif ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    command = tmp_path / "bin/apptainer"
+    command.parent.mkdir()
+    command.write_text(STAND_IN)
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("APPTAINER_LOG", str(tmp_path / "called"))
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "lartpc.sif").touch()
+    return copy_checkout(home)
+
+
+def in_image(folder: Path, *arguments: str) -> str:
+    return run(
+        folder, "snakemake", "--sdm", "apptainer", "--configfile", "config/test/config.yaml", *arguments
+    )
+
+
+def test_lint_complains_of_nothing_but_what_the_workflow_explains(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["snakemake", "--lint"],
+        cwd=copy_checkout(tmp_path),
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    complaints = [line.strip() for line in said.splitlines() if line.startswith("    * ")]
+    assert complaints == ["* No log directive defined:"] * 3, said
+    assert re.findall(r"^Lints for rule (\w+)", said, re.M) == [
+        "settings",
+        "settings_of_way",
+        "settings_of_variation",
+    ]
+    assert (
+        "`settings`, `settings_of_way` and `settings_of_variation` only"
+        in (tmp_path / "workflow/Snakefile").read_text()
+    )
+
+
+def test_ranks_start_their_containers_and_all_others_are_in_one(folder: Path) -> None:
+    said = in_image(
+        folder, "--apptainer-args=--nv", "--cores", "2", "--dry-run", "--printshellcmds", "models"
+    )
+    start = re.search(r"(\S+) -n 2 (.*) lartpc train segment", said)
+    assert start and start[2].endswith(f"apptainer exec --home {folder} --nv lartpc.sif"), said
+    assert "lartpc.sif lartpc infer" not in said
+
+
+def test_a_job_runs_in_the_image(folder: Path) -> None:
+    in_image(folder, "--cores", "1", "results/config/points.infer.json")
+    assert (folder / "results/config/points.infer.json").read_text().startswith("{")
+    (called,) = (folder.parent / "called").read_text().splitlines()[:1]
+    assert called.startswith("exec --home") and " lartpc.sif " in called
+
+
+def test_environments_install_lartpc_when_they_are_made() -> None:
+    root = Path(__file__).parents[2]
+    assert (root / Config().environment).is_file()
+    for name in ("cpu", "gpu"):
+        script = (root / f"envs/{name}.post-deploy.sh").read_text()
+        assert "--editable" in script and "LARTPC_SOURCE" in script
+    assert "LARTPC_SOURCE" in (root / "workflow/rules/common.smk").read_text()
+
+
+def test_doctor_says_which_software_a_job_would_get(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    found = software().found
+    assert f"jobs take {Path(sys.executable).parent}/lartpc" in found
+    assert "--sdm apptainer: apptainer version 1.3.6 with lartpc.sif" in found
+    (folder / "lartpc.sif").unlink()
+    assert "lartpc.sif is not here: make image" in software().found
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert "--sdm apptainer: neither apptainer nor singularity is here" in software().found
