@@ -287,7 +287,8 @@ def _convert_event(
             project(image, {}, plane, least_mev, is_grid=is_grid, wires=wires)
             for plane, wires in zip(planes, readouts, strict=True)
         ]
-        return [space_points(seen, planes, image, found, box, cfg.wires)]
+        dead = [wires.dead_W for wires in readouts if wires]
+        return [space_points(seen, planes, image, found, box, cfg.wires, dead)]
     views = [
         project(image, found, plane, least_mev, is_grid=is_grid, wires=wires)
         for plane, wires in zip(planes, readouts, strict=True)

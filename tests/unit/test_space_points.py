@@ -86,6 +86,18 @@ def test_each_deposit_has_a_point_and_energy_is_kept(shard: dict[str, Path], tmp
         assert np.ptp(mine[:, column]) >= 24 and np.ptp(mine[:, 3 - column]) <= 3
 
 
+def test_a_dead_wire_is_seen_past(shard: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "dead.h5"
+    ingest(shard["steps"], with_points(readout={"dead_share": 0.15}), out=path, file_uid="wires/0")
+    with open_events(path) as events, open_events(shard["ingest"]) as all_alive:
+        found, whole = events[0], all_alive[0]
+    # of points that three planes see a sixth of the wires would take 39 %; two planes are enough for most of them
+    muon = whole["voxel"]["coord"][whole["truth_voxel"]["particle"] >= 0]
+    away = np.abs(muon[:, None] - found["voxel"]["coord"][None]).max(axis=2).min(axis=1)
+    assert (away <= 1).mean() > 0.85
+    assert 0.7 * 32 < found["voxel"]["energy"].sum() < 1.1 * 32
+
+
 def test_points_have_what_the_planes_say(shard: dict[str, Path]) -> None:
     with open_events(shard["ingest"], shard["segment"]) as events:
         event = events[0]

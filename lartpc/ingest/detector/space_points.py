@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lartpc.config import Wires
 from lartpc.event import Columns
@@ -34,6 +35,7 @@ def space_points(
     truth: dict[str, Columns],
     box: Box,
     cfg: Wires,
+    dead: Sequence[NDArray[np.bool_]] = (),
 ) -> tuple[Image, dict[str, Columns]]:
     """Return the image of points that the images of planes give, and the truth with rows for the points.
 
@@ -51,6 +53,8 @@ def space_points(
         The image of deposits, with which the points are compared; its sums of energy are kept.
     truth
         Truth products of it, all or a part of `event.TRUTH`.
+    dead
+        Of each plane which wires of its images see nothing; none: all see. A point on one is seen by the other planes.
     """
     side = box.num_voxels
     wires = [
@@ -58,6 +62,11 @@ def space_points(
         for plane in planes
     ]
     hits = [_hits(view, plane, box, wire) for view, plane, wire in zip(views, planes, wires, strict=True)]
+    if dead:
+        hits = [
+            replace(one, dead=np.flatnonzero(is_dead) - plane.flat.num_voxels // 2)
+            for one, is_dead, plane in zip(hits, dead, planes, strict=True)
+        ]
     coord_N3 = crossings(wires, hits, side)
     energy_N = share_charge(coord_N3, wires, hits, cfg.charge_iterations)
     kept_N = energy_N > 0

@@ -8,7 +8,8 @@ Shape suffixes: V voxels with deposits, N points of the reconstruction, P planes
 plane with charge at one time), M pairs of hits in the first two planes at one time, O offsets.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,12 +72,13 @@ class WirePlane:
 
 @dataclass(frozen=True)
 class Hits:
-    """The hits of a plane, sorted by key: time (H,), wire (H,), charge (H,) [MeV]."""
+    """The hits of a plane, sorted by key: time (H,), wire (H,), charge (H,) [MeV]; and its wires that see nothing."""
 
     key: IntArray
     x: IntArray
     wire: IntArray
     charge: FloatArray
+    dead: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def reconstruct(
@@ -122,11 +124,24 @@ def crossings(planes: list[WirePlane], hits: list[Hits], num_voxels: int) -> Int
     """Return all voxels (N, 3) that hits of all planes agree on, sorted with x slowest.
 
     Hits of the first two planes at the same time cross in a parallelogram; the voxels whose centres lie in
-    it are looked for in the other planes. The cost grows with such pairs, not with the volume.
+    it are looked for in the other planes. The cost grows with such pairs, not with the volume. Dead wires agree with
+    everything, as long as two planes have hits: then each two planes are crossed.
     """
-    one, two = hits[0], hits[1]
-    to_yz_22 = np.linalg.inv(np.stack([planes[0].across_2, planes[1].across_2]))
-    wide_2 = np.array([0.5 + planes[0].tolerance, 0.5 + planes[1].tolerance])
+    pairs = [(0, 1)]
+    if any(len(seen.dead) for seen in hits):
+        pairs = list(combinations(range(len(planes)), 2))
+    keys = [_cross(planes, hits, num_voxels, pair) for pair in pairs]
+    # each voxel is found once of a pair, from the hits that see it
+    key_N = np.sort(keys[0]) if len(keys) == 1 else np.unique(np.concatenate(keys))
+    x_N, yz_N = np.divmod(key_N, num_voxels**2)
+    return np.column_stack([x_N, *np.divmod(yz_N, num_voxels)])
+
+
+def _cross(planes: list[WirePlane], hits: list[Hits], num_voxels: int, pair: tuple[int, int]) -> IntArray:
+    """Return the numbers (N,) of the voxels that hits of two planes see, and the others too where they are not dead."""
+    one, two = (hits[number] for number in pair)
+    to_yz_22 = np.linalg.inv(np.stack([planes[number].across_2 for number in pair]))
+    wide_2 = np.array([0.5 + planes[number].tolerance for number in pair])
     reach_2 = np.floor(np.abs(to_yz_22) @ wide_2 + 0.5 + 1e-9).astype(np.int64)
     offset_O2 = np.stack(
         np.meshgrid(*(np.arange(-reach, reach + 1) for reach in reach_2), indexing="ij"), axis=-1
@@ -150,15 +165,15 @@ def crossings(planes: list[WirePlane], hits: list[Hits], num_voxels: int) -> Int
             coord_N3 = np.column_stack([x_M[kept_M], yz_M2[kept_M]])
             for number, (plane, seen) in enumerate(zip(planes, hits, strict=True)):
                 hit_N = plane.hit_of(coord_N3, seen)
-                mine_N = (one_M, two_M)[number][kept_M] if number < 2 else hit_N
-                agrees_N = (hit_N != NONE) & (hit_N == mine_N)
+                agrees_N = hit_N != NONE
+                if number in pair:
+                    agrees_N &= hit_N == (one_M, two_M)[pair.index(number)][kept_M]
+                elif len(seen.dead):
+                    agrees_N |= np.isin(plane.wires(coord_N3[:, 1:]), seen.dead)
                 kept_M[kept_M] = agrees_N
                 coord_N3 = coord_N3[agrees_N]
             found.append(_number(coord_N3, num_voxels))
-    # each voxel is found once, from the hits of the first two planes that see it
-    key_N = np.sort(np.concatenate(found))
-    x_N, yz_N = np.divmod(key_N, num_voxels**2)
-    return np.column_stack([x_N, *np.divmod(yz_N, num_voxels)])
+    return np.concatenate(found)
 
 
 def share_charge(
@@ -167,17 +182,20 @@ def share_charge(
     """Return the charge of points (N,) [MeV], from equal ones on.
 
     Where each hit has a point, their sum is that of the hits of a plane, or the mean of planes; the charge of hits
-    without one is lost.
+    without one is lost. A point is explained by the planes that see it.
     """
     hit_PN = [plane.hit_of(coord_N3, seen) for plane, seen in zip(planes, hits, strict=True)]
+    num_N = np.sum([hit_N != NONE for hit_N in hit_PN], axis=0)
     charge_N: FloatArray = np.ones(len(coord_N3))
     for _ in range(num_iterations):
         ratio_N = np.zeros(len(coord_N3))
         for hit_N, seen in zip(hit_PN, hits, strict=True):
-            sum_H = np.bincount(hit_N, charge_N, len(seen.charge)).astype(np.float64)
+            # the last one is for points that the plane does not see
+            row_N = np.where(hit_N == NONE, len(seen.charge), hit_N)
+            sum_H = np.bincount(row_N, charge_N, len(seen.charge) + 1).astype(np.float64)[:-1]
             ratio_H = np.divide(seen.charge, sum_H, out=np.zeros_like(sum_H), where=sum_H > TINY)
-            ratio_N += ratio_H[hit_N]
-        charge_N = charge_N * ratio_N / len(planes)
+            ratio_N += np.append(ratio_H, 0.0)[row_N]
+        charge_N = charge_N * ratio_N / num_N
     return charge_N
 
 
