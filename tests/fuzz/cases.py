@@ -42,7 +42,7 @@ class Case:
     make: Callable[[Path], object]
     use: Callable[[Path, Path], None]
     kinds: tuple[str, ...] = HDF5
-    num_cases: int = 12
+    num_cases: int = 40
 
 
 def refuses(error: Exception, path: Path) -> bool:
