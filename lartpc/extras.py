@@ -12,6 +12,7 @@ EXTRAS = {
     "report": ("dask", "jinja2", "markupsafe", "plotly"),
     "export": ("onnx", "onnxruntime", "onnxscript", "torch", "spconv", "cumm"),
     "workflow": ("snakemake",),
+    "remote": ("boto3", "botocore", "XRootD", "snakemake"),
     "analysis": ("duckdb", "hist", "matplotlib", "polars", "dask", "jinja2", "markupsafe", "plotly"),
 }
 """Modules of each extra of pyproject.toml, of those that it includes too; the first extra with a module is proposed."""

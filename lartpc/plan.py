@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from lartpc.choice import asked_for
 from lartpc.paths import usable
+from lartpc.remote import RemoteFile, is_pattern, is_url, read_catalogue
 
 SPLITS = ("train", "validation", "test", "reconstruct")
 """What a sample is for. `test` and `reconstruct` are inferred; only `test` has truth to compare with."""
@@ -41,7 +43,7 @@ class Shard:
     `sources` are its files; a simulated shard has none, but a seed and a number of events. One of a neutrino
     generator's files (`generated`) has their kind and pattern (`generator`), its `share` (i, n) of the interactions,
     and no number of events where it takes all of these. `events` says which are asked for of its files, which are a
-    part of the sample's where `is_part`.
+    part of the sample's where `is_part`. Files on servers (`remote`) have their URLs as `sources`.
     """
 
     sample: str
@@ -55,6 +57,7 @@ class Shard:
     share: tuple[int, int] = (0, 1)
     events: str = ""
     is_part: bool = False
+    remote: tuple[RemoteFile, ...] = ()
 
     @property
     def key(self) -> str:
@@ -277,7 +280,8 @@ def _exists(path: str) -> bool:
 
 
 def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
-    _, paths = _matching(row["source"], row, where)
+    remote = _on_servers(row["source"], where)
+    paths = list(remote) if remote else _matching(row["source"], row, where)[1]
     if (text := row["num_shards"]) != "-" and not (text.isdecimal() and int(text) > 0):
         raise ValueError(
             f"{where}: num_shards of files is the number of shards to put them in, or '-' for a shard each"
@@ -295,8 +299,55 @@ def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
                 f"{where}: shard {name} would have {len(group)} files, more than {MAX_FILES}; use more shards "
                 "(num_shards, and max_shards in the configuration), or several samples"
             )
-    choice = {"events": row[CHOICE], "is_part": len(grouped) > 1} if asked_for(row[CHOICE]) else {}
-    return [Shard(row["sample"], name, row["split"], group, **choice) for name, group in grouped.items()]  # type: ignore[arg-type]
+    choice: dict[str, Any] = (
+        {"events": row[CHOICE], "is_part": len(grouped) > 1} if asked_for(row[CHOICE]) else {}
+    )
+    return [
+        Shard(
+            row["sample"],
+            name,
+            row["split"],
+            group,
+            remote=tuple(remote[path] for path in group) if remote else (),
+            **choice,
+        )
+        for name, group in grouped.items()
+    ]
+
+
+def _on_servers(source: str, where: str) -> dict[str, RemoteFile]:
+    """Return the files on servers that a source names, by their URLs: a URL, a catalogue or a list; {} for other files.
+
+    No server is asked: whether they are there is found when they are fetched.
+    """
+    source = os.path.expandvars(source)
+    try:
+        if is_url(source):
+            if is_pattern(source):
+                raise ValueError(
+                    f"patterns on servers are listed once: lartpc catalogue '{source}' --out files.tsv, and "
+                    "@files.tsv for this source"
+                )
+            found = [RemoteFile(usable(source))]
+        elif source.startswith("@") and not _exists(source) and Path(source[1:]).is_file():
+            listed = read_catalogue(Path(source[1:]))
+            if listed is None:
+                lines = [line for line in Path(source[1:]).read_text().split("\n") if line]
+                are_remote = [is_url(line) for line in lines]
+                if any(are_remote) and not all(are_remote):
+                    other = lines[are_remote.index(False)]
+                    raise ValueError(
+                        f"{source[1:]} names files on servers and others, such as {other}; give each kind its sample"
+                    )
+                listed = [RemoteFile(line) for line in lines] if any(are_remote) else []
+            elif not listed:
+                raise ValueError(f"{source[1:]} names no file")
+            found = listed
+        else:
+            found = []
+        return {usable(one.url): one for one in found}
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _grouped(paths: Iterable[str], num_shards: int) -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Verbs that make event files: simulation, ingestion, and export to other formats."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from lartpc.cli.options import (
     choice,
     expand,
     is_given,
+    lines_of,
     plainly,
 )
 
@@ -158,6 +160,10 @@ def ingest(
         bool,
         typer.Option("--part", help="The files are a part of those asked: what they lack may be in others."),
     ] = False,
+    origins: Annotated[
+        Path | None,
+        typer.Option(help="Where files that were fetched come from (JSON): URLs by their names here."),
+    ] = None,
     chain: Chain = None,
 ) -> None:
     """Turn steps into voxels, with truth labels where the source has truth."""
@@ -167,7 +173,10 @@ def ingest(
     asked = asked_for(choice(events, first))
     if is_part and not asked:
         raise ValueError("--part is of --events or --first")
-    summary = run(expand(sources), section, out=out, file_uid=uid, events=asked, is_part=is_part)
+    urls = json.loads(origins.read_text()) if origins else {}
+    summary = run(
+        expand(sources), section, out=out, file_uid=uid, events=asked, is_part=is_part, origins=urls
+    )
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         from lartpc.run.chain import go_on
@@ -199,3 +208,22 @@ def export(
     from lartpc.run.export import export as run
 
     typer.echo(f"{out}: {run(expand(events), out, to=to)}", err=True)
+
+
+@app.command()
+@plainly
+def catalogue(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="URLs of files, or patterns of s3:// and root:// in quotes; @FILE names a list, one a line."
+        ),
+    ],
+    out: Out,
+) -> None:
+    """List files on servers once, with size and checksum; a sample sheet takes the list as @FILE."""
+    from lartpc.run.catalogue import catalogue as run
+
+    urls = [line for source in sources for line in lines_of(source)]
+    files = run(urls, out)
+    typer.echo(f"{out}: {len(files)} files, {sum(one.size or 0 for one in files) / 1e9:.3g} GB", err=True)

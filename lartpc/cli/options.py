@@ -67,6 +67,15 @@ def expand(paths: Sequence[str]) -> list[Path]:
     return found
 
 
+def lines_of(word: str) -> list[str]:
+    """Return a word, or the lines of the file that `@` stands before."""
+    if not word.startswith("@"):
+        return [word]
+    if not Path(word[1:]).is_file():
+        raise ValueError(f"the list {word[1:]} does not exist")
+    return [line for line in Path(word[1:]).read_text().split("\n") if line and not line.startswith("#")]
+
+
 def settings_of(step: str, path: Path | None, files: Sequence[Path] = ()) -> Any:
     """Return the settings of a step: those of a file, or the defaults, which a production has, too.
 

@@ -271,7 +271,8 @@ def markdown_table() -> str:
         "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
         "| `source` | `geant4`; `nuhepmc:`, `gst:` or `rootracker:` and files of a neutrino generator, simulated with "
         "Geant4; or files of events. Files are a path, a pattern, or `@` and a list of files, one a line; "
-        "`$VARIABLES` are replaced |",
+        "`$VARIABLES` are replaced; a URL (`root://`, `s3://`, `https://`), or `@` and a catalogue, is of files on "
+        "servers |",
         "| `num_events` | events of a `geant4` sample; `-` for files, for those of generators all that they give |",
         "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number, "
         "for those of generators one |",

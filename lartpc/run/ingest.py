@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,7 @@ def ingest(
     file_uid: str | None = None,
     events: Sequence[Asked] = (),
     is_part: bool = False,
+    origins: Mapping[str, str] = MappingProxyType({}),
 ) -> Summary:
     """Read files of events and write their voxels, and truth labels where the files have truth.
 
@@ -74,7 +76,8 @@ def ingest(
     is not imaged.
 
     Of `events`, where any are named, no others are read; they keep the numbers that they have among all. With
-    `is_part`, the files are a part of those that are asked, and need not have each of them.
+    `is_part`, the files are a part of those that are asked, and need not have each of them. `origins` say where files
+    that were fetched come from, by their names here: events then have that as their source.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def ingest(
         raise ValueError("several sources make one file, which needs a name of its own: give --uid")
     name = str(paths[0]) if len(paths) == 1 else f"one of {len(paths)} files from {paths[0]} on"
     try:
-        summary = in_child(lambda: _ingest(paths, cfg, out, file_uid, events, is_part), name)
+        summary = in_child(lambda: _ingest(paths, cfg, out, file_uid, events, is_part, origins), name)
     finally:
         clear(out)  # what a child that died may have left
     for warning in summary.warnings():
@@ -107,6 +110,7 @@ def _ingest(
     file_uid: str | None,
     events: Sequence[Asked],
     is_part: bool,
+    origins: Mapping[str, str],
 ) -> Summary:
     before = _states(paths)
     with within(max(paths, key=_size)):
@@ -118,7 +122,7 @@ def _ingest(
             raise ValueError(
                 f"no file has {', '.join(chosen.missing[:NUM_SHOWN])}{more}, of the events asked for; take that out"
             )
-        return _convert(opened, cfg, out, file_uid, before, events, chosen)
+        return _convert(opened, cfg, out, file_uid, before, events, chosen, origins)
     finally:
         opened.close()
 
@@ -145,6 +149,7 @@ def _convert(
     before: Mapping[Path, tuple[int, ...]],
     events: Sequence[Asked],
     chosen: Chosen,
+    origins: Mapping[str, str],
 ) -> Summary:
     paths = [path for path, _ in source.parts]
     _check_pitch(source, cfg)
@@ -169,7 +174,7 @@ def _convert(
     products = IMAGE + source.truth
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
     if len(paths) > 1:
-        attrs[SOURCES] = json.dumps([(str(path), num) for path, num in source.parts])
+        attrs[SOURCES] = json.dumps([(origins.get(path.name, str(path)), num) for path, num in source.parts])
     if num_planes:
         attrs[NUM_PLANES] = num_planes
     if events:
@@ -250,7 +255,7 @@ def _convert(
             raise PassingError(f"{source.path} was changed while it was read")
         if summary.energy_mev and not summary.num_voxels:
             check_left(summary, source.path, typical_position(source, entries))
-        writer.set_attribute(SOURCE_FILES, json.dumps([str(path) for path in paths]))
+        writer.set_attribute(SOURCE_FILES, json.dumps([origins.get(path.name, str(path)) for path in paths]))
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)

@@ -17,6 +17,7 @@ from lartpc import owner
 from lartpc.choice import asked_for
 from lartpc.paths import usable
 from lartpc.plan import CHOICE, COLUMNS
+from lartpc.remote import is_url
 from lartpc.stages import CHAIN
 
 SAMPLE = "given"
@@ -117,6 +118,9 @@ def matching(files: Sequence[str]) -> list[str]:
     for name in files:
         if not name:
             raise ValueError("a name of a file is empty (a variable that is not set?)")
+        if is_url(name):
+            found.setdefault(usable(name))
+            continue
         paths = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))
         if not paths:
             raise ValueError(f"{name} does not exist; name files of events, or a pattern of them in quotes")

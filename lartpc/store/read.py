@@ -73,13 +73,13 @@ class Events(Sequence[Event]):
         attrs = self.attributes().get("ingest", {})
         num_images = int(attrs.get(NUM_PLANES, 1))
         if SOURCES in attrs:
-            sources = [(Path(path), num) for path, num in json.loads(str(attrs[SOURCES]))]
-            count = Counter(path.name for path, _ in sources)
+            sources: list[tuple[str, int]] = json.loads(str(attrs[SOURCES]))  # paths, or URLs
+            count = Counter(Path(path).name for path, _ in sources)
             first = [0, *accumulate(num_events for _, num_events in sources)]
             for image in self.entries.tolist():
                 index = bisect_right(first, image // num_images) - 1
                 path = sources[index][0]
-                name = path.name if count[path.name] == 1 else str(path)
+                name = Path(path).name if count[Path(path).name] == 1 else path
                 yield name, image // num_images - first[index]
         else:
             name = next(iter(json.loads(str(attrs.get("inputs", "{}")))), "")

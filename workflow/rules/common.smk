@@ -16,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 from lartpc.config import explain
 from lartpc.config.production import digest_of_file, production
 from lartpc.plan import plan, shares
+from lartpc.remote import local_names
 from lartpc.scenarios import branches
 from lartpc.stages import (
     CHAIN,
@@ -171,6 +172,35 @@ def share_of(wildcards):
         return ""
     index, num = SHARES[f"{wildcards.sample}/{wildcards.shard}"]
     return f"{index}/{num}"
+
+
+def sources_of(wildcards):
+    """Return what a shard is ingested from: its files, the folder that they are fetched to, or simulated steps."""
+    shard = shard_of(wildcards)
+    if shard.remote:
+        return [f"<results>/fetched/{shard.key}"]
+    steps = f"<results>/{branch_of(wildcards).folder_of('simulate')}steps/{shard.key}.h5"
+    return [*map(outside, shard.sources)] or [steps]
+
+
+def paths_of_sources(wildcards, inputs):
+    """Return the files of a shard as a command takes them; those on servers in the folder that they are fetched to."""
+    remote = shard_of(wildcards).remote
+    return [plain(f"{path}/{name}") for path in inputs for name in local_names(remote)] or [
+        *map(plain, inputs)
+    ]
+
+
+def origins_of(wildcards, inputs):
+    """Return the option that says where files that were fetched come from; none for others."""
+    return [f"--origins={path}/origins.json" for path in inputs if shard_of(wildcards).remote]
+
+
+def digests_of_sources(wildcards):
+    """Return digests of what decides which events a shard has, beside files: lists of events, and catalogues."""
+    shard = shard_of(wildcards)
+    lists = [digest_of_file(path) for path in lists_of_events(shard)]
+    return [*lists, *([digest_of(map(str, shard.remote))] if shard.remote else [])]
 
 
 def lists_of_events(shard):

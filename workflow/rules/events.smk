@@ -47,8 +47,7 @@ rule simulate:
 rule ingest:
     """Turn the steps of a shard, of one or several files, into voxels, with truth labels."""
     input:
-        sources=lambda wc: [*map(outside, shard_of(wc).sources)]
-        or [f"<results>/{branch_of(wc).folder_of('simulate')}steps/{wc.sample}/{wc.shard}.h5"],
+        sources=lambda wc: sources_of(wc),
         # By what it says, as the weights.
         choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
         settings="<results>/<branch>config/ingest.infer.json",
@@ -67,9 +66,9 @@ rule ingest:
         runtime=60,
     params:
         version=INGEST_VERSION,
-        digest=lambda wc: [digest_of_file(path) for path in lists_of_events(shard_of(wc))],
-        sources=lambda wc, input: [plain(path) for path in input.sources],
-        choice=lambda wc: choice_of(shard_of(wc)),
+        digest=lambda wc: digests_of_sources(wc),
+        sources=lambda wc, input: paths_of_sources(wc, input.sources),
+        choice=lambda wc, input: choice_of(shard_of(wc)) + origins_of(wc, input.sources),
         # points of wire planes wait for their images
         chain=lambda wc, output: NO_PLAN if MAKES_POINTS else PLAN,
     shell:

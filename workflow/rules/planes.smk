@@ -3,8 +3,7 @@
 
 use rule ingest as ingest_images with:
     input:
-        sources=lambda wc: [*map(outside, shard_of(wc).sources)]
-        or [f"<results>/{branch_of(wc).folder_of('simulate')}steps/{wc.sample}/{wc.shard}.h5"],
+        sources=lambda wc: sources_of(wc),
         choice=lambda wc: [ancient(outside(path)) for path in lists_of_events(shard_of(wc))],
         settings="<results>/<branch>config/ingest.images.json",
     output:
@@ -15,9 +14,9 @@ use rule ingest as ingest_images with:
         "<results>/<branch>benchmarks/planes_ingest/{sample}/{shard}.tsv"
     params:
         version=INGEST_VERSION,
-        digest=lambda wc: [digest_of_file(path) for path in lists_of_events(shard_of(wc))],
-        sources=lambda wc, input: [plain(path) for path in input.sources],
-        choice=lambda wc: choice_of(shard_of(wc)),
+        digest=lambda wc: digests_of_sources(wc),
+        sources=lambda wc, input: paths_of_sources(wc, input.sources),
+        choice=lambda wc, input: choice_of(shard_of(wc)) + origins_of(wc, input.sources),
         chain=NO_PLAN,
 
 

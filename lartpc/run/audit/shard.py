@@ -14,6 +14,7 @@ from lartpc.ingest import open_sources
 from lartpc.ingest.choose import choose
 from lartpc.ingest.source import rows_of_image
 from lartpc.provenance import digest
+from lartpc.remote import is_url
 from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited
 from lartpc.run.guard import within
@@ -147,6 +148,9 @@ def _check_sources(
     stated: dict[str, str] = json.loads(str(attrs["inputs"]))
     names = json.loads(str(attrs.get(SOURCE_FILES, "[]"))) or [f"steps/{events.file_uid}.h5"]
     steps = [folder / "steps" / f"{events.file_uid}.h5" for folder in (results, nominal)]
+    if any(map(is_url, names)):
+        # fetched for the job, and removed after it
+        return
     moved = next((path for path in steps if path.is_file()), steps[0])
     paths = [moved if moved.is_file() and len(names) == 1 else located(results, name) for name in names]
     are_sound = True

@@ -1,0 +1,115 @@
+"""Servers of files on this machine, for tests: HTTP that fails in mid-transfer, S3 by moto, and XRootD."""
+
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+SECONDS = 90
+
+
+class FailingHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve files; the first `num_faults` answers to GET of each end in the middle of the file."""
+
+    num_faults = 0
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        type(self).asked[path.name] += 1
+        content = path.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        is_whole = self.asked[path.name] > self.num_faults
+        self.wfile.write(content if is_whole else content[: len(content) // 2])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def http_server(folder: Path, num_faults: int = 0) -> Iterator[tuple[str, Counter[str]]]:
+    """Serve a folder; yield its URL and how often each file was asked for."""
+    asked: Counter[str] = Counter()
+    handler = type("Handler", (FailingHandler,), {"num_faults": num_faults, "asked": asked})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """Start moto's server of S3; yield the environment that names it to Snakemake and to us."""
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, port):
+        yield {
+            "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": "test",
+            "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "test",
+        }
+
+
+@contextmanager
+def xrootd_server(folder: Path) -> Iterator[str]:
+    """Start Debian's XRootD on a folder that all users can read; yield its URL."""
+    port = free_port()
+    settings = folder / "xrootd.cfg"
+    settings.write_text(
+        f"xrd.port {port}\nall.adminpath {folder}/admin\nall.pidpath {folder}/admin\noss.localroot {folder}/data\n"
+        "all.export /\nxrootd.chksum max 2 adler32\nxrootd.async off\n"
+    )
+    (folder / "admin").mkdir()
+    user = []
+    if os.geteuid() == 0:  # it refuses to run as root
+        user = ["-R", "nobody"]
+        shutil.chown(folder / "admin", "nobody")
+        shutil.chown(folder / "data", "nobody")
+    with _running(["xrootd", *user, "-c", str(settings), "-l", str(folder / "admin" / "log")], port):
+        yield f"root://127.0.0.1:{port}/"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + SECONDS
+        while True:
+            assert process.poll() is None, f"{command} ended with {process.returncode}"
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < end, f"{command} does not answer"
+                time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

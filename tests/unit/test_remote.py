@@ -1,0 +1,134 @@
+"""Files on servers: catalogues, plans that ask no server, and copies that must be whole."""
+
+import hashlib
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from servers import http_server
+from test_plan import HEADER
+
+from lartpc.plan import plan
+from lartpc.remote import HEADER as FIRST_LINE
+from lartpc.remote import RemoteFile, check_copy, is_pattern, is_url, local_names, read_catalogue
+from lartpc.run.catalogue import catalogue
+
+URLS = ("https://host/a.h5", "s3://bucket/raw/a.h5", "root://host:1094//eos/b.root", "root://host/eos/b.root")
+
+
+def sheet(folder: Path, source: str, num_shards: str = "-") -> list[Path]:
+    path = folder / "samples.tsv"
+    path.write_text(f"{HEADER}data\ttest\t{source}\t-\t{num_shards}\n")
+    return [path]
+
+
+def listed(folder: Path, *lines: str) -> Path:
+    path = folder / "files.tsv"
+    path.write_text("\n".join([f"{FIRST_LINE}, today", *lines]) + "\n")
+    return path
+
+
+def test_urls_are_told_from_paths() -> None:
+    assert all(map(is_url, URLS))
+    assert not any(map(is_url, ("a.h5", "/eos/a.h5", "nuhepmc:a", "https://host", "ftp://host/a", "s3:/a/b")))
+    assert is_pattern("s3://b/*.h5") and is_pattern("root://h//a[0-9]") and not is_pattern("https://h/a?b=*")
+    assert RemoteFile("https://host/a.h5?x=1/2").name == "a.h5"
+    assert local_names([RemoteFile(url) for url in (*URLS[:2], "s3://b/c.h5")]) == [
+        "0-a.h5",
+        "1-a.h5",
+        "c.h5",
+    ]
+
+
+def test_a_catalogue_is_what_it_was_written_from(tmp_path: Path) -> None:
+    files = [
+        RemoteFile(URLS[0], 12, "adler32:00ff00ff", 3),
+        RemoteFile(URLS[1]),
+        RemoteFile(URLS[2], 5, f"md5:{32 * 'a'}"),
+    ]
+    assert read_catalogue(listed(tmp_path, *map(str, files), "# a remark")) == files
+    (tmp_path / "plain.txt").write_text("a.h5\n")
+    assert read_catalogue(tmp_path / "plain.txt") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("https://host/a.h5", "line 2: must have url, size, checksum, events"),
+        ("a.h5\t-\t-\t-", "'a.h5' is not the URL of a file"),
+        ("s3://b/*.h5\t-\t-\t-", "is not the URL of a file"),
+        ("s3://b/a\tbig\t-\t-", "whole numbers"),
+        ("s3://b/a\t1\tcrc:12\t-", "must be ALGORITHM:HEX"),
+        ("s3://b/a\t1\t-\t-\ns3://b/a\t1\t-\t-", "names s3://b/a twice"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_catalogue(listed(tmp_path, line))
+
+
+def test_a_copy_must_be_whole(tmp_path: Path) -> None:
+    content = b"some bytes" * 1000
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    for checksum in (
+        "",
+        f"adler32:{zlib.adler32(content):08x}",
+        f"md5:{hashlib.md5(content).hexdigest()}",
+        f"sha256:{hashlib.sha256(content).hexdigest()}",
+    ):
+        check_copy(path, RemoteFile("s3://b/a", len(content), checksum))
+    path.write_bytes(content[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"s3://b/a: what came has adler32 \w{8}, it has"):
+        check_copy(path, RemoteFile("s3://b/a", len(content), f"adler32:{zlib.adler32(content):08x}"))
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="9999 bytes came, it has 10000"):
+        check_copy(path, RemoteFile("s3://b/a", len(content)))
+
+
+def test_plans_ask_no_server(tmp_path: Path) -> None:
+    (one,) = plan(sheet(tmp_path, URLS[0]), 1, 500)
+    assert (one.sources, one.remote, one.name) == ((URLS[0],), (RemoteFile(URLS[0]),), "a")
+    (tmp_path / "urls.txt").write_text("\n".join(URLS) + "\n")
+    shards = plan(sheet(tmp_path, f"@{tmp_path}/urls.txt"), 1, 500)
+    assert [shard.sources[0] for shard in shards] == list(URLS)
+    assert len({shard.name for shard in shards}) == len(URLS)
+    with pytest.raises(
+        ValueError, match=r"line 2: patterns on servers are listed once: lartpc catalogue 's3://b/\*"
+    ):
+        plan(sheet(tmp_path, "s3://b/*.h5"), 1, 500)
+    (tmp_path / "urls.txt").write_text(f"{URLS[0]}\n{tmp_path}/urls.txt\n")
+    with pytest.raises(ValueError, match="names files on servers and others, such as"):
+        plan(sheet(tmp_path, f"@{tmp_path}/urls.txt"), 1, 500)
+
+
+def test_ten_thousand_files_are_planned_in_a_second(tmp_path: Path) -> None:
+    files = [RemoteFile(f"root://eos//data/run{n}.h5", 10**9, f"adler32:{n:08x}", 100) for n in range(10_000)]
+    catalogue_file = listed(tmp_path, *map(str, files))
+    start = time.process_time()
+    shards = plan(sheet(tmp_path, f"@{catalogue_file}"), 1, 500)
+    assert time.process_time() - start < 2
+    assert len(shards) == 500
+    assert sorted(one.url for shard in shards for one in shard.remote) == sorted(one.url for one in files)
+
+
+def test_a_catalogue_states_sizes_and_keeps_what_it_knows(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.h5").write_bytes(b"abc")
+    out = tmp_path / "files.tsv"
+    with http_server(tmp_path / "files") as (host, asked):
+        url = f"{host}/a.h5"
+        assert catalogue([url], out) == [RemoteFile(url, 3)]
+        assert read_catalogue(out) == [RemoteFile(url, 3)]
+        out.write_text(f"{FIRST_LINE}\n{RemoteFile(url, 3, '', 7)}\n")
+        assert catalogue([url], out) == [RemoteFile(url, 3, "", 7)]
+        (tmp_path / "files" / "a.h5").write_bytes(b"abcd")
+        assert catalogue([url], out) == [RemoteFile(url, 4)]
+        with pytest.raises(ValueError, match=r"b\.h5: 404"):
+            catalogue([f"{host}/b.h5"], out)
+    assert not asked  # no file was read
+    with pytest.raises(ValueError, match="is not the URL of files"):
+        catalogue(["a.h5"], out)
+    with pytest.raises(ValueError, match="servers of HTTP list no files"):
+        catalogue(["https://host/*.h5"], out)
