@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lartpc.run.michels import michels
-from lartpc.run.michels.selection import select
+from lartpc.run.michels.selection import _share, select
 from lartpc.run.michels.spectrum import EDGES_MEV, fit
 from lartpc.simulate.validation.references import michel_density
 
@@ -95,6 +95,14 @@ def test_a_fit_finds_scale_and_resolution(scale: float, resolution: float) -> No
     # four times as many have half the error
     fewer = fit(drawn(5_000, scale, resolution))
     assert fewer is not None and fewer.scale_error == pytest.approx(2 * found.scale_error, rel=0.3)
+
+
+@pytest.mark.parametrize("num", [1, 57, 61, 1021])
+def test_errors_of_all_and_of_none_are_not_negative(num: int) -> None:
+    for part in (0, num):
+        figure = _share(part, num)
+        assert figure["lower"] >= 0 and figure["upper"] >= 0 and figure["value"] in (0, 1)
+    assert _share(0, 0)["value"] is None
 
 
 def test_too_few_are_not_fitted() -> None:

@@ -104,7 +104,8 @@ def _shared(dataset: Path, chosen: pd.DataFrame, true: pd.DataFrame) -> pd.DataF
 def _share(num: int, total: int) -> dict[str, float | int | None]:
     if not total:
         return {"value": None, "num": 0}
-    share, lower, upper = (float(part) for part in wilson(num, total))
+    # of a share of 1 the upper error is a rounding error below 0
+    share, lower, upper = (max(float(part), 0.0) for part in wilson(num, total))
     return {"value": share, "lower": lower, "upper": upper, "num": total}
 
 
