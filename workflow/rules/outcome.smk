@@ -41,6 +41,12 @@ if slurm_plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
     slurm_plugin.get_min_job_age = patient(slurm_plugin.get_min_job_age)
 
 
+# Of installed storage plugins Snakemake lets each job install its own, by a command before the job's, of which this
+# plugin (0.3.0) makes arguments of Python. On a shared disk the plugins are there.
+if htcondor_plugin := sys.modules.get("snakemake_executor_plugin_htcondor"):
+    object.__setattr__(htcondor_plugin.common_settings, "auto_deploy_default_storage_provider", False)
+
+
 def jobs_in_queue():
     """Return the numbers of the SLURM jobs that runs in this folder submitted, by the names of the runs."""
     asked = subprocess.run(
@@ -48,7 +54,8 @@ def jobs_in_queue():
         capture_output=True,
         text=True,
     )
-    if asked.returncode and workflow.local_exec:
+    executor = type(getattr(workflow.scheduler, "_executor", None)).__module__
+    if asked.returncode and (workflow.local_exec or "htcondor" in executor or "cluster_generic" in executor):
         return {}  # a machine that has SLURM's commands, but no SLURM
     if asked.returncode:
         raise WorkflowError(
