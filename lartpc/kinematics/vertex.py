@@ -55,6 +55,22 @@ def find_vertex(particle: Columns, primary_score: NDArray[np.floating], radius: 
     return _closest_approach(start, direction, weight, start[energy.argmax()])
 
 
+def at_points(vertex_N3: NDArray[np.floating], point: Columns, radius: float) -> Floats:
+    """Return vertices (N, 3) moved to the nearest point of a track or shower within a radius, where there is one.
+
+    The vertex is a mean of ends that scatter by voxels; predicted points are right within a fraction of one.
+    """
+    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+
+    vertex: Floats = np.array(vertex_N3, np.float64)
+    place = point["position"][np.isin(point["semantic"], CAN_BE_PRIMARY)]
+    if len(place) and len(vertex):
+        away, nearest = cKDTree(place).query(vertex)
+        near = away <= radius
+        vertex[near] = place[nearest[near]]
+    return vertex
+
+
 def _counted(semantic: NDArray[np.int8], primary_score: NDArray[np.floating]) -> NDArray[np.bool_]:
     for choice in (primary_score >= PRIMARY_THRESHOLD, np.isin(semantic, CAN_BE_PRIMARY)):
         if choice.any():

@@ -55,7 +55,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        6,
+        7,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,
