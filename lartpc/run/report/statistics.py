@@ -25,7 +25,9 @@ def wilson(part: ArrayLike, whole: ArrayLike) -> tuple[Floats, Floats, Floats]:
         share = k / n
         centre = (share + 0.5 / n) / (1 + 1 / n)
         half = np.sqrt(share * (1 - share) / n + 0.25 / n**2) / (1 + 1 / n)
-    return share, share - np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0) - share
+    # rounding may leave -0
+    low, high = np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    return share, np.maximum(share - low, 0.0), np.maximum(high - share, 0.0)
 
 
 def median(values: Floats) -> float:
