@@ -20,6 +20,11 @@ BEGAN = time.time() - 5  # clocks of file servers differ by seconds
 NAME_OF_RUN = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MINUTES_TO_CANCEL = 10
 
+NO_SLURM = (
+    "the profile hands jobs to SLURM, and this machine has {}. Give the command on a login node of the cluster, where "
+    "'lartpc doctor' says what works; or run here, with --profile profiles/local"
+)
+
 
 def patient(ask):
     """Let a question that got an answer once be answered by it when nobody answers."""
@@ -57,6 +62,8 @@ def jobs_in_queue():
     executor = type(getattr(workflow.scheduler, "_executor", None)).__module__
     if asked.returncode and (workflow.local_exec or "htcondor" in executor or "cluster_generic" in executor):
         return {}  # a machine that has SLURM's commands, but no SLURM
+    if asked.returncode and "configuration source" in asked.stderr:
+        raise WorkflowError(NO_SLURM.format("SLURM's commands, but no SLURM that they know"))
     if asked.returncode:
         raise WorkflowError(
             "SLURM does not answer, so that jobs of an earlier run may be at work in this folder: "
@@ -69,12 +76,19 @@ def jobs_in_queue():
     return found
 
 
+def needs_slurm():
+    """Tell whether the profile hands jobs to SLURM."""
+    return getattr(getattr(workflow, "executor_plugin", None), "name", "") == "slurm"
+
+
 def take_over():
     """Record this run as the one at work on its results, and clear away what dead ones left in SLURM's queue.
 
     Whose jobs they are is known by the name that their run recorded, and whether that run is dead is proved, before
     they are cancelled; this waits until they are gone, as they would be computed twice.
     """
+    if needs_slurm() and not shutil.which("sbatch"):
+        raise WorkflowError(NO_SLURM.format("no SLURM (sbatch is not found)"))
     try:
         _, dead = owner.others(RESULTS)
         clear = owner.take(RESULTS, getattr(getattr(workflow.scheduler, "_executor", None), "run_uuid", ""))
