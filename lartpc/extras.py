@@ -9,11 +9,21 @@ EXTRAS = {
     "simulate": ("geant4_pybind", "pyhepmc", "xraydb", "awkward", "uproot"),
     "infer": ("torch", "spconv", "cumm"),
     "train": ("mpi4py", "tensorboard", "torch", "spconv", "cumm"),
-    "report": ("dask", "jinja2", "markupsafe", "plotly"),
+    "report": ("dask", "jinja2", "markupsafe", "plotly", "rocrate"),
     "export": ("onnx", "onnxruntime", "onnxscript", "torch", "spconv", "cumm"),
     "workflow": ("snakemake",),
     "remote": ("boto3", "botocore", "XRootD", "snakemake"),
-    "analysis": ("duckdb", "hist", "matplotlib", "polars", "dask", "jinja2", "markupsafe", "plotly"),
+    "analysis": (
+        "duckdb",
+        "hist",
+        "matplotlib",
+        "polars",
+        "dask",
+        "jinja2",
+        "markupsafe",
+        "plotly",
+        "rocrate",
+    ),
 }
 """Modules of each extra of pyproject.toml, of those that it includes too; the first extra with a module is proposed."""
 

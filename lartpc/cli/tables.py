@@ -1,5 +1,6 @@
 """Verbs from events to tables, datasets and pages."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,10 @@ def collect(
             "repeatable."
         ),
     ] = None,
+    configuration: Annotated[
+        Path | None,
+        typer.Option(help="Settings of all steps (JSON), for the record that the dataset carries."),
+    ] = None,
 ) -> None:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
     from lartpc.run.collect import Parts
@@ -84,7 +89,16 @@ def collect(
         if not name or not folder:
             raise ValueError(f"--scenario must be NAME=FOLDER, got '{word}'")
         parts[name] = Parts(*(expand([f"@{folder}/{kind}.gather"]) for kind in Parts._fields))
-    run(expand(tables), expand(metrics), expand(ingested), out, num_workers=num_workers, scenarios=parts)
+    settings = json.loads(configuration.read_text()) if configuration else {}
+    run(
+        expand(tables),
+        expand(metrics),
+        expand(ingested),
+        out,
+        num_workers=num_workers,
+        scenarios=parts,
+        configuration=settings,
+    )
 
 
 @app.command()
@@ -226,8 +240,6 @@ def audit(
     num_workers: Annotated[int, typer.Option(min=1, help="Shards that are checked at a time.")] = 1,
 ) -> None:
     """Prove from the files of a production that nothing is lost or changed; exit status 1 where something is."""
-    import json
-
     from lartpc.run.audit import as_dict, lines
     from lartpc.run.audit import audit as run
 

@@ -22,7 +22,8 @@ _SHOWN = 20
 class Ingested:
     """What tables must add up to: the events of a shard, their energy, and the digest of what their file says.
 
-    `choice` is what was asked for of its files, where not all; see `store.CHOICE`.
+    `choice` is what was asked for of its files, where not all; see `store.CHOICE`. `sources` has the digest of each
+    file that it was ingested from, by its name.
     """
 
     file_uid: str
@@ -30,14 +31,18 @@ class Ingested:
     energy_mev: float
     content: str
     choice: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def count_ingested(path: Path) -> Ingested:
     """Return what the tables of an ingested file must add up to."""
     with open_events(path) as events:
         energy_mev = sum(float(event["event"]["energy_mev"].sum()) for event in events.stream(["event"]))
-        choice = json.loads(str(events.attributes()["ingest"].get(CHOICE, "{}")))
-        return Ingested(events.file_uid, len(events), energy_mev, (content_of(path) or ("", ""))[1], choice)
+        attrs = events.attributes()["ingest"]
+        choice, sources = (json.loads(str(attrs.get(name, "{}"))) for name in (CHOICE, "inputs"))
+        return Ingested(
+            events.file_uid, len(events), energy_mev, (content_of(path) or ("", ""))[1], choice, sources
+        )
 
 
 def count_figures(path: Path) -> tuple[dict[str, int], dict[str, str], str]:

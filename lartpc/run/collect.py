@@ -17,6 +17,8 @@ from lartpc import __version__
 from lartpc.atomic import replacing_folder
 from lartpc.provenance import digest
 from lartpc.run.accounts import Ingested, chosen, compare, count_figures, count_ingested
+from lartpc.run.crate import KEY as PRODUCTION
+from lartpc.run.crate import identity, write_crate
 from lartpc.run.quality.errors import bootstrap
 from lartpc.run.quality.pool import pool
 from lartpc.run.shards import ENERGIES, Shard, check_shard
@@ -27,7 +29,7 @@ from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.rows import sample_of
 from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, table_folder
-from lartpc.tables.write import ROW_GROUP, open_table, reading_table
+from lartpc.tables.write import ROW_GROUP, open_table, read_table, reading_table
 
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
@@ -59,6 +61,7 @@ def collect(
     num_workers: int = 1,
     rows_per_file: int = ROWS_PER_FILE,
     scenarios: Mapping[str, Parts] = MappingProxyType({}),
+    configuration: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write `out_dir/<table>/part-*.parquet` and `out_dir/summary.json`, and return the summary.
 
@@ -80,6 +83,8 @@ def collect(
         Threads; reading and writing parquet happens outside Python's lock.
     scenarios
         What each scenario is collected from, by its name; see `lartpc.scenarios`.
+    configuration
+        Settings of all steps, for the record that the dataset carries; see `lartpc.run.crate`.
 
     Raises
     ------
@@ -111,15 +116,26 @@ def collect(
                 compare({shard.file_uid: shard for shard in one.ingested}, one.tables, one.metrics)
             except ValueError as error:
                 raise ValueError(f"scenario '{name}': {error}" if name else str(error)) from None
-        return _write(out_dir, parts, looked, rows_per_file)
+        return _write(out_dir, parts, looked, rows_per_file, dict(configuration))
 
 
 def _write(
-    out_dir: Path, parts: Mapping[str, Parts], looked: Mapping[str, Looked], rows_per_file: int
+    out_dir: Path,
+    parts: Mapping[str, Parts],
+    looked: Mapping[str, Looked],
+    rows_per_file: int,
+    configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Join the tables and write the summary and the manifest."""
+    """Join the tables and write the summary, the crate and the manifest."""
     import dask
 
+    inputs = {
+        f"{shard.file_uid}: {name}": content
+        for one in looked.values()
+        for shard in one.ingested
+        for name, content in shard.sources.items()
+    }
+    production = identity(configuration, _weights(parts.values()), inputs)
     with replacing_folder(out_dir) as part_dir:
         joins = []
         for scenario, one in parts.items():
@@ -129,7 +145,9 @@ def _write(
                 folder = table_folder(of_scenario(part_dir, scenario), name)
                 folder.mkdir(parents=True)
                 joins += [
-                    dask.delayed(_join)(name, tuple(group), folder / f"part-{number:05d}.parquet")
+                    dask.delayed(_join)(
+                        name, tuple(group), folder / f"part-{number:05d}.parquet", production["id"]
+                    )
                     for number, group in enumerate(_pack(paths, rows_per_file))
                 ]
         dask.compute(joins)
@@ -138,14 +156,26 @@ def _write(
             for scenario, one in looked.items()
         }
         nominal, *others = summaries
-        summary = dict(summaries[nominal])
+        summary = {**summaries[nominal], PRODUCTION: production}
         said: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_made_from(parts[nominal])}
         if others:
             summary["scenarios"] = {name: summaries[name] for name in others}
             said["scenarios"] = {name: _made_from(parts[name]) for name in others}
         (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        write_crate(part_dir, production, configuration=configuration, inputs=inputs, summary=summary)
         write_manifest(part_dir, said)
     return summary
+
+
+def _weights(parts: Iterable[Parts]) -> dict[str, list[str]]:
+    """Return the digests of the weights that each step took."""
+    found: dict[str, set[str]] = {}
+    for folder in dict.fromkeys(path for one in parts for path in one.tables):
+        rows = read_table(folder / "throughput.parquet", ["step", "weights"]).to_pydict()
+        for step, weights in zip(rows["step"], rows["weights"], strict=True):
+            if weights:
+                found.setdefault(str(step), set()).add(weights)
+    return {step: sorted(weights) for step, weights in found.items()}
 
 
 def _made_from(parts: Parts) -> dict[str, list[dict[str, str]]]:
@@ -202,10 +232,11 @@ def _pack(paths: Sequence[Path], rows_per_file: int) -> list[list[Path]]:
     return groups
 
 
-def _join(table: str, paths: Sequence[Path], out: Path) -> None:
+def _join(table: str, paths: Sequence[Path], out: Path, production: str) -> None:
     """Copy the row groups of several files into one, small ones gathered to larger ones."""
     target = schema(table)
     with open_table(out, table) as writer:
+        writer.add_key_value_metadata({PRODUCTION: production})
         waiting: list[pa.Table] = []
         for path in paths:
             with reading_table(path), pq.ParquetFile(path, page_checksum_verification=True) as file:

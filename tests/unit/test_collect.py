@@ -146,7 +146,8 @@ def test_no_shard_at_all(tmp_path):
 def test_threads_of_dask_make_the_same(shards, tmp_path):
     collect(**shards, out_dir=tmp_path / "one")
     collect(**shards, out_dir=tmp_path / "two", num_workers=2)
-    for path in (tmp_path / "one").rglob("*.*"):
+    with_time = {"ro-crate-metadata.json", "manifest.json"}
+    for path in (path for path in (tmp_path / "one").rglob("*.*") if path.name not in with_time):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 
 

@@ -180,7 +180,11 @@ def test_lint_asks_only_for_what_comments_explain(folder: Path) -> None:
     }
     environments = {"Specify a conda environment or container for each rule."}
     assert {title for _, title in found} - environments == {"No log directive defined"}
-    assert {rule for rule, title in found if title not in environments} == {"settings", "settings_of_way"}
+    assert {rule for rule, title in found if title not in environments} == {
+        "settings",
+        "settings_of_way",
+        "configuration",
+    }
 
 
 def test_a_wrong_sheet_is_named(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
-from lartpc.config import explain
+from lartpc.config import SCENARIO_SECTIONS, explain
 from lartpc.config.production import digest_of_file, production
 from lartpc.plan import plan, shares
 from lartpc.remote import local_names
@@ -211,6 +211,16 @@ def lists_of_events(shard):
 def choice_of(shard):
     """Return the options that say which events of a shard's files are asked for; none for all."""
     return [f"--events={shard.events}", *(["--part"] if shard.is_part else [])] if shard.events else []
+
+
+def whole_configuration():
+    """Return the settings that decide what the tables say: seed, those of the steps, and of networks trained here."""
+    found = {"seed": CONFIG.seed}
+    for branch in BRANCHES.values():
+        settings = {step: branch.config.slice_for(step) for step in SCENARIO_SECTIONS}
+        settings |= {f"{stage}.train": CONFIG.slice_for(stage, "train")["train"] for stage in TRAINED}
+        found[branch.name] = settings
+    return found
 
 
 def option_of(name, value):

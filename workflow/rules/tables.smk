@@ -50,6 +50,19 @@ rule gather_list:
         """
 
 
+rule configuration:
+    """Write the settings that decide what the tables say, of all steps and scenarios: the dataset carries them."""
+    output:
+        "<results>/config/configuration.json",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wc: json.dumps(whole_configuration(), sort_keys=True),
+    shell:
+        "printf '%s' {params.settings:q} > {output:q}"
+
+
 rule collect_tables:
     """Join the tables of all shards into one dataset, and check that nothing is lost."""
     input:
@@ -59,6 +72,7 @@ rule collect_tables:
         lists_of_scenarios=[
             f"<results>/{branch.folder}config/{what}.gather" for branch in SCENARIOS for what in GATHERED
         ],
+        configuration="<results>/config/configuration.json",
     output:
         directory("<results>/dataset"),
     log:
@@ -79,7 +93,7 @@ rule collect_tables:
     shell:
         """
         lartpc collect @{input.list_of_tables:q} --metrics @{input.list_of_metrics:q} \
-            --ingested @{input.list_of_ingested:q} {params.scenarios:q} --num-workers {threads} --out {output:q} 2>{log:q}
+            --ingested @{input.list_of_ingested:q} {params.scenarios:q} --configuration {input.configuration:q} --num-workers {threads} --out {output:q} 2>{log:q}
         """
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from lartpc import config
 from lartpc.faults import passes
 from lartpc.provenance import fingerprint
+from lartpc.run.audit.crate import check_crate
 from lartpc.run.audit.dataset import check_dataset, scenarios_of, uids_of
-from lartpc.run.audit.files import check_event_file
+from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited, Finding
 from lartpc.run.audit.record import NAME as RECORD
 from lartpc.run.audit.record import check_record, write_record
 from lartpc.run.audit.shard import check_shard_of, located
+from lartpc.run.collect import read_summary
 from lartpc.run.guard import in_child
 from lartpc.scenarios import FOLDER as SCENARIOS
 
@@ -53,6 +55,8 @@ def audit(
     ValueError
         The folder has no tables.
     """
+    if (results / "summary.json").is_file() and not (results / "tables").is_dir():
+        return _audit_dataset(results)
     planned, there = uids_of(results)
     if not there and not planned:
         raise ValueError(f"{results} holds no tables of shards; give the folder of a production's results")
@@ -147,6 +151,22 @@ def lines(results: Path, found: Audited) -> list[str]:
         said.append(f"            and {len(found.findings) - _SHOWN} more (--json has all)")
     said.append(f"{len(found.findings) or 'no'} finding{'' if len(found.findings) == 1 else 's'}")
     return said
+
+
+def _audit_dataset(dataset: Path) -> Audited:
+    """Check a dataset by itself, wherever it is: its files by its manifest, and the provenance that it carries."""
+    found = Audited()
+    check_folder(dataset, found)
+    check_crate(dataset, found)
+    try:
+        summary = read_summary(dataset)
+        found.num_events, found.num_quarantined = summary["num_events"], summary["num_quarantined"]
+        found.energy_mev = sum(one["energy_mev"] for one in summary["samples"].values())
+        found.flags = dict(summary["flags"])
+    except (ValueError, KeyError) as error:
+        found.add(dataset / "summary.json", str(error))
+    found.findings = sorted(set(found.findings))
+    return found
 
 
 def _joined(parts: Iterable[Audited]) -> Audited:

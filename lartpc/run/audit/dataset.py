@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lartpc.provenance import digest
+from lartpc.run.audit.crate import check_crate
 from lartpc.run.audit.files import check_folder, check_table
 from lartpc.run.audit.findings import Audited
 from lartpc.run.summarize import EVENT_TABLES
@@ -38,6 +39,7 @@ def check_dataset(results: Path, planned: Sequence[str] = ()) -> Audited:
     if manifest is None:
         return found
     is_whole = not found.findings
+    check_crate(folder, found)
     has = _check_made_from(results, folder, manifest, is_whole, found)
     for name, one in manifest.get("scenarios", {}).items():
         _check_made_from(results, of_scenario(folder, name), one, is_whole, found)
