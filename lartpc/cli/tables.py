@@ -170,8 +170,17 @@ def compare(
 def show(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     brief: Annotated[bool, typer.Option("--brief", help="One screen, as at the end of a run.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All figures and counts, as in dataset/summary.json.")
+    ] = False,
 ) -> None:
     """Print the figures of a production and where its tables and its page are."""
+    if as_json:
+        summary = results / "dataset" / "summary.json"
+        if not summary.is_file():
+            raise ValueError(f"{summary} does not exist; name the folder of a production's results")
+        typer.echo(summary.read_text().rstrip())
+        return
     if brief:
         from lartpc.run.report.outcome import outcome
 
@@ -195,18 +204,29 @@ def view(
     png: Annotated[
         Path | None, typer.Option(help="Write a picture of an event instead, by Chromium.")
     ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write what is drawn of an event instead, as JSON.")
+    ] = None,
     event: Annotated[
         str, typer.Option(help="Event of the picture, FILE_UID/ENTRY; default: the first.")
     ] = "",
     mode: Annotated[str, typer.Option(help="Colours of the picture, a button of the page.")] = "particle",
 ) -> None:
     """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
+    import json
     import webbrowser
 
+    from lartpc.atomic import replacing
     from lartpc.run.view.catalogue import Catalogue
     from lartpc.run.view.server import Server
 
-    with Server(Catalogue(paths, max_voxels), ", ".join(map(str, paths)), port) as server:
+    catalogue = Catalogue(paths, max_voxels)
+    if as_json:
+        with replacing(as_json) as part:
+            part.write_text(json.dumps(catalogue.display(catalogue.number(event))))
+        typer.echo(f"{as_json}", err=True)
+        return
+    with Server(catalogue, ", ".join(map(str, paths)), port) as server:
         if png:
             from lartpc.run.view.picture import save_picture
 

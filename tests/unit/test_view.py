@@ -69,6 +69,29 @@ def test_filters_are_by_any_column_of_any_table(results: Path) -> None:
         catalogue.select("interactions", "num_muonss == 1")
 
 
+def test_the_list_is_searched_and_ordered(results: Path) -> None:
+    catalogue = Catalogue([results], 1000)
+    assert catalogue.found([0, 1, 2], "0000/2") == [2]
+    run = "/".join(str(catalogue.events[name].iloc[1]) for name in ("run", "subrun", "event"))
+    assert 1 in catalogue.found([0, 1, 2], run) and catalogue.found([0, 1, 2], "nowhere") == []
+    catalogue.events["num_voxels"] = [5, 9, 7]
+    assert catalogue.ordered([0, 1, 2], "num_voxels", descending=True) == [1, 2, 0]
+    assert catalogue.rows([2, 0])["num_voxels"] == [7, 5]
+    with pytest.raises(ValueError, match="no column 'size' in the list"):
+        catalogue.ordered([0], "size", descending=False)
+
+
+def test_an_event_is_written_as_json(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "event.json"
+    words = ["view", str(results), "--json", str(out), "--event"]
+    done = CliRunner().invoke(app, [*words, f"{UID}/2"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    assert (found["entry"], found["num_voxels"]) == (2, 47)
+    failed = CliRunner().invoke(app, [*words, "beam/7"])
+    assert failed.exit_code == 2 and "no event 'beam/7'" in failed.output
+
+
 @pytest.mark.parametrize(
     "where", ["open('x')", "entry.real == 1", "@entry == 1", "entry ==", "(lambda: 1)()"]
 )
@@ -92,7 +115,9 @@ def test_event_files_need_no_tables(results: Path) -> None:
 
 def test_the_server_answers_this_machine_alone(server: Server) -> None:
     status, found = ask(server, "/list", where="entry == 2")
-    assert (status, found) == (200, {"numbers": [2], "names": [f"{UID}/2"]})
+    assert (status, found["numbers"], found["names"]) == (200, [2], [f"{UID}/2"])
+    assert found["rows"]["num_voxels"] == [47]
+    assert ask(server, "/list", sort="size") == (400, {"error": "no column 'size' in the list of events"})
     assert ask(server, "/event", number=2)[1]["entry"] == 2
     assert ask(server, "/event", number=9) == (400, {"error": "no event 9; there are 3"})
     assert ask(server, "/../secrets")[0] == 404
@@ -139,6 +164,21 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         page.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
         wait_for(page, f"{shown} === '0/particle/3d'", "→")
         assert "event=beam%2F0000%2F1" in page.execute_script("return location.hash")
+        titles = [one.text for one in page.find_elements("css selector", "#list th")]
+        assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
+        page.find_elements("css selector", "#list tbody button")[1].click()
+        wait_for(page, f"{shown} === '1/particle/3d'", "a click on a row")
+        chosen = "return document.querySelector('#list [aria-selected=true]').dataset.place"
+        assert page.execute_script(chosen) == "1"
+        # a particle that is clicked and its match stand out from the others, on both sides
+        page.execute_script("""
+            const picture = document.querySelector('[data-part=prediction]');
+            picture.emit('plotly_click', { points: [{ curveNumber: 0, pointNumber: 0 }] });
+        """)
+        data = "return document.querySelector('[data-part={}]').data"
+        faded = f"{data}.filter((one) => one.marker?.opacity === 0.15).length"
+        for side in ("truth", "prediction"):
+            assert wait_for(page, faded.format(side), f"the particles that are not meant, {side}") >= 2
         field = page.find_element("css selector", "#where")
         field.clear()
         field.send_keys("entry == 0", Keys.ENTER)

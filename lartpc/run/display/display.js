@@ -40,6 +40,7 @@ class EventDisplay {
         <select data-part="view" aria-label="view"><option value="3d">3D</option>${Object.entries(Scene.VIEWS).filter(([, view]) => view).map(([key, view]) => `<option value="${key}">${view.name}</option>`).join("")}</select>
         ${choice("fit", "size of the picture", [["detector", "detector"], ["event", "event"]])}
         <button data-part="save" type="button" title="save the pictures as PNG files">PNG</button>
+        <button data-part="vector" type="button" title="save the pictures as SVG files; points of 3D pictures are pixels in them">SVG</button>
         <button data-part="json" type="button" title="save what is drawn as JSON">JSON</button>
       </div>
       <div class="panels" data-part="panels">${EventDisplay.SIDES.map((side) => `
@@ -51,7 +52,7 @@ class EventDisplay {
         </figure>`).join("")}
       </div>
       <div class="object" data-part="object" hidden></div>
-      <p class="note">Drag to turn; a click into a picture lets the wheel zoom. Keys: <kbd>←</kbd> <kbd>→</kbd> event, <kbd>1</kbd> to <kbd>8</kbd> colours, <kbd>v</kbd> view, <kbd>f</kbd> detector or event, <kbd>Esc</kbd> forget the particle; in a picture the arrows turn it. A click on a particle says what is known of it. A reconstructed object has the colour of the true one that it matches best. Crosses are vertices, open squares starts, diamonds ends. Mistakes: voxels of the wrong class, named “true → predicted” and in the colour of each side's class, and points that have none of the other side within 3 voxels.</p>`;
+      <p class="note">Drag to turn; a click into a picture lets the wheel zoom. Keys: <kbd>←</kbd> <kbd>→</kbd> event, <kbd>1</kbd> to <kbd>8</kbd> colours, <kbd>v</kbd> view, <kbd>f</kbd> detector or event, <kbd>Esc</kbd> forget the particle; in a picture the arrows turn it. A click on a particle says what is known of it; coloured by particle, it and its match stand out. A reconstructed object has the colour of the true one that it matches best. Crosses are vertices, open squares starts, diamonds ends. Mistakes: voxels of the wrong class, named “true → predicted” and in the colour of each side's class, and points that have none of the other side within 3 voxels.</p>`;
     this.list();
   }
 
@@ -66,7 +67,8 @@ class EventDisplay {
     this.find("previous").addEventListener("click", () => this.go(this.state.event - 1));
     this.find("next").addEventListener("click", () => this.go(this.state.event + 1));
     this.find("view").addEventListener("change", (change) => this.set({ view: change.target.value }));
-    this.find("save").addEventListener("click", () => this.save());
+    this.find("save").addEventListener("click", () => this.save("png"));
+    this.find("vector").addEventListener("click", () => this.save("svg"));
     this.find("json").addEventListener("click", () => this.saveData());
     for (const part of ["mode", "fit"]) {
       this.find(part).addEventListener("click", (click) => {
@@ -179,7 +181,7 @@ class EventDisplay {
   async drawSide(event, name) {
     const element = this.find(name), side = event.sides[name];
     if (!side) { Plotly.purge(element); element.linked = false; return; }
-    const state = { ...this.state, particle: this.state.side === name ? this.state.particle : null };
+    const state = { ...this.state, particle: this.chosen(event, name) };
     const traces = Scene.traces(event, side, state, this.words);
     element.rows = traces.map((trace) => trace.rows);
     for (const trace of traces) { trace.visible = !this.hidden.has(trace.name); delete trace.rows; }
@@ -189,6 +191,12 @@ class EventDisplay {
     await Plotly.react(element, traces, Scene.layout(event, this.state), EventDisplay.SETTINGS);
     if (!element.linked) { element.linked = true; this.link(element, name); }
     this.legend(name, traces);
+  }
+
+  // The particle that was clicked, or on the other side its match; -1: it has none, null: none was clicked.
+  chosen(event, name) {
+    const { particle, side } = this.state;
+    return particle === null || side === name ? particle : event.sides[side]?.particles[particle]?.match ?? -1;
   }
 
   // Turning one picture turns the other; a click asks for the particle.
@@ -240,11 +248,13 @@ class EventDisplay {
     describeParticle(place, particle, this.state.side, (number, side) => this.set({ particle: number, side }));
   }
 
-  async save() {
+  // Flat pictures are saved as vectors; what WebGL draws in 3D is pixels in any file.
+  async save(format) {
     for (const side of EventDisplay.SIDES) {
       const element = this.find(side);
       if (!element.linked) continue;
-      await Plotly.downloadImage(element, { format: "png", width: 1400, height: 1000, scale: 2, filename: `${this.fileName()}_${side}` });
+      const data = format === "svg" ? element.data.map((trace) => ({ ...trace, type: trace.type === "scattergl" ? "scatter" : trace.type })) : element.data;
+      await Plotly.downloadImage({ data, layout: element.layout }, { format, width: 1400, height: 1000, scale: 2, filename: `${this.fileName()}_${side}` });
     }
   }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from lartpc import config
 from lartpc.run.display.data import display
@@ -17,6 +18,13 @@ from lartpc.tables import TABLES
 
 KEY = ["file_uid", "entry"]
 _BASE = "events"
+SHOWN = (
+    *("sample", "run", "subrun", "event", "status", "num_voxels", "energy_mev"),
+    *("num_particles", "num_interactions", "num_truth_particles", "num_truth_interactions"),
+)
+"""Columns of the list of events, besides which file and entry they are."""
+NUM_ROWS = 500
+"""Rows of the list that are sent at a time."""
 
 
 class Catalogue:
@@ -43,7 +51,8 @@ class Catalogue:
                 raise ValueError(
                     f"{paths[0]} is not a folder of results: it has no dataset/{_BASE}; name event files instead"
                 )
-            self.events = self._read(_BASE, [])
+            kept = pq.ParquetDataset(self.results / "dataset" / _BASE).schema.names
+            self.events = self._read(_BASE, [name for name in SHOWN if name in kept])
             self.tables = [name for name in TABLES if self._is_of_events(name)]
         else:
             self.events = self._of_files(paths)
@@ -79,10 +88,56 @@ class Catalogue:
         chosen = pd.MultiIndex.from_frame(found[KEY])
         return [int(row) for row in np.flatnonzero(pd.MultiIndex.from_frame(self.events[KEY]).isin(chosen))]
 
+    def found(self, numbers: Sequence[int], text: str) -> list[int]:
+        """Return those of some events whose `file_uid/entry` has a text in it, or whose `run/subrun/event` it is."""
+        if not (text := text.strip().lower()):
+            return [*numbers]
+        triple = [name for name in ("run", "subrun", "event") if name in self.events]
+        ids = self.events[triple].astype(str).agg("/".join, axis="columns") if len(triple) == 3 else None
+        return [
+            number
+            for number, name in zip(numbers, self.names(numbers), strict=True)
+            if text in name.lower() or (ids is not None and ids.iloc[number] == text)
+        ]
+
+    def ordered(self, numbers: Sequence[int], column: str, *, descending: bool) -> list[int]:
+        """Return some events by the values of a column of the list; "": as they are.
+
+        Raises
+        ------
+        ValueError
+            The list has no such column.
+        """
+        if not column:
+            return [*numbers]
+        if column not in self.events:
+            raise ValueError(f"no column '{column}' in the list of events")
+        values = self.events[column].iloc[[*numbers]].reset_index(drop=True)
+        order = values.sort_values(ascending=not descending, kind="stable").index
+        return [numbers[int(place)] for place in order]
+
+    def rows(self, numbers: Sequence[int]) -> dict[str, list[Any]]:
+        """Return the columns of the list for some events, the first `NUM_ROWS`."""
+        frame = self.events.iloc[[*numbers[:NUM_ROWS]]].drop(columns=KEY)
+        return {name: [_plain(value) for value in frame[name].tolist()] for name in frame}
+
     def names(self, numbers: Sequence[int]) -> list[str]:
         """Return `file_uid/entry` of events."""
         rows = self.events.iloc[list(numbers)]
         return [f"{uid}/{entry}" for uid, entry in zip(rows["file_uid"], rows["entry"], strict=True)]
+
+    def number(self, name: str) -> int:
+        """Return the number of an event from its `file_uid/entry`; of the first one for "".
+
+        Raises
+        ------
+        ValueError
+            There is no such event.
+        """
+        names = self.names(range(len(self.events)))
+        if name and name not in names:
+            raise ValueError(f"no event '{name}'; the first of {len(names)} is '{names[0]}'")
+        return names.index(name) if name else 0
 
     def display(self, number: int) -> dict[str, Any]:
         """Return what is drawn of an event.
@@ -140,6 +195,13 @@ class Catalogue:
                     }
                 )
         return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame(columns=KEY)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: no nan, and floats of five digits."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if np.isfinite(value) else None
+    return None if value is pd.NA else value
 
 
 _COUNTED = ("point", "fragment", "particle", "interaction")

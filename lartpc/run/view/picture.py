@@ -35,15 +35,13 @@ def save_picture(server: Server, out: Path, event: str, mode: str) -> None:
     ValueError
         There is no such event or mode, no Chromium, or it draws nothing.
     """
-    names = server.catalogue.names(range(len(server.catalogue.events)))
-    if event and event not in names:
-        raise ValueError(f"no event '{event}'; the first of {len(names)} is '{names[0]}'")
+    (name,) = server.catalogue.names([server.catalogue.number(event)])
     if mode not in MODES:
         raise ValueError(f"no colours '{mode}'; there are {', '.join(MODES)}")
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if not program:
         raise ValueError("--png needs Chromium, which is not installed: apt-get install chromium")
-    link = urlencode({"event": event or names[0], "mode": "semantic" if mode == "class" else mode})
+    link = urlencode({"event": name, "mode": "semantic" if mode == "class" else mode, "plain": 1})
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -69,7 +69,11 @@ class _Handler(BaseHTTPRequestHandler):
                 catalogue = self.server.catalogue
                 with self.server.reading:
                     numbers = catalogue.select(words.get("table", "events"), words.get("where", ""))
-                return self._send(HTTPStatus.OK, {"numbers": numbers, "names": catalogue.names(numbers)})
+                    numbers = catalogue.found(numbers, words.get("search", ""))
+                    down = words.get("down", "") == "1"
+                    numbers = catalogue.ordered(numbers, words.get("sort", ""), descending=down)
+                    answer = {"names": catalogue.names(numbers), "rows": catalogue.rows(numbers)}
+                return self._send(HTTPStatus.OK, {"numbers": numbers, **answer})
             if asked.path == "/event":
                 with self.server.reading:
                     event = self.server.catalogue.display(int(words.get("number", "-1")))

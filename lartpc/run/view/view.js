@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const find = (name) => document.getElementById(name);
   const asked = new URLSearchParams(location.hash.slice(1));
-  let numbers = [], display = null;
+  let numbers = [], display = null, sort = asked.get("sort") || "", down = asked.get("down") || "";
   const source = { titles: [] };
   source.load = async (place) => {
     const answer = await fetch(`event?number=${numbers[place]}`);
@@ -11,39 +11,81 @@
     if (!answer.ok) throw new Error(found.error);
     return found;
   };
+  const filters = () => ({ table: find("table").value, where: find("where").value, search: find("search").value, sort, down });
   source.shown = (state, event) => {
-    const words = { table: find("table").value, where: find("where").value, event: `${event.file_uid}/${event.entry}`, mode: state.mode };
+    const words = { ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode };
     history.replaceState(null, "", `#${new URLSearchParams(Object.entries(words).filter(([, word]) => word))}`);
+    for (const row of find("list").querySelectorAll("tbody tr")) {
+      const here = Number(row.dataset.place) === state.event;
+      row.setAttribute("aria-selected", String(here));
+      if (here) row.scrollIntoView({ block: "nearest" });
+    }
   };
 
   // Ask for the events that a filter leaves; one that cannot be used changes nothing.
   async function filter() {
-    const words = new URLSearchParams({ table: find("table").value, where: find("where").value });
-    const answer = await fetch(`list?${words}`);
+    const answer = await fetch(`list?${new URLSearchParams(filters())}`);
     const found = await answer.json();
     find("said").textContent = answer.ok ? `${found.numbers.length.toLocaleString("en")} of ${data.num_events.toLocaleString("en")} events` : found.error;
     if (!answer.ok) return false;
     numbers = found.numbers;
     source.titles = found.names;
+    list(found.rows);
     return true;
   }
 
+  const button = (text, act) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.addEventListener("click", act);
+    return made;
+  };
+
+  // The list: a click on a name shows the event, one on the title of a column sorts by it.
+  function list(rows) {
+    const table = document.createElement("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+    const title = (text, act) => {
+      const cell = document.createElement("th");
+      cell.scope = "col";
+      cell.append(act ? button(text, act) : text);
+      head.append(cell);
+      return cell;
+    };
+    title("event");
+    for (const name of Object.keys(rows)) {
+      const cell = title(name, () => { down = sort === name && !down ? "1" : ""; sort = name; again(); });
+      if (name === sort) cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+    }
+    const num = Object.values(rows)[0]?.length ?? 0;
+    for (let place = 0; place < num; place += 1) {
+      const row = body.insertRow();
+      row.dataset.place = String(place);
+      row.insertCell().append(button(source.titles[place], () => display.go(place)));
+      for (const values of Object.values(rows)) row.insertCell().textContent = values[place] === null ? "—" : String(values[place]);
+    }
+    if (num < source.titles.length) body.insertRow().insertCell().textContent = `… and ${(source.titles.length - num).toLocaleString("en")} more: filter, or sort`;
+    find("list").replaceChildren(table);
+  }
+
+  async function again() {
+    if (!await filter()) return;
+    display.list();
+    if (numbers.length) display.set({ event: 0, particle: null });
+  }
+
   const columns = () => { find("columns").textContent = data.columns[find("table").value].join(", "); };
+  document.body.classList.toggle("plain", asked.get("plain") === "1");
   followTheme(() => display?.draw());
   find("table").value = asked.get("table") in data.columns ? asked.get("table") : data.tables[0];
-  find("where").value = asked.get("where") || "";
+  for (const name of ["where", "search"]) find(name).value = asked.get(name) || "";
   columns();
   find("table").addEventListener("change", columns);
-  if (!await filter()) { find("where").value = ""; const said = find("said").textContent; await filter(); find("said").textContent = said; }
+  if (!await filter()) { find("where").value = ""; sort = ""; const said = find("said").textContent; await filter(); find("said").textContent = said; }
   display = new EventDisplay(find("display"), source, data.words);
   if (EventDisplay.MODES.includes(asked.get("mode"))) display.state.mode = asked.get("mode");
   const place = source.titles.indexOf(asked.get("event"));
   if (place > 0) display.state.event = place;
-  find("filter").addEventListener("submit", async (submit) => {
-    submit.preventDefault();
-    if (!await filter()) return;
-    display.list();
-    if (numbers.length) display.set({ event: 0, particle: null });
-  });
+  find("filter").addEventListener("submit", (submit) => { submit.preventDefault(); again(); });
   display.draw();
 })();
