@@ -52,7 +52,7 @@ def event_rows(
     ValueError
         A product is not aligned with the one that it describes.
     """
-    event = _aligned(event, repair=quarantined is not None)
+    event = aligned(event, repair=quarantined is not None)
     has_truth, has_points, has_fragments, has_particles, has_interactions = (
         name in event
         for name in ("truth_voxel", "truth_point", "truth_fragment", "truth_particle", "truth_interaction")
@@ -159,7 +159,7 @@ def placed_points(event: Event) -> Columns:
     }
 
 
-def _aligned(event: Event, repair: bool) -> Event:
+def aligned(event: Event, repair: bool) -> Event:
     """Give products that describe others row by row the same length, or raise ValueError."""
     missing = {
         name: empty(name)

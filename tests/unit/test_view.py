@@ -118,7 +118,9 @@ def test_the_server_answers_this_machine_alone(server: Server) -> None:
     assert (status, found["numbers"], found["names"]) == (200, [2], [f"{UID}/2"])
     assert found["rows"]["num_voxels"] == [47]
     assert ask(server, "/list", sort="size") == (400, {"error": "no column 'size' in the list of events"})
-    assert ask(server, "/event", number=2)[1]["entry"] == 2
+    shown = ask(server, "/event", number=2)[1]
+    assert (shown["entry"], shown["sides"]["prediction"]["particles"]) == (2, [])
+    assert shown["set_aside"] == "cluster: ValueError: drawn to fail"
     assert ask(server, "/event", number=9) == (400, {"error": "no event 9; there are 3"})
     assert ask(server, "/../secrets")[0] == 404
     assert ask(server, "/list", host="elsewhere.example:80")[0] == 403

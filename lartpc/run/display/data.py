@@ -20,7 +20,13 @@ from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables.fields import Rows, names_of
-from lartpc.tables.rows import event_rows, interaction_of_voxels, match_objects, placed_points
+from lartpc.tables.rows import (
+    aligned,
+    event_rows,
+    interaction_of_voxels,
+    match_objects,
+    placed_points,
+)
 from lartpc.truth import completed
 from lartpc.vocab import Semantic, Species
 
@@ -71,6 +77,7 @@ def display(
     *,
     volumes_cm: NDArray[np.float64] | None = None,
     keep_mistakes: bool = False,
+    quarantined: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what is drawn of an event, and what is known of its particles.
 
@@ -81,12 +88,15 @@ def display(
     ----------
     volumes_cm
         Lower and upper corners (N, 2, 3) of the active volumes [cm]; None: the imaged box.
+    quarantined
+        The step that set the event aside, and the reason: what was not made of it is empty.
     """
     has_truth = "truth_voxel" in event
     event = blank(event, [name for stage in CHAIN for name in stage.writes if name not in event])
+    event = aligned(event, repair=quarantined is not None)
     box_cm = event.box.to_cm([(0, 0, 0), event.box.shape])
     volumes_cm = box_cm[None] if volumes_cm is None else volumes_cm
-    rows = event_rows(event, ("", 0), volumes_cm=volumes_cm)
+    rows = event_rows(event, ("", 0), quarantined, volumes_cm=volumes_cm)
     event = completed(event)
     kept = np.arange(event.num_voxels)
     if event.num_voxels > max_voxels:
@@ -108,6 +118,7 @@ def display(
         "file_uid": event.file_uid,
         "entry": event.entry,
         **{name: int(event["event"][name][0]) for name in ("run", "subrun", "event") if "event" in event},
+        "set_aside": ": ".join(quarantined) if quarantined else None,
         "dimension": event.box.dimension,
         "num_voxels": event.num_voxels,
         "num_drawn": len(kept),

@@ -171,7 +171,7 @@ class EventDisplay {
       }
     }
     const thinned = event.num_drawn < event.num_voxels ? `${event.num_drawn.toLocaleString("en")} of ` : "";
-    this.find("note").textContent = `${thinned}${event.num_voxels.toLocaleString("en")} voxels, ${event.energy_mev} MeV deposited`;
+    this.find("note").textContent = `${thinned}${event.num_voxels.toLocaleString("en")} voxels, ${event.energy_mev} MeV deposited${event.set_aside ? `; set aside by ${event.set_aside}` : ""}`;
     for (const side of EventDisplay.SIDES) await this.drawSide(event, side);
     this.describe(event);
     this.source.shown?.(this.state, event);

@@ -153,7 +153,8 @@ class Catalogue:
         with open_events(*self._files_of(uid)) as shard:
             (row,) = np.flatnonzero(shard.entries == entry)
             volumes_cm = active_volumes_cm(shard, config.Summarize())
-            return display(shard[int(row)], self.max_voxels, volumes_cm=volumes_cm)
+            reason = shard.quarantined().get(entry)
+            return display(shard[int(row)], self.max_voxels, volumes_cm=volumes_cm, quarantined=reason)
 
     def _files_of(self, uid: str) -> list[Path]:
         if not self.results:
