@@ -13,12 +13,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MODES = ("energy", "class", "fragment", "particle", "interaction", "points", "vertices", "mistakes")
 """Colours of a display, as its buttons call them."""
 SIZE_PIXELS = (1400, 1100)
-PATIENCE_S = 120
+PATIENCE_S = 300
 # WebGL in software: nodes of clusters have neither a screen nor a driver for one. Time that passes for the page.
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--use-gl=angle"),
     *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"),
-    *("--virtual-time-budget=30000", f"--window-size={SIZE_PIXELS[0]},{SIZE_PIXELS[1]}"),
+    *("--virtual-time-budget=8000", f"--window-size={SIZE_PIXELS[0]},{SIZE_PIXELS[1]}"),
 )
 
 
