@@ -172,15 +172,6 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         wait_for(page, f"{shown} === '1/particle/3d'", "a click on a row")
         chosen = "return document.querySelector('#list [aria-selected=true]').dataset.place"
         assert page.execute_script(chosen) == "1"
-        # a particle that is clicked and its match stand out from the others, on both sides
-        page.execute_script("""
-            const picture = document.querySelector('[data-part=prediction]');
-            picture.emit('plotly_click', { points: [{ curveNumber: 0, pointNumber: 0 }] });
-        """)
-        data = "return document.querySelector('[data-part={}]').data"
-        faded = f"{data}.filter((one) => one.marker?.opacity === 0.15).length"
-        for side in ("truth", "prediction"):
-            assert wait_for(page, faded.format(side), f"the particles that are not meant, {side}") >= 2
         field = page.find_element("css selector", "#where")
         field.clear()
         field.send_keys("entry == 0", Keys.ENTER)
