@@ -105,7 +105,8 @@ def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False
         lines += _about(stage(name), path)
     card = folder / CARD
     if dataset:
-        lines += _figures(dataset, {name: fingerprint(path)[1] for name, path in found.items()})
+        digests = {name: fingerprint(path)[1] for name, path in found.items()}
+        lines += _figures(dataset, digests, any(_is_planar(path) for path in found.values()))
     elif same_numbers and card.is_file():
         _, heading, figures = card.read_text().partition(FIGURES)
         lines += (heading + figures).splitlines() if heading else []
@@ -128,6 +129,11 @@ def _without_own_paths(provenance: str) -> str:
     return json.dumps({**origin, "config": json.dumps(config, sort_keys=True)}, sort_keys=True)
 
 
+def _is_planar(path: Path) -> bool:
+    """Return whether weights are of images of planes."""
+    return bool(json.loads(read_weights(path)["settings"]).get("dimension", 3) == 2)
+
+
 def _half(path: Path, key: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
@@ -146,12 +152,14 @@ def _about(row: Stage, path: Path) -> list[str]:
     trained = json.loads(origin["config"])["train"]
     (sample, sample_digest), *_ = json.loads(origin["inputs"]).items()
     passes = origin["final"]["step"] * trained["batch_size"]
+    if _is_planar(path):
+        sample = sample.replace(" events", " images of planes")
     size_mb, content_digest = path.stat().st_size / 1e6, fingerprint(path)[1]
     rows = {
         "file": f"`{path.name}`, {size_mb:.1f} MB, BLAKE2b-128 of its content `{content_digest}`",
         "released": content["released"],
         "network": f"{sum(p.numel() for p in net.parameters()):,} parameters; " + _inline(settings),
-        "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} event passes",
+        "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} passes",
         "domain": in_words(json.loads(content["domain"])) if content.get("domain") else "not stated",
         "training": _inline({key: value for key, value in trained.items() if value is not None}),
         "started from": f"weights with digest `{origin['start']}`" if origin.get("start") else "nothing",
@@ -183,8 +191,8 @@ def _inline(values: Mapping[str, Any], prefix: str = "") -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _figures(dataset: Path, digests: Mapping[str, str]) -> list[str]:
-    """Return the figures of a production as a section of the card."""
+def _figures(dataset: Path, digests: Mapping[str, str], planar: bool) -> list[str]:
+    """Return the figures of a production as a section of the card; `planar`: of images of planes."""
     summary = read_summary(dataset)
     for name, here in digests.items():
         there = summary["throughput"].get(name, {}).get("weights", [])
@@ -194,13 +202,22 @@ def _figures(dataset: Path, digests: Mapping[str, str]) -> list[str]:
                 "reconstruct its events with the released weights first"
             )
     samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
+    configuration, note = "config/quality.yaml", []
+    if planar:
+        configuration += " config/wire.yaml"
+        note = [
+            "Figures are of the images of planes, a voxel being a pixel. Published ones of voxels and points are of 3D",
+            "images, those of voxels per image of MicroBooNE's collection plane.",
+            "",
+        ]
     lines = [
         FIGURES,
         "",
         f"On {samples}, of which no training saw an event:",
-        "`snakemake --profile profiles/local --configfile config/quality.yaml` makes them again, with",
+        f"`snakemake --profile profiles/local --configfile {configuration}` makes them again, with",
         "`--config seed=N` on other events.",
         "",
+        *note,
     ]
     for title, rows in sections(summary).items():
         if title in {row.name for row in CHAIN}:

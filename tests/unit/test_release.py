@@ -52,7 +52,7 @@ def test_the_card_says_what_the_weights_carry_and_what_was_measured(tmp_path: Pa
     card = write_card(tmp_path / "models", summary(tmp_path / "dataset", fingerprint(path)[1])).read_text()
     for part in (
         fingerprint(path)[1],
-        "24 event passes",
+        "24 passes",
         "| started from | nothing |",
         "`num_steps=6`",
         "held_out (2,000 events)",
