@@ -183,6 +183,7 @@ def test_lint_asks_only_for_what_comments_explain(folder: Path) -> None:
     assert {rule for rule, title in found if title not in environments} == {
         "settings",
         "settings_of_way",
+        "settings_of_variation",
         "configuration",
     }
 
