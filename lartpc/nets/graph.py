@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lartpc.config import GraphNet
-from lartpc.nets.rowwise import rowwise
+from lartpc.nets.rowwise import product, rowwise
 from lartpc.sparse.messages import can_pass_messages, encode, pass_messages
 
 NUM_EDGE_FEATURES = 20
@@ -123,9 +123,9 @@ class _Layer(nn.Module):
         width = node_FC.shape[1]
         of_source, of_target, of_edge = torch.split(_first(self.edge).weight, width, dim=1)
         of_sender, of_message = torch.split(_first(self.message).weight, width, dim=1)
-        source_FC = linear(node_FC, of_source, _first(self.edge).bias)
-        target_FC = linear(node_FC, of_target)
-        sender_FC = linear(node_FC, of_sender, _first(self.message).bias)
+        source_FC = product(node_FC, of_source, _first(self.edge).bias)
+        target_FC = product(node_FC, of_target)
+        sender_FC = product(node_FC, of_sender, _first(self.message).bias)
         if can_pass_messages(edge_DC, self.edge):
             of_nodes = source_FC, target_FC, sender_FC
             edge_DC, total_FC, largest_FC = pass_messages(edge_DC, pair_2D, of_nodes, self.edge, self.message)

@@ -16,15 +16,19 @@ _LANES = 64
 
 def rowwise(layer: nn.Linear, feat_RC: Tensor) -> Tensor:
     """Apply a layer to rows (R, C), to each by itself; in training, and on a GPU, as the library does."""
+    return product(feat_RC, layer.weight, layer.bias)
+
+
+def product(feat_RC: Tensor, weight_KC: Tensor, bias_K: Tensor | None = None) -> Tensor:
+    """Multiply rows (R, C) by weights (K, C), each by itself; in training, and on a GPU, as the library does."""
     if torch.is_grad_enabled() or feat_RC.device.type != "cpu":
-        out: Tensor = layer(feat_RC)
-        return out
-    weight_CK = layer.weight.t()
+        return nn.functional.linear(feat_RC, weight_KC, bias_K)
+    weight_CK = weight_KC.t()
     total_RK = feat_RC.new_zeros(len(feat_RC), weight_CK.shape[1])
     for channel, weight_K in enumerate(weight_CK):
         # not in one operation: only the sum of two products, each rounded, is the same everywhere
         total_RK += feat_RC[:, channel, None] * weight_K
-    return total_RK if layer.bias is None else total_RK + layer.bias
+    return total_RK if bias_K is None else total_RK + bias_K
 
 
 def whole(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:

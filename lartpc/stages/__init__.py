@@ -45,7 +45,7 @@ CHAIN = (
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        6,
+        7,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,
@@ -55,7 +55,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        7,
+        8,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,

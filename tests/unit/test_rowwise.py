@@ -7,6 +7,8 @@ from conftest import labelled, line
 from torch import nn
 
 from lartpc import config
+from lartpc.config import GraphNet
+from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork, side_by_side
 from lartpc.nets.rowwise import rowwise, whole
 from lartpc.stages import CHAIN
 from lartpc.truth import upstream_from_truth
@@ -69,3 +71,21 @@ def test_a_stage_says_the_same_of_an_event_in_any_batch(row):
             for name, values in one[product].items():
                 assert len(values), f"{product} is empty"
                 np.testing.assert_array_equal(values, other[product][name], f"{product}.{name}")
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 5])
+def test_a_graph_of_few_nodes_is_the_same_beside_another(num):
+    torch.manual_seed(num)
+    net = GraphNetwork(5, GraphNet(), {"primary": 2}).eval()
+    graphs = [
+        Graph(
+            torch.randn(size, 5),
+            torch.triu_indices(size, size, 1),
+            torch.randn(size * (size - 1) // 2, NUM_EDGE_FEATURES),
+        )
+        for size in (num, 40)
+    ]
+    with torch.inference_mode():
+        alone, beside = net(graphs[0]), net(side_by_side(graphs, torch.device("cpu")))
+    for name, value in alone.items():
+        assert torch.equal(value, beside[name][: len(value)]), name
