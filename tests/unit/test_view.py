@@ -166,6 +166,15 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         page.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
         wait_for(page, f"{shown} === '0/particle/3d'", "→")
         assert "event=beam%2F0000%2F1" in page.execute_script("return location.hash")
+        # a particle that is clicked and its match stand out from the others, on both sides
+        page.execute_script("""
+            const picture = document.querySelector('[data-part=prediction]');
+            const number = picture.data.findIndex((one) => /^[0-9]/.test(one.name));
+            picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
+        """)
+        faded = "return document.querySelector('[data-part={}]').data.filter((one) => one.marker?.opacity === 0.15)"
+        for side in ("truth", "prediction"):
+            wait_for(page, f"{faded.format(side)}.length > 1", f"the particles that are not meant, {side}")
         titles = [one.text for one in page.find_elements("css selector", "#list th")]
         assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
         page.find_elements("css selector", "#list tbody button")[1].click()
