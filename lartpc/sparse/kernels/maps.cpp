@@ -71,7 +71,7 @@ API void arrange(
 ) {
     Pair *pairs = (Pair *)all_pairs;
     const int64_t num_tiles = (num_rows + tile - 1) / tile;
-    memset(next, 0, num_tiles * num_offsets * sizeof(int64_t));
+    if (num_tiles) memset(next, 0, num_tiles * num_offsets * sizeof(int64_t));  // of nothing, `next` is null
     for (int64_t p = 0; p < num_pairs; ++p) ++next[target[p] / tile * num_offsets + offset[p]];
     int64_t total = 0;
     for (int64_t t = 0; t < num_tiles; ++t) {
