@@ -37,8 +37,10 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     """
     class_P = proposal["class_score"].argmax(1)
     is_single_P = np.isin(class_P, SINGLE_START)
-    least = cfg.candidate_threshold if cfg.piece_distance else cfg.start_threshold
-    keep_P = proposal["score"] >= np.where(is_single_P, least, cfg.score_threshold)
+    least = min(cfg.candidate_threshold, cfg.start_threshold) if cfg.piece_distance else cfg.start_threshold
+    # thresholds in the precision of the scores, so that a score that equals one reaches it
+    least_P = np.where(is_single_P, least, cfg.score_threshold).astype(proposal["score"].dtype)
+    keep_P = proposal["score"] >= least_P
     keep_P &= proposal["class_score"].max(1) >= cfg.class_threshold
     keep_P &= class_P != Semantic.LOW_ENERGY
     for kind in np.unique(class_P[keep_P]):
@@ -67,7 +69,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     }
     of_F = _strongest(columns["position"], class_F, voxel["coord"], semantic["label"], cfg)
     stays_F = of_F == np.arange(len(of_F))
-    stays_F &= (columns["score"] >= cfg.start_threshold) | ~np.isin(class_F, SINGLE_START)
+    stays_F &= (columns["score"] >= np.float32(cfg.start_threshold)) | ~np.isin(class_F, SINGLE_START)
     row_F = np.where(stays_F, np.cumsum(stays_F) - 1, NONE)
     point_F = np.append(row_F, NONE)[of_F]
     others = np.flatnonzero(~stays_F & (point_F >= 0))

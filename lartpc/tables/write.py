@@ -112,7 +112,7 @@ def reading_table(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} does not exist")
     try:
         yield
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         if (
             isinstance(error, OSError)
             and error.errno is not None

@@ -30,7 +30,8 @@ def test_any_changed_file_is_read_rightly_or_refused(name, good_files, monkeypat
     monkeypatch.setattr(guard, "READ_S", LEAST_S)
     monkeypatch.setattr("lartpc.run.progress.LOG_INTERVAL_S", 1e9)
     case, (made, folder) = CASES[name], good_files
-    good = folder / name.replace(" ", "-")
+    good = folder / name.replace(" ", "-") / "good"
+    good.parent.mkdir()
     case.make(good)
     content = made.setdefault(name, good.read_bytes())
     with monkeypatch.context() as here, tempfile.TemporaryDirectory() as scratch:

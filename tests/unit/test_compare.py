@@ -108,7 +108,8 @@ def test_datasets_without_common_events_are_refused(
     first = compared[0] / "first/dataset"
     paths = write_shard(tmp_path, "other/0000")
     summarize(paths, tmp_path / "tables")
-    collect([tmp_path / "tables"], [compared[0] / "first/metrics.parquet"], [paths[0]], tmp_path / "dataset")
+    evaluate(paths, tmp_path / "metrics.parquet")
+    collect([tmp_path / "tables"], [tmp_path / "metrics.parquet"], [paths[0]], tmp_path / "dataset")
     with pytest.raises(ValueError, match="no event in common"):
         compare(first, tmp_path / "dataset", tmp_path / "out", num_replicas=2)
     shutil.rmtree(tmp_path / "dataset")

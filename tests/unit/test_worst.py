@@ -28,6 +28,7 @@ def blind_event():
     event = good_event()
     event["semantic"] = {**event["semantic"], "label": np.full(47, Semantic.SHOWER)}
     event["point"] = empty("point")
+    event["final_point"] = empty("final_point")
     return event
 
 

@@ -3,12 +3,11 @@
 import os
 import re
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from checkout import copy_checkout, environment, run
+from checkout import copy_checkout, run
 
 from lartpc.config import Config
 from lartpc.run.doctor.doctor import software
@@ -40,28 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def in_image(folder: Path, *arguments: str) -> str:
     return run(
         folder, "snakemake", "--sdm", "apptainer", "--configfile", "config/test/config.yaml", *arguments
-    )
-
-
-def test_lint_complains_of_nothing_but_what_the_workflow_explains(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["snakemake", "--lint"],
-        cwd=copy_checkout(tmp_path),
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    said = done.stdout + done.stderr
-    complaints = [line.strip() for line in said.splitlines() if line.startswith("    * ")]
-    assert complaints == ["* No log directive defined:"] * 3, said
-    assert re.findall(r"^Lints for rule (\w+)", said, re.M) == [
-        "settings",
-        "settings_of_way",
-        "settings_of_variation",
-    ]
-    assert (
-        "`settings`, `settings_of_way` and `settings_of_variation` only"
-        in (tmp_path / "workflow/Snakefile").read_text()
     )
 
 

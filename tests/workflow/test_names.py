@@ -10,8 +10,9 @@ import yaml
 from checkout import REPOSITORY, copy_checkout
 from workflow.test_dag import snakemake
 
-BARE = re.compile(r"threads|resources\.(mpi|tasks)|wildcards\.(sample|shard|stage|split)")
-"""What a shell command takes as it is: numbers, a launcher with its options, and letters, digits, _ and - only."""
+BARE = re.compile(r"threads|resources\.(mpi|tasks)|wildcards\.(sample|shard|stage|split)|params\.container")
+"""What a shell command takes as it is: numbers, a launcher or container with its options, each quoted where it is
+made, and letters, digits, _ and - only."""
 
 HOSTILE = """-a 'b' "c" $(touch x); `touch x` | touch x & #é"""
 

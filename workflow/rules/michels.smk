@@ -56,8 +56,8 @@ rule vary:
         runtime=120,
     params:
         version=[INGEST_VERSION, *(row.version for row in CHAIN), TABLES_VERSION],
-        chain=" ".join(row.name for row in CHAIN),
-        weights=" ".join(f"{row.name}={path}" for row in CHAIN for path in weights(row.name)),
+        chain=[row.name for row in CHAIN],
+        weights=[f"{row.name}={path}" for row in CHAIN for path in weights(row.name)],
         config=lambda wc: f"{RESULTS}/config",
     shell:
         """
@@ -66,9 +66,9 @@ rule vary:
         lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} \
             --out {output.ingested:q} -- {input.steps:q}
         files=({output.ingested:q})
-        for stage in {params.chain}; do
+        for stage in {params.chain:q}; do
             own=()
-            for pair in {params.weights}; do
+            for pair in {params.weights:q}; do
                 if [ "${{pair%%=*}}" = $stage ]; then own=(--weights "${{pair#*=}}"); fi
             done
             lartpc infer $stage "${{files[@]}}" --config {params.config:q}/$stage.infer.json "${{own[@]}}" \
