@@ -1,12 +1,15 @@
 """The provenance that a dataset carries: whether crate, summary, tables and settings name one production."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from lartpc.run.audit.findings import Audited
 from lartpc.run.crate import CONFIGURATION, ENVIRONMENT, KEY, NAME, PREFIX, digest_of_text, read_crate
+from lartpc.tables.write import reading_table
 
 
 def check_crate(dataset: Path, found: Audited) -> None:
@@ -33,7 +36,13 @@ def check_crate(dataset: Path, found: Audited) -> None:
     if digest_of_text(json.dumps({k: v for k, v in said.items() if k != "id"}, sort_keys=True)) != said["id"]:
         found.add(dataset / "summary.json", "has another identifier than what it says of its production", KEY)
     for path in sorted(dataset.rglob("*.parquet")):
-        stated = (pq.read_metadata(path).metadata or {}).get(KEY.encode(), b"").decode()
+        try:
+            with reading_table(path):
+                footer = pq.read_metadata(path).metadata or {}
+        except ValueError as error:
+            found.add(path, str(error))
+            continue
+        stated = footer.get(KEY.encode(), b"").decode(errors="replace")
         if stated != said["id"]:
             found.add(path, f"is of another production ({stated or 'none stated'})", KEY)
     _check_content(dataset, said, crate, found)
@@ -42,16 +51,21 @@ def check_crate(dataset: Path, found: Audited) -> None:
 def _check_content(
     dataset: Path, said: dict[str, str], crate: dict[str, dict[str, object]], found: Audited
 ) -> None:
-    configuration, environment = dataset / CONFIGURATION, dataset / ENVIRONMENT
-    if configuration.is_file():
-        text = json.dumps(json.loads(configuration.read_text()), sort_keys=True)
-        if digest_of_text(text) != said["configuration"]:
-            found.add(configuration, "is not the configuration of the production")
-    if (
-        environment.is_file()
-        and digest_of_text("\n".join(json.loads(environment.read_text()))) != said["environment"]
-    ):
-        found.add(environment, "is not the environment of the production")
+    text_of: dict[str, Callable[[Any], str]] = {
+        CONFIGURATION: lambda content: json.dumps(content, sort_keys=True),
+        ENVIRONMENT: lambda content: "\n".join(content),
+    }
+    for name, text in text_of.items():
+        path = dataset / name
+        if not path.is_file():
+            continue
+        try:
+            is_same = digest_of_text(text(json.loads(path.read_text()))) == said[path.stem]
+        except (ValueError, TypeError) as error:
+            found.add(path, f"is damaged: {error}")
+            continue
+        if not is_same:
+            found.add(path, f"is not the {path.stem} of the production")
     inputs = [(one["name"], one["identifier"]) for key, one in crate.items() if key.startswith("#input-")]
     if digest_of_text(json.dumps(sorted(inputs))) != said["inputs"]:
         found.add(dataset / NAME, "names other inputs than those of the production", "#run")

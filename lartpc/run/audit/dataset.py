@@ -76,7 +76,11 @@ def _check_made_from(
 def uids_of(results: Path) -> tuple[list[str], list[str]]:
     """Return the shards, `sample/shard`, that a production has planned to collect, and those that have tables."""
     planned = results / "config" / "ingested.gather"
-    wanted = [_uid(line) for line in planned.read_text().split("\n") if line] if planned.is_file() else []
+    wanted = (
+        [_uid(line) for line in planned.read_text(errors="replace").split("\n") if line]
+        if planned.is_file()
+        else []
+    )
     folders = sorted(path.parent for path in (results / "tables").glob(f"*/*/{NAME}"))
     return list(dict.fromkeys(wanted)), [f"{path.parent.name}/{path.name}" for path in folders]
 
@@ -85,7 +89,7 @@ def scenarios_of(results: Path) -> dict[str, list[str]]:
     """Return the scenarios of a production that tables are made of, and the shards of each, `sample/shard`."""
     found = {}
     for listed in sorted((results / SCENARIOS).glob("*/config/tables.gather")):
-        lines = [line for line in listed.read_text().split("\n") if line]
+        lines = [line for line in listed.read_text(errors="replace").split("\n") if line]
         found[listed.parents[1].name] = [f"{Path(line).parent.name}/{Path(line).name}" for line in lines]
     return found
 
