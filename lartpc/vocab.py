@@ -111,3 +111,9 @@ PDG_TO_SPECIES = {
     -321: Species.KAON,
 }
 """PDG codes (PDG review, section 45) to species; all others have none."""
+
+SPECIES_TO_PDG = {species: pdg for pdg, species in PDG_TO_SPECIES.items() if pdg > 0}
+"""PDG code that stands for each species, in their order; images do not tell charges, so it is the positive one."""
+
+ELECTROMAGNETIC = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
+"""Classes of electrons and photons: connected voxels are one piece with one start; tracks have ends, and meet others."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.kinematics.clusters import Floats
-from lartpc.vocab import NONE, Semantic, Species
+from lartpc.vocab import ELECTROMAGNETIC, NONE, Semantic, Species
 
 ALLOWED = np.zeros((len(Semantic), len(Species)), bool)
 """Species that a class allows."""
@@ -20,7 +20,6 @@ LEAST_SHARE = 0.1
 """Share of a particle's class scores that the class of its first piece needs to be the class of the whole. Michels
 and deltas are followed by photons of shower class, often of more voxels (docs/explanation/clustering.md)."""
 _CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
-_ELECTROMAGNETIC = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
 
 
 def class_scores(label_V: NDArray[Any], score_VK: NDArray[Any], num: int) -> Floats:
@@ -42,7 +41,7 @@ def class_shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
     The same where the particle was told from a track against the scores of most of its voxels, as small deltas are.
     """
     share = _shares(score_FK, semantic_F)
-    is_told = np.isin(semantic_F, _ELECTROMAGNETIC) & (share[:, Semantic.TRACK] > 0.5)
+    is_told = np.isin(semantic_F, ELECTROMAGNETIC) & (share[:, Semantic.TRACK] > 0.5)
     own: Floats = np.where(is_told[:, None], _own(semantic_F, share.shape[1]), share)
     return own
 
@@ -68,7 +67,7 @@ def decide(score_FK: NDArray[Any], first_F: NDArray[Any]) -> NDArray[np.int64]:
     first piece, if at least `LEAST_SHARE` of the scores are for it; else the electromagnetic class that scores most.
     """
     share = _shares(score_FK, first_F)
-    light = np.where(np.isin(np.arange(share.shape[1]), _ELECTROMAGNETIC), share, NONE)
+    light = np.where(np.isin(np.arange(share.shape[1]), ELECTROMAGNETIC), share, NONE)
     own = np.take_along_axis(light, np.asarray(first_F, np.int64)[:, None], axis=1)[:, 0]
     electromagnetic = np.where(own >= LEAST_SHARE, first_F, light.argmax(axis=1))
     return np.where(share[:, Semantic.TRACK] > 0.5, int(Semantic.TRACK), electromagnetic).astype(np.int64)

@@ -13,13 +13,12 @@ from scipy.spatial import cKDTree
 from lartpc.event import Columns, Event
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
 from lartpc.kinematics.describe import POINT_RADIUS, describe
-from lartpc.vocab import NONE, Semantic
+from lartpc.vocab import ELECTROMAGNETIC, NONE, Semantic
 
 ODDS_LENGTH = 1.0
 """A candidate whose odds are e times as high may be this much farther away [voxel]; 0 to 4 do as well for showers."""
 SMALLEST_SCORE = 1e-3
 """Scores are held this far from 0 and 1."""
-HAVE_ONE_START = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
 _FROM_VERTEX = (Semantic.SHOWER, Semantic.DELTA)
 
 
@@ -83,7 +82,7 @@ def choose_again(event: Event, interaction_A: Ints, vertex_N3: NDArray[np.floati
 def started_at(event: Event, start_A3: Floats) -> Columns | None:
     """Return `particle` with showers, Michels and deltas started where stated (A, 3); None if nothing moves."""
     particle = event["particle"]
-    moves = np.isfinite(start_A3).all(axis=1) & np.isin(particle["semantic"], HAVE_ONE_START)
+    moves = np.isfinite(start_A3).all(axis=1) & np.isin(particle["semantic"], ELECTROMAGNETIC)
     moves[moves] = np.abs(start_A3[moves] - particle["start_point"][moves]).max(axis=1) > SMALLEST_SCORE
     if not moves.any():
         return None
@@ -108,7 +107,7 @@ def _options(event: Event) -> _Options:
     fragment_P = np.full(num, NONE, np.int64)
     label_V = event["group"]["fragment"].astype(np.int64)
     kind_V = np.append(event["fragment"]["semantic"], NONE)[label_V]
-    for kind in HAVE_ONE_START:
+    for kind in ELECTROMAGNETIC:
         of_kind, voxel = (
             np.flatnonzero(has_choice_P & (point["semantic"] == kind)),
             np.flatnonzero(kind_V == kind),

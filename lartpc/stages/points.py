@@ -12,10 +12,8 @@ from scipy.spatial import cKDTree
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.links import links, pieces
-from lartpc.vocab import NONE, PointKind, Semantic
+from lartpc.vocab import ELECTROMAGNETIC, NONE, PointKind, Semantic
 
-SINGLE_START = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
-"""Classes whose connected voxels are one fragment with one start; tracks have ends, and meet others."""
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""
 
@@ -36,10 +34,10 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     shower; the others are candidates for its place.
     """
     class_P = proposal["class_score"].argmax(1)
-    is_single_P = np.isin(class_P, SINGLE_START)
+    is_electromagnetic_P = np.isin(class_P, ELECTROMAGNETIC)
     least = min(cfg.candidate_threshold, cfg.start_threshold) if cfg.piece_distance else cfg.start_threshold
     # thresholds in the precision of the scores, so that a score that equals one reaches it
-    least_P = np.where(is_single_P, least, cfg.score_threshold).astype(proposal["score"].dtype)
+    least_P = np.where(is_electromagnetic_P, least, cfg.score_threshold).astype(proposal["score"].dtype)
     keep_P = proposal["score"] >= least_P
     keep_P &= proposal["class_score"].max(1) >= cfg.class_threshold
     keep_P &= class_P != Semantic.LOW_ENERGY
@@ -69,7 +67,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     }
     of_F = _strongest(columns["position"], class_F, voxel["coord"], semantic["label"], cfg)
     stays_F = of_F == np.arange(len(of_F))
-    stays_F &= (columns["score"] >= np.float32(cfg.start_threshold)) | ~np.isin(class_F, SINGLE_START)
+    stays_F &= (columns["score"] >= np.float32(cfg.start_threshold)) | ~np.isin(class_F, ELECTROMAGNETIC)
     row_F = np.where(stays_F, np.cumsum(stays_F) - 1, NONE)
     point_F = np.append(row_F, NONE)[of_F]
     others = np.flatnonzero(~stays_F & (point_F >= 0))
@@ -163,7 +161,7 @@ def _strongest(
     -1: on a piece that is too small for a start.
     """
     of_F = np.arange(len(class_F))
-    for kind in SINGLE_START if cfg.piece_distance else ():
+    for kind in ELECTROMAGNETIC if cfg.piece_distance else ():
         of_kind = np.flatnonzero(class_F == kind)
         coord = coord_V[label_V == kind]
         if not len(of_kind):

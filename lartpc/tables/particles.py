@@ -14,16 +14,8 @@ from lartpc.tables.consistency import flag_rows
 from lartpc.tables.fields import Rows, names_of, xyz_rows
 from lartpc.tables.measured import Floats, Measured, reco
 from lartpc.truth import parents, pi_zeros
-from lartpc.vocab import NONE, Semantic, Species
+from lartpc.vocab import NONE, SPECIES_TO_PDG, Semantic, Species
 
-PDG_OF = {
-    Species.PHOTON: 22,
-    Species.ELECTRON: 11,
-    Species.MUON: 13,
-    Species.PION: 211,
-    Species.PROTON: 2212,
-    Species.KAON: 321,
-}
 _POINTING_CM = 1.0
 """Photons that start farther than this from the vertex have their direction from there."""
 Ints = NDArray[np.int64]
@@ -46,7 +38,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         **{f"class_score_{w}": particle["class_score"][:, i] for i, w in enumerate(names_of(Semantic))},
         "species": identity["species"],
         **{f"species_score_{w}": identity["species_score"][:, i] for i, w in enumerate(names_of(Species))},
-        "pdg": np.array([*PDG_OF.values(), 0])[identity["species"]],
+        "pdg": np.array([*SPECIES_TO_PDG.values(), 0])[identity["species"]],
         "is_primary": identity["is_primary"] > 0,
         "primary_score": identity["primary_score"],
         "parent_score": identity["parent_score"],

@@ -9,7 +9,7 @@ from lartpc.event import Event
 from lartpc.ingest.formats.hits import W_ION_MEV
 from lartpc.ingest.formats.pilarnet import MEV_PER_GEV, SIDE
 from lartpc.masses import mass_mev
-from lartpc.vocab import NONE, Semantic, Species
+from lartpc.vocab import NONE, SPECIES_TO_PDG, Semantic
 
 Format = Literal["pilarnet-m-v1", "pilarnet-m-v2", "pilarnet-m-v3"]
 
@@ -18,16 +18,6 @@ ROW_TYPES = {"point": np.float32, "cluster": np.int32, "cluster_extra": np.float
 
 UNKNOWN = -1.0
 """Mass, momentum and coordinates of the vertex where there are none."""
-
-SPECIES_PDG = {
-    Species.PHOTON: 22,
-    Species.ELECTRON: 11,
-    Species.MUON: 13,
-    Species.PION: 211,
-    Species.PROTON: 2212,
-    Species.KAON: 321,
-}
-"""Whose mass a particle has of which the source states the species, and no PDG code."""
 
 
 def tables_of(to: Format) -> tuple[str, ...]:
@@ -96,7 +86,7 @@ def _extra(event: Event, particle_C: NDArray[Any], interaction_C: NDArray[Any], 
     pdg_P = np.where(
         particle["pdg"] != 0,
         particle["pdg"],
-        [SPECIES_PDG.get(Species(key), 0) if key >= 0 else 0 for key in particle["species"].tolist()],
+        np.array([*SPECIES_TO_PDG.values(), 0])[particle["species"]],
     )
     masses = [mass_mev(int(pdg)) if pdg else None for pdg in pdg_P]
     mass_C = np.array([np.nan if mass is None else mass for mass in [*masses, None]])[particle_C]
