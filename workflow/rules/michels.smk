@@ -43,7 +43,7 @@ rule vary:
         ingested="<results>/michels/{variation}/ingest/{sample}/{shard}.h5",
         tables=directory("<results>/michels/{variation}/tables/{sample}/{shard}"),
         metrics="<results>/michels/{variation}/metrics/{sample}/{shard}.parquet",
-        work=temp(directory("<results>/michels/{variation}/work/{sample}/{shard}")),
+        events=temp(directory("<results>/michels/{variation}/events/{sample}/{shard}")),
     log:
         "<results>/logs/michels/{variation}/{sample}/{shard}.log",
     wildcard_constraints:
@@ -62,7 +62,7 @@ rule vary:
     shell:
         """
         exec 2>{log:q}
-        mkdir -p {output.work:q}
+        mkdir -p {output.events:q}
         lartpc ingest --config {input.settings:q} --uid {wildcards.sample}/{wildcards.shard} \
             --out {output.ingested:q} -- {input.steps:q}
         files=({output.ingested:q})
@@ -72,8 +72,8 @@ rule vary:
                 if [ "${{pair%%=*}}" = $stage ]; then own=(--weights "${{pair#*=}}"); fi
             done
             lartpc infer $stage "${{files[@]}}" --config {params.config:q}/$stage.infer.json "${{own[@]}}" \
-                --out {output.work:q}/$stage.h5
-            files+=({output.work:q}/$stage.h5)
+                --out {output.events:q}/$stage.h5
+            files+=({output.events:q}/$stage.h5)
         done
         lartpc summarize "${{files[@]}}" --config {params.config:q}/summarize.infer.json \
             --metrics {output.metrics:q} --out {output.tables:q}
