@@ -7,7 +7,7 @@ first vertex 2 voxels off.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from lartpc.event import IMAGE, TRUTH, Columns, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.provenance import provenance
+from lartpc.run.summarize import summarize
 from lartpc.stages import CHAIN
 from lartpc.store import CHOICE, EventWriter
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
@@ -229,3 +230,17 @@ def write_shard(
             writer.set_attribute("num_voxels", sum(num_rows(event["voxel"]) for event in events))
         paths.append(path)
     return paths
+
+
+def write_production(root: Path, uids: Sequence[str]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Write a production of standard shards, all but its dataset; return tables, figures and ingested files."""
+    folders, figures, ingested = [], [], []
+    for uid in uids:
+        paths = write_shard(root, uid)
+        folders.append(root / "tables" / uid)
+        figures.append(root / "metrics" / "chain" / f"{uid}.parquet")
+        summarize(paths, folders[-1], metrics=figures[-1])
+        ingested.append(paths[0])
+    (root / "config").mkdir(exist_ok=True)
+    (root / "config" / "ingested.gather").write_text("\n".join(map(str, ingested)) + "\n")
+    return folders, figures, ingested

@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from handmade import write_shard
+from handmade import write_production, write_shard
 from typer.testing import CliRunner
 
 from lartpc.cli import app
 from lartpc.run.audit import audit
 from lartpc.run.collect import collect, read_summary
 from lartpc.run.quality.evaluate import evaluate
-from lartpc.run.summarize import summarize
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import read_manifest, write_manifest
 
@@ -27,16 +26,7 @@ UIDS = ("beam/0000", "beam/0001")
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     root = tmp_path_factory.mktemp("production") / "results"
-    folders, figures, ingested = [], [], []
-    for uid in UIDS:
-        paths = write_shard(root, uid)
-        folders.append(root / "tables" / uid)
-        figures.append(root / "metrics" / "chain" / f"{uid}.parquet")
-        summarize(paths, folders[-1], metrics=figures[-1])
-        ingested.append(paths[0])
-    (root / "config").mkdir()
-    (root / "config" / "ingested.gather").write_text("\n".join(map(str, ingested)) + "\n")
-    collect(folders, figures, ingested, root / "dataset")
+    collect(*write_production(root, UIDS), root / "dataset")
     return root
 
 

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade import write_shard
+from handmade import write_production
 from typer.testing import CliRunner
 
 from lartpc.cli import app
 from lartpc.run.audit import audit
 from lartpc.run.audit.record import NAME
 from lartpc.run.collect import collect
-from lartpc.run.quality.evaluate import evaluate
-from lartpc.run.summarize import summarize
 
 UIDS = ("beam/0000", "beam/0001")
 OTHERS = {
@@ -30,21 +28,13 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     root = tmp_path_factory.mktemp("production") / "results"
-    folders, figures, ingested = [], [], []
-    for uid in UIDS:
-        paths = write_shard(root, uid)
-        folders.append(root / "tables" / uid)
-        figures.append(root / "metrics" / "chain" / f"{uid}.parquet")
-        summarize(paths, folders[-1])
-        evaluate(paths, figures[-1])
-        ingested.append(paths[0])
+    folders, figures, ingested = write_production(root, UIDS)
     for name, text in OTHERS.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if text is None:
             shutil.copy(root / "events/cluster" / f"{UIDS[0]}.h5", root / name)
         else:
             (root / name).write_text(text)
-    (root / "config/ingested.gather").write_text("\n".join(map(str, ingested)) + "\n")
     collect(folders, figures, ingested, root / "dataset")
     said = CliRunner().invoke(app, ["audit", str(root), "--no-sources", "--out", str(root / NAME)])
     assert f"others      {len(OTHERS) + 1 + len(figures)} by the digests in" in said.output
