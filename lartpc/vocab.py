@@ -116,4 +116,4 @@ SPECIES_TO_PDG = {species: pdg for pdg, species in PDG_TO_SPECIES.items() if pdg
 """PDG code that stands for each species, in their order; images do not tell charges, so it is the positive one."""
 
 ELECTROMAGNETIC = (Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA)
-"""Classes of electrons and photons: connected voxels are one piece with one start; tracks have ends, and meet others."""
+"""Classes of electrons and photons: connected voxels are a piece with one start; tracks have ends, and meet others."""
