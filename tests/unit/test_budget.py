@@ -85,7 +85,7 @@ def test_the_truth_in_a_part_brings_what_that_part_lost(measured):
     assert value["classes"]["found"] == value[CHAIN]["found"]
     for part in PARTS:
         assert value[part]["fragment_ari"] == 1 and value[part]["matched"] == 1
-    assert value[CHAIN]["matched_from_20"] == 1 and np.isnan(value[CHAIN]["matched_from_1"])
+    assert value[CHAIN]["matched_size_20_to_49"] == 1 and np.isnan(value[CHAIN]["matched_size_1_to_4"])
 
 
 def test_the_page_has_every_part_and_errors(measured, tmp_path):

@@ -5,7 +5,7 @@ Shape suffixes: V voxels, F fragments, E events, B bootstrap samples.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lartpc.event import TRUTH, Columns, Event
 from lartpc.run.progress import Meter
 from lartpc.run.quality.evaluate import is_counted
 from lartpc.run.quality.interactions import START_LIMIT, VERTEX_LIMITS, distances_to_start, vertex_distances
+from lartpc.run.quality.matching import kinds, matching_figures, name_of
 from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.run.weights import load_weights
 from lartpc.stages import cluster, interact, points, stage
@@ -56,14 +57,11 @@ SHARES = {
 """Figures that are a sum over events over another."""
 SPECIES = "species"
 """The mean over species of the share of matched particles that were given theirs."""
-SIZES = (1, 5, 10, 20, 50, 200)
-"""Matched particles are told by their number of voxels, from one of these to the next [voxel]."""
 BATCH = 32
 """Events that the networks take at a time."""
 NUM_SAMPLES = 1000
 SEED = 1
 _SPECIES = [name for name in names_of(Species) if name != "kaon"]
-_CLASSES = [name for name in names_of(Semantic) if name != "low_energy"]
 
 Row = dict[str, Any]
 
@@ -221,16 +219,12 @@ def _figures(event: Event) -> Row:
     partner = np.where(counted & (iou >= metrics.MATCH_IOU), best, NONE)
     matched = partner >= 0
     row |= _sum("matched", matched.sum(), counted.sum())
-    is_primary = counted & (true["is_primary"] == 1)
-    row |= _sum("matched_primary", (matched & is_primary).sum(), is_primary.sum())
-    row |= _sum("matched_energy", true["energy"][matched].sum(), true["energy"][counted].sum())
-    for number, low in enumerate(SIZES):
-        high = SIZES[number + 1] if number + 1 < len(SIZES) else np.inf
-        of = counted & (true["num_voxels"] >= low) & (true["num_voxels"] < high)
-        row |= _sum(f"matched_from_{low}", (matched & of).sum(), of.sum())
-    for code, name in enumerate(_CLASSES):
-        of = counted & (true["semantic"] == code)
-        row |= _sum(f"matched_{name}", (matched & of).sum(), of.sum())
+    of_kinds = matching_figures(event, counted, matched)
+    for what, words in kinds().items():
+        for word, (num, right) in zip(words, of_kinds[f"matched_{what}_counts"].reshape(-1, 2), strict=True):
+            row |= _sum(name_of(what, word), right, num)
+    all_mev, matched_mev = of_kinds["matched_energy_mev"]
+    row |= _sum("matched_energy", matched_mev, all_mev)
     found_species = take(event["identity"]["species"], partner)
     for code, name in enumerate(_SPECIES):
         of = matched & (true["species"] == code)
@@ -308,9 +302,9 @@ def table(measured: Sequence[Path], out: Path) -> str:
     num, pooled = pool(measured)
     if CHAIN not in pooled:
         raise ValueError("the files have no figures of the chain as it is, which all else is compared with")
-    kinds = {f"matched_{name}": name for name in _CLASSES}
-    ranges = [f"{low} to {high - 1}" for low, high in pairwise(SIZES)] + [f"{SIZES[-1]} and more"]
-    sizes = {f"matched_from_{low}": words for low, words in zip(SIZES, ranges, strict=True)}
+    classes, sizes = (
+        {name_of(what, word): word.replace("_", " ") for word in kinds()[what]} for what in ("class", "size")
+    )
     text = "\n".join(
         [
             "# Where the chain loses",
@@ -323,7 +317,7 @@ def table(measured: Sequence[Path], out: Path) -> str:
             "",
             "## Particles matched, by class",
             "",
-            *_lines(pooled, kinds, "truth put in for"),
+            *_lines(pooled, classes, "truth put in for"),
             "",
             "## Particles matched, by true voxels",
             "",

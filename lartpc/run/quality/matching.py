@@ -3,7 +3,7 @@
 Shape suffixes: T true particles, F reconstructed particles.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,16 @@ CLASSES = names_of(Semantic)[: Semantic.LOW_ENERGY]
 def size_words() -> list[str]:
     """Return the ends of the names of figures by size."""
     return [f"{low}_to_{high - 1}" for low, high in pairwise(MATCHED_SIZES)] + [f"from_{MATCHED_SIZES[-1]}"]
+
+
+def kinds() -> dict[str, Sequence[str]]:
+    """Return of what the counts of `matching_figures` are told apart, and the words for each."""
+    return {"class": CLASSES, "size": size_words(), "primary": [""]}
+
+
+def name_of(what: str, word: str) -> str:
+    """Return the name of the share of matched particles of a kind."""
+    return f"matched_{what}_{word}".rstrip("_")
 
 
 def matching_figures(event: Event, counted_T: NDArray[np.bool_], matched_T: NDArray[np.bool_]) -> Figures:
@@ -71,12 +81,11 @@ def _michels(event: Event, counted_T: NDArray[np.bool_]) -> list[int]:
 def pool_matching(flat: Callable[[str], NDArray[Any]]) -> Figures:
     """Pool the counts over events; `flat` gives the values of a column, those of lists joined end to end."""
     figures: Figures = {}
-    kinds = {"class": CLASSES, "size": size_words(), "primary": [""]}
-    for what, words in kinds.items():
+    for what, words in kinds().items():
         counts = flat(f"matched_{what}_counts").reshape(-1, len(words), 2).sum(axis=0)
         for word, (num, right) in zip(words, counts, strict=True):
-            stem = f"{what}_{word}".rstrip("_")
-            figures |= {f"matched_{stem}_num": int(num), f"matched_{stem}": _share(right, num)}
+            name = name_of(what, word)
+            figures |= {f"{name}_num": int(num), name: _share(right, num)}
     energy = flat("matched_energy_mev").reshape(-1, 2).sum(axis=0)
     figures["matched_energy"] = _share(energy[1], energy[0])
     reco, real, true, found = flat("michel_counts").reshape(-1, 4).sum(axis=0)
