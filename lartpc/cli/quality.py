@@ -150,7 +150,9 @@ def quality_measure(
     events: EventFiles,
     out: Out,
     cluster_weights: Annotated[Path, typer.Option(help="Weights of cluster.")],
-    interact_weights: Annotated[Path, typer.Option(help="Weights of interact.")],
+    interact_weights: Annotated[
+        Path | None, typer.Option(help="Weights of interact; none where its interactions are made by rules.")
+    ] = None,
     points: Annotated[Path | None, _settings("points")] = None,
     cluster: Annotated[Path | None, _settings("cluster")] = None,
     interact: Annotated[Path | None, _settings("interact")] = None,

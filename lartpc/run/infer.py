@@ -16,7 +16,7 @@ from lartpc.faults import lacks_memory, passes
 from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
-from lartpc.stages import Stage, needs_weights, require_dimension
+from lartpc.stages import Stage, require_dimension, require_weights
 from lartpc.store import WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
@@ -49,10 +49,7 @@ def infer(
     -------
     Number of events, of quarantined events and of voxels, and the seconds spent.
     """
-    if needs_weights(stage, section) != (weights is not None):
-        need = "has no weights; leave --weights out" if weights else "needs --weights"
-        under = " under these settings" if weights and stage.learned else ""
-        raise ValueError(f"stage '{stage.name}'{under} {need}")
+    require_weights(stage, section, weights is not None)
     module = stage.module()
     net = None
     domain: dict[str, Any] = {}

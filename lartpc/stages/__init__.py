@@ -98,6 +98,14 @@ def needs_weights(row: Stage, section: Any) -> bool:
     return row.learned and getattr(section, "needs_weights", True)
 
 
+def require_weights(row: Stage, section: Any, given: bool, option: str = "--weights") -> None:
+    """Raise ValueError, naming the option, unless weights are given just where a stage has a network as it is set."""
+    if needs_weights(row, section) != given:
+        need = f"has no weights; leave {option} out" if given else f"needs {option}"
+        under = " under these settings" if given and row.learned else ""
+        raise ValueError(f"stage '{row.name}'{under} {need}")
+
+
 def writer_of(product: str) -> str:
     """Return the name of the step that writes a product."""
     return next((row.name for row in CHAIN if product in row.writes), "ingest")

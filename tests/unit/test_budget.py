@@ -107,3 +107,13 @@ def test_parts_of_other_events_are_not_compared(measured, tmp_path):
     pq.write_table(cut, tmp_path / "cut.parquet")
     with pytest.raises(ValueError, match="the events of part 'points' are others"):
         pool([tmp_path / "cut.parquet"])
+
+
+def test_interactions_by_rules_need_no_weights(measured, tmp_path):
+    folder = measured.parent
+    (tmp_path / "rules.json").write_text('{"infer": {"interactions": "rules"}}')
+    words = ["quality", "measure", folder / "in.h5", "--out", tmp_path / "m.parquet", "--num-events", 1]
+    words += ["--cluster", folder / "cluster.json", "--cluster-weights", folder / "cluster.pt"]
+    assert "1 events" in run(*words, "--interact", tmp_path / "rules.json")
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code and "stage 'interact' needs --interact-weights" in result.output

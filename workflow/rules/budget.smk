@@ -25,12 +25,13 @@ rule measure_budget:
         runtime=120,
     params:
         version=", ".join(str(STAGES[name].version) for name in ("points", "cluster", "interact")),
+        interact_weights=lambda wc, input: option("interact-weights", input.get("interact_weights", [])),
         digest=lambda wc: digest_of_weights("cluster") + digest_of_weights("interact"),
     shell:
         """
         lartpc quality measure {input.events:q} --points {input.points:q} --cluster {input.cluster:q} \
-            --interact {input.interact:q} --cluster-weights {input.cluster_weights:q} \
-            --interact-weights {input.interact_weights:q} --out {output:q} 2>{log:q}
+            --interact {input.interact:q} --cluster-weights {input.cluster_weights:q} {params.interact_weights:q} \
+            --out {output:q} 2>{log:q}
         """
 
 

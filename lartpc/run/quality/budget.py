@@ -24,7 +24,7 @@ from lartpc.run.quality.interactions import START_LIMIT, VERTEX_LIMITS, distance
 from lartpc.run.quality.matching import kinds, matching_figures, name_of
 from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.run.weights import load_weights
-from lartpc.stages import cluster, interact, points, stage
+from lartpc.stages import cluster, interact, points, require_weights, stage
 from lartpc.store import open_events
 from lartpc.tables.fields import names_of
 from lartpc.tables.rows import match_objects, placed_points, take
@@ -68,13 +68,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Networks:
-    """The settings of the stages after `segment`, and their networks."""
+    """The settings of the stages after `segment`, and their networks; None where interactions are made by rules."""
 
     points: config.Points
     cluster: config.Cluster
     interact: config.Interact
     cluster_net: torch.nn.Module
-    interact_net: torch.nn.Module
+    interact_net: torch.nn.Module | None
 
     @classmethod
     def load(
@@ -83,15 +83,16 @@ class Networks:
         cluster: config.Cluster,
         interact: config.Interact,
         cluster_weights: Path,
-        interact_weights: Path,
+        interact_weights: Path | None,
     ) -> "Networks":
-        """Load the weights of both networks."""
+        """Load the weights of both networks; ValueError where the settings need one that is not given, or none."""
+        require_weights(stage("interact"), interact, interact_weights is not None, "--interact-weights")
         return cls(
             points,
             cluster,
             interact,
             load_weights(cluster_weights, stage("cluster"), cluster),
-            load_weights(interact_weights, stage("interact"), interact),
+            load_weights(interact_weights, stage("interact"), interact) if interact_weights else None,
         )
 
 
