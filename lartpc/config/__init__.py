@@ -27,7 +27,7 @@ from lartpc.config.graphs import (
     LearnedFragments,
     PairLengths,
 )
-from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Volume, Wires
+from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Variations, Volume, Wires
 from lartpc.config.learned import (
     Heads,
     Points,
@@ -95,6 +95,7 @@ __all__ = [
     "Tomography",
     "Training",
     "UResNet",
+    "Variations",
     "Vector",
     "Volume",
     "Wires",

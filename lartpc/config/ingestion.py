@@ -223,6 +223,51 @@ class Tomography(Section):
         return self
 
 
+class Variations(Section):
+    """Detectors that differ from file to file, so that weights trained on the events hold for all of them.
+
+    Of each file's uid a detector is drawn, and all its events are of this one; off by default.
+    """
+
+    voxel_size_cm: tuple[float, float] | None = Field(
+        None, description="least and largest voxel pitch, drawn evenly; null: as voxel_size_cm [cm]"
+    )
+    response_share: float = Field(
+        1.0, ge=0, le=1, description="share of the files with a response; the others are of true energy"
+    )
+    recombination: tuple[Literal["none", "birks", "box"], ...] = Field(
+        (), description="models of recombination, one of which is drawn; none: as response"
+    )
+    field_kv_cm: tuple[float, float] | None = Field(
+        None, description="least and largest electric field; null: as response [kV/cm]"
+    )
+    lifetime_us: tuple[float, float] | None = Field(
+        None, description="least and largest lifetime of drifting electrons; null: as response [us]"
+    )
+    diffusion_longitudinal_cm2_s: tuple[float, float] | None = Field(
+        None, description="least and largest diffusion along the drift; null: as response [cm²/s]"
+    )
+    diffusion_transverse_cm2_s: tuple[float, float] | None = Field(
+        None, description="least and largest diffusion across the drift; null: as response [cm²/s]"
+    )
+    noise_electrons: tuple[float, float] | None = Field(
+        None, description="least and largest noise of a voxel; null: as response [electrons]"
+    )
+    voxel_threshold_electrons: tuple[float, float] | None = Field(
+        None, description="least and largest threshold of a voxel; null: as response [electrons]"
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and name != "recombination" and not 0 <= value[0] <= value[1]:
+                raise ValueError(f"{name}: give the least and the largest, neither below 0")
+        if self.voxel_size_cm and not self.voxel_size_cm[0]:
+            raise ValueError("voxel_size_cm: the least must lie above 0")
+        return self
+
+
 class Ingest(Section):
     """Steps to voxels and truth labels (SuperaAtomic rules)."""
 
@@ -256,6 +301,7 @@ class Ingest(Section):
         (1, 2, 0, 3, 4), description="classes (vocab.Semantic) in the order of precedence in a shared voxel"
     )
     response: Response = Response()
+    variations: Variations = Variations()
     wires: Wires = Wires()
     tomography: Tomography = Tomography()
 
@@ -270,6 +316,12 @@ class Ingest(Section):
     def _one_kind_of_image(self) -> Self:
         if (self.wires.angles_deg or self.wires.in_source) and self.tomography.angles_deg:
             raise ValueError("wires make 2D images, tomography 3D ones; give angles_deg to one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _variations_are_of_3d_images(self) -> Self:
+        if self.variations != Variations() and (self.wires.angles_deg or self.wires.in_source):
+            raise ValueError("variations: 2D images of planes are not varied; take them out, or wires")
         return self
 
     @model_validator(mode="after")

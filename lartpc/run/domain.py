@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.store import Events, open_events
+from lartpc.store import DRAWN, Events, open_events
 
 NUM_SHARDS, NUM_EVENTS = 20, 50
 """Shards that a domain is measured on, evenly among those there are, and events of each."""
@@ -42,18 +42,21 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
 
     Returns
     -------
-    `dimension`, `voxel_size_cm`, `response` and `generator` (lists of those met, mostly of one), `num_events`
-    measured, and quantiles (1, 16, 50, 84, 99 %) over the events of `num_voxels` and of `energy_mev`, the median
-    energy of an event's voxels [MeV]; `spread_mev` are the 16 and 84 % quantiles over all voxels.
+    `dimension`, `voxel_size_cm`, `response` and `generator` (lists of those met, mostly of one), `varied` (where
+    detectors were drawn for each file: the ranges that they were drawn from), `num_events` measured, and quantiles
+    (1, 16, 50, 84, 99 %) over the events of `num_voxels` and of `energy_mev`, the median energy of an event's voxels
+    [MeV]; `spread_mev` are the 16 and 84 % quantiles over all voxels.
     """
     stated: dict[str, set[Any]] = {
         name: set() for name in ("voxel_size_cm", "response", "generator", "dimension")
     }
+    varied: dict[str, Any] = {}
     num_voxels, medians, energies = [], [], []
     for number in np.unique(np.linspace(0, len(shards) - 1, NUM_SHARDS).astype(int)).tolist():
         with open_events(*shards[number]) as events:
             for name, value in _stated(events).items():
                 stated[name].add(value)
+            varied = varied or _varied(events)
             sizes, energy = _measured(events, NUM_EVENTS)
             num_voxels.append(sizes)
             medians.append([np.median(one) for one in energy])
@@ -64,6 +67,7 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
     pooled = np.concatenate(energies) if energies else np.zeros(0)
     return {
         **known,
+        **({"varied": varied} if varied else {}),
         "num_events": sum(len(sizes) for sizes in num_voxels),
         "num_voxels": _quantiles(np.concatenate(num_voxels), QUANTILES, 0),
         "energy_mev": _quantiles(np.concatenate(medians), QUANTILES, 5),
@@ -75,11 +79,13 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
     """Return what of a shard lies outside a domain, and what of it is only of another origin, in words."""
     found: list[str] = []
     stated = _stated(events)
-    size_cm = stated["voxel_size_cm"]
-    if not any(abs(size_cm - one) <= SIZE_TOLERANCE * one for one in domain["voxel_size_cm"]):
-        found.append(f"voxels of {size_cm:g} cm, trained on {_list(domain['voxel_size_cm'])} cm")
-    if stated["response"] not in domain["response"]:
-        found.append(f"response {stated['response']}, trained on {_list(domain['response'])}")
+    size_cm, varied = stated["voxel_size_cm"], domain.get("varied", {})
+    least_cm, most_cm = varied.get("voxel_size_cm") or (np.inf, -np.inf)
+    sizes_cm = [size_cm] if least_cm <= size_cm <= most_cm else domain["voxel_size_cm"]
+    if not any(abs(size_cm - one) <= SIZE_TOLERANCE * one for one in sizes_cm):
+        found.append(f"voxels of {size_cm:g} cm, trained on {_sizes(domain)} cm")
+    if stated["response"] not in domain["response"] and not _within(_response(events), varied):
+        found.append(f"response {stated['response']}, trained on {_responses(domain)}")
     sizes, energy = _measured(events, NUM_LOOKED_AT)
     medians = np.array([np.median(one) for one in energy])
     for values, name, what in (
@@ -104,8 +110,8 @@ def in_words(domain: Mapping[str, Any]) -> str:
     """Return a domain as a line of the card."""
     (_, low, middle, high, _), (_, first, typical, last, _) = domain["energy_mev"], domain["num_voxels"]
     return (
-        f"voxels of {_list(domain['voxel_size_cm'])} cm in {_list(domain['dimension'])}D; response: "
-        f"{_list(domain['response'])}; generator: {_list(domain['generator'])}; median voxel energy of an event "
+        f"voxels of {_sizes(domain)} cm in {_list(domain['dimension'])}D; response: "
+        f"{_responses(domain)}; generator: {_list(domain['generator'])}; median voxel energy of an event "
         f"{middle:g} MeV ({low:g} to {high:g}), of all voxels 68 % between {domain['spread_mev'][0]:g} and "
         f"{domain['spread_mev'][1]:g} MeV; {typical:,g} voxels an event ({first:,g} to {last:,g}); ranges hold 68 % "
         f"of {domain['num_events']:,} events"
@@ -115,15 +121,79 @@ def in_words(domain: Mapping[str, Any]) -> str:
 def _stated(events: Events) -> dict[str, Any]:
     """Return what a shard states of itself."""
     attributes = events.attributes().get("ingest", {})
-    settings = json.loads(str(attributes.get("config", "{}")) or "{}")
-    response = config.Response.model_validate(settings.get("response", {}))
-    changed = response.model_dump(mode="json", exclude_defaults=True)
+    changed = _response(events).model_dump(mode="json", exclude_defaults=True)
     return {
         "voxel_size_cm": events.box.voxel_size_cm,
         "dimension": events.box.dimension,
         "response": ", ".join(f"{name} {value}" for name, value in changed.items()) or "none",
         "generator": str(attributes.get("generator", "")),
     }
+
+
+def _response(events: Events) -> config.Response:
+    """Return the response that a shard's images have: as drawn, where it was, and else as set."""
+    attributes = events.attributes().get("ingest", {})
+    settings = json.loads(str(attributes.get(DRAWN, attributes.get("config", "{}"))) or "{}")
+    return config.Response.model_validate(settings.get("response", {}))
+
+
+def _varied(events: Events) -> dict[str, Any]:
+    """Return the ranges that a shard's detector was drawn from, with that of every number of the response; or none."""
+    attributes = events.attributes().get("ingest", {})
+    if DRAWN not in attributes:
+        return {}
+    settings = config.Ingest.model_validate_json(str(attributes["config"]))
+    ranges = settings.variations.model_dump(mode="json")
+    share = ranges.pop("response_share")
+    with_response = [settings.response.model_dump(mode="json")] if share else []
+    without = [config.Response().model_dump(mode="json")] if share < 1 else []
+    varied: dict[str, Any] = {"voxel_size_cm": ranges.pop("voxel_size_cm")}
+    for name, value in settings.response.model_dump(mode="json").items():
+        met = [one[name] for one in without]
+        met += (ranges.get(name) or [value]) if with_response else []
+        numbers = [one for one in met if isinstance(one, float)]
+        others = {str(one): one for one in met if not isinstance(one, float)}
+        varied[name] = sorted({min(numbers), max(numbers)} if numbers else ()) + list(others.values())
+    return varied
+
+
+def _within(response: config.Response, varied: Mapping[str, Any]) -> bool:
+    """Tell whether each number of a response lies in the range that detectors were drawn from, and each choice was met.
+
+    Without a lifetime, electrons live longer than with any.
+    """
+    if not varied:
+        return False
+    for name, value in response.model_dump(mode="json").items():
+        met = varied[name]
+        numbers = [one for one in met if isinstance(one, float)]
+        if isinstance(value, float) and numbers:
+            if value < min(numbers) or (value > max(numbers) and None not in met):
+                return False
+        elif value not in met:
+            return False
+    return True
+
+
+def _sizes(domain: Mapping[str, Any]) -> str:
+    varied = domain.get("varied", {}).get("voxel_size_cm")
+    return f"{varied[0]:g} to {varied[1]:g}" if varied else _list(domain["voxel_size_cm"])
+
+
+def _responses(domain: Mapping[str, Any]) -> str:
+    if not (varied := domain.get("varied")):
+        return _list(domain["response"])
+    unchanged = config.Response().model_dump(mode="json")
+    words = []
+    for name, met in varied.items():
+        if name == "voxel_size_cm" or all(one == unchanged[name] for one in met):
+            continue
+        numbers = [one for one in met if isinstance(one, float)]
+        if len(numbers) > 1:
+            words.append(f"{name} {numbers[0]:g} to {numbers[-1]:g}" + (" or none" if None in met else ""))
+        else:
+            words.append(f"{name} " + " or ".join("none" if one is None else str(one) for one in met))
+    return ", ".join(words) or "none"
 
 
 def _measured(events: Events, most: int) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:

@@ -24,6 +24,7 @@ from lartpc.ingest.detector.readout import readouts_of
 from lartpc.ingest.detector.response import detect
 from lartpc.ingest.detector.space_points import space_points
 from lartpc.ingest.detector.tomography import reconstruct
+from lartpc.ingest.detector.variations import vary
 from lartpc.ingest.invariants import check_event
 from lartpc.ingest.labels.given import carry
 from lartpc.ingest.labels.labels import label
@@ -45,7 +46,7 @@ from lartpc.run.guard import in_child, within
 from lartpc.run.ingested import Faults, Summary, check_left, typical_position
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
-from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
+from lartpc.store import CHOICE, DRAWN, NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
 from lartpc.vocab import NONE
 
 PITCH_TOLERANCE = 1e-3
@@ -152,6 +153,13 @@ def _convert(
     origins: Mapping[str, str],
 ) -> Summary:
     paths = [path for path, _ in source.parts]
+    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
+    uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
+    if cfg.variations != config.Variations():
+        cfg = vary(cfg, uid)
+        attrs[DRAWN] = json.dumps(
+            {"voxel_size_cm": cfg.voxel_size_cm, "response": cfg.response.model_dump(mode="json")}
+        )
     _check_pitch(source, cfg)
     _check_planes(source, cfg)
     if not isinstance(source, StepSource) and cfg.response != config.Response():
@@ -172,7 +180,6 @@ def _convert(
         num_planes = source.num_planes
     num_images = num_planes or 1
     products = IMAGE + source.truth
-    attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
     if len(paths) > 1:
         attrs[SOURCES] = json.dumps([(origins.get(path.name, str(path)), num) for path, num in source.parts])
     if num_planes:
@@ -197,7 +204,6 @@ def _convert(
         selection=source.selection,
     )
     faults = Faults(source.parts, chosen.entries)
-    uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
     with EventWriter(out, products, file_uid=uid, box=image_box, attrs=attrs) as writer:
         start = time.perf_counter()
         entries = chosen.entries.tolist()

@@ -13,6 +13,9 @@ CHOICE = "choice"
 """Root attribute of an ingested file of chosen events (JSON): what was asked for, what of it the files lack, and
 how many images they would have given."""
 
+DRAWN = "drawn"
+"""Root attribute of an ingested file whose detector was drawn: its voxel size and response (JSON)."""
+
 NUM_PLANES = "num_planes"
 """Root attribute of images of wire planes: how many there are of an event, one after another."""
 
