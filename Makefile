@@ -72,7 +72,7 @@ SANITIZED := XDG_CACHE_HOME=$(abspath build/sanitized) LARTPC_LONGEST_BUILD_S=36
     ASAN_OPTIONS=detect_leaks=0:halt_on_error=1
 
 sanitize: $(DEV) ## run the tests of the compiled kernels under the sanitizers of addresses and undefined behaviour
-	$(SANITIZED) $(PYTEST) tests/unit/test_sparse.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \
+	$(SANITIZED) $(PYTEST) tests/unit/test_sparse.py tests/unit/test_kernel_build.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \
 	    -k "not (start_at_once or damaged_build or importing_compiles)" $(ARGS)
 
 test-slow: $(DEV) ## run the long tests

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from handmade import write_shard
-from test_ingest import g4_muon, write_geant4
+from handmade_steps import g4_muon, write_geant4
 
 from lartpc.choice import asked_for
 from lartpc.config import Ingest

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import typical
-from test_ingest import g4_step, write_geant4
+from handmade_steps import g4_step, write_geant4
 from test_segment import SMALL, make_event, total
 
 from lartpc.config import Dbscan, Ingest, Points, Segment, Tomography

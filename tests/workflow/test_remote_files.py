@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from checkout import copy_checkout, environment
+from handmade_steps import g4_muon, write_geant4
 from servers import http_server, s3_server, xrootd_server
-from test_ingest import g4_muon, write_geant4
 
 from lartpc.ingest.formats.geant4 import FORMAT
 from lartpc.remote import RemoteFile, read_catalogue
