@@ -9,6 +9,10 @@ GHOST = -2
 """The class of a voxel that no deposit made: an artefact of making 3D points from wires. No later stage uses it."""
 
 
+MAX_CLASSES = 16
+"""Most classes of one's own that whole images are told apart by (`classify.classes`)."""
+
+
 class Semantic(IntEnum):
     """Voxel class, numbered as in PILArNet-M (arXiv:2502.02558)."""
 

@@ -10,7 +10,7 @@ import typer
 from lartpc import config
 from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, passes
-from lartpc.stages import CHAIN, upstream_of
+from lartpc.stages import CHAIN, OPTIONAL, upstream_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,6 +103,11 @@ def what_stages_read() -> str:
         f"{' and its weights' if row.learned else ''}; writes {', '.join(row.writes)}"
         for row in CHAIN
     ]
+    lines += [
+        f"{row.name}: ingest, and its weights; {', '.join(other.name for other in upstream_of(row))} where "
+        f"interactions are wanted, too; writes {', '.join(row.writes)}"
+        for row in OPTIONAL
+    ]
     return "Files that each stage takes:\n\n" + "\n\n".join(lines)
 
 
@@ -127,7 +132,7 @@ ConfigFile = Annotated[
         help="The step's settings (JSON); default: those of a production without its own.",
     ),
 ]
-StageName = Annotated[str, typer.Argument(help="segment, points, cluster or interact.")]
+StageName = Annotated[str, typer.Argument(help="segment, points, cluster, interact or classify.")]
 ChosenEvents = Annotated[
     str | None,
     typer.Option(

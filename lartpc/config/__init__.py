@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from lartpc.config import mistakes
 from lartpc.config.base import File, Part, Section, Vector
+from lartpc.config.classify import Classify
 from lartpc.config.graphs import (
     Cluster,
     ClusterInfer,
@@ -58,6 +59,7 @@ __all__ = [
     "SCENARIO_SECTIONS",
     "SECTIONS",
     "VERTEX_GROUPS",
+    "Classify",
     "Cluster",
     "ClusterInfer",
     "Cones",
@@ -157,6 +159,7 @@ class Config(Section):
     points: Points = Points()
     cluster: Cluster = Cluster()
     interact: Interact = Interact()
+    classify: Classify = Classify()
     summarize: Summarize = Summarize()
     report: Report = Report()
 
@@ -175,6 +178,9 @@ class Config(Section):
             )
         side, key = self.ingest.num_voxels, "num_voxels"
         depths = {"segment.unet": self.segment.unet.depth}
+        if self.classify.enabled:
+            self._require_classified_images()
+            depths["classify.unet"] = self.classify.unet.depth
         if dimension == 2:
             side, key = wires.num_pixels, "wires.num_pixels"
         elif isinstance(self.cluster.fragments, LearnedFragments):
@@ -185,6 +191,14 @@ class Config(Section):
                     f"ingest.{key} ({side}) must be divisible by 2^({name}.depth - 1) = {2 ** (depth - 1)}"
                 )
         return self
+
+    def _require_classified_images(self) -> None:
+        # 3D points of wire planes are 3D images of the stages that follow `segment`
+        dimension = 3 if self.ingest.wires.make_points else self.segment.dimension
+        if self.classify.dimension != dimension:
+            raise ValueError(
+                f"classify.dimension is {self.classify.dimension}, and the images have {dimension}; set it to that"
+            )
 
     def slice_for(self, step: str, part: Part = "infer") -> dict[str, Any]:
         """Return the settings that one step's job depends on, as plain values."""

@@ -2,9 +2,19 @@
 
 from lartpc.event.columns import Column, Columns, Product
 from lartpc.event.event import Event, blank, check_finite, conform, empty, num_rows
-from lartpc.event.products import GENERATED, IMAGE, MAX_COUNT, PRODUCTS, PROPOSED, SCHEMA_VERSION, TRUTH
+from lartpc.event.products import (
+    CLASSIFIED,
+    GENERATED,
+    IMAGE,
+    MAX_COUNT,
+    PRODUCTS,
+    PROPOSED,
+    SCHEMA_VERSION,
+    TRUTH,
+)
 
 __all__ = [
+    "CLASSIFIED",
     "GENERATED",
     "IMAGE",
     "MAX_COUNT",

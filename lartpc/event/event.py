@@ -53,11 +53,12 @@ def empty(product: str, rows: int = 0) -> Columns:
 
 
 def blank(event: Event, products: Iterable[str]) -> Event:
-    """Return the event with products that say nothing, as long as those that they are aligned with."""
+    """Return the event with products that say nothing, as long as what they are aligned with, if that is there."""
     made: dict[str, Columns] = {}
     for name in products:
         per = PRODUCTS[name].per
-        made[name] = empty(name, num_rows(made.get(per) or event[per]) if per else 0)
+        aligned = (made.get(per) or event.products.get(per)) if per else None
+        made[name] = empty(name, num_rows(aligned) if aligned else 0)
     return event.with_products(made)
 
 

@@ -11,6 +11,7 @@ from math import nan
 
 from lartpc.event.columns import Column, Product, code, index, pdg, record, scalar, vector
 from lartpc.vocab import (
+    MAX_CLASSES,
     NONE,
     CreationProcess,
     Current,
@@ -21,13 +22,13 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.7"
+SCHEMA_VERSION = "1.8"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
-in `identity`."""
+in `identity`; 1.8, 2026-11, `image`, `interaction_image`."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
@@ -38,6 +39,37 @@ _SEMANTIC = code(Semantic, "voxel class")
 _VOXEL_CLASS = "; -1: none, -2: a ghost, which no deposit made"
 _START = vector("voxel", "start point")
 _END = vector("voxel", "end point; of a shower, the voxel farthest from its start")
+
+_SAID_OF_IMAGES = {
+    "flavour": code(Flavour, "flavour-like class of the highest score"),
+    "flavour_score": Column(
+        "f4", "", "score of each flavour-like class; nan: no such head", shape=(len(Flavour),), none=nan
+    ),
+    **{
+        f"num_{name}s_score": Column(
+            "f4",
+            "",
+            f"score of each number of {word} from 0; the last is for more, too; nan: no such head",
+            shape=(MAX_COUNT + 1,),
+            none=nan,
+        )
+        for name, word in (
+            ("proton", "protons with voxels"),
+            ("pion", "charged pions with voxels"),
+            ("pi_zero", "π⁰ with voxels"),
+            ("neutron", "neutrons that leave the vertex"),
+        )
+    },
+    "antineutrino_score": Column("f4", "", "score of an antineutrino; nan: no such head", none=nan),
+    "pdg": pdg("first PDG code of the class of one's own (`classify.classes`) of the highest score"),
+    "class_score": Column(
+        "f4",
+        "",
+        "score of each class of one's own, in their order, then 0; nan: no such head",
+        shape=(MAX_CLASSES,),
+        none=nan,
+    ),
+}
 
 PRODUCTS: dict[str, Product] = {
     # -- written by ingest ---------------------------------------------------------------------
@@ -324,6 +356,13 @@ PRODUCTS: dict[str, Product] = {
             },
         },
     ),
+    # -- written by classify -------------------------------------------------------------------
+    "image": Product("what an image is as a whole (one row)", _SAID_OF_IMAGES),
+    "interaction_image": Product(
+        "what a reconstructed interaction is, by the image without the voxels of others",
+        _SAID_OF_IMAGES,
+        per="interaction",
+    ),
 }
 
 IMAGE = ("event", "voxel")
@@ -340,6 +379,9 @@ TRUTH = (
 
 GENERATED = ("truth_neutrino", "truth_primary")
 """What ingest writes of generated interactions, for sources that know it; it needs no voxels."""
+
+CLASSIFIED = ("image", "interaction_image")
+"""What the optional stage `classify` writes; a production without it has none."""
 
 PROPOSED = ("proposal", "candidate")
 """What only later stages read: neither tables nor figures need it."""

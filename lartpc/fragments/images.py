@@ -14,14 +14,11 @@ from torch import Tensor
 
 from lartpc.event import Event
 from lartpc.links import links
+from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.vocab import Semantic
 
 CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
 """Classes that have fragments."""
-
-ENERGY_SCALE_MEV = 0.1
-ENERGY_FULL_MEV = 10.0
-"""Energies well above the first enter logarithmically, below it linearly; the second enters as 1."""
 
 POINT_REACH = 8.0
 """Points farther away than this are not seen [voxel]."""

@@ -78,8 +78,8 @@ def levels(lattice: Lattice, depth: int) -> list[Lattice]:
     return found
 
 
-class UResNet(nn.Module):
-    """Encoder and decoder of residual blocks.
+class Encoder(nn.Module):
+    """Residual blocks at resolutions from fine to coarse: the one half of the U-ResNet, with the same names of weights.
 
     Parameters
     ----------
@@ -91,6 +91,36 @@ class UResNet(nn.Module):
         2 or 3.
     backend
         Backend of the convolutions.
+    """
+
+    def __init__(self, cfg: Settings, num_in: int = 1, dimension: int = 3, backend: Backend = "auto") -> None:
+        super().__init__()
+        self.depth = cfg.depth
+        widths = planes(cfg)
+        self.stem = SubmanifoldConv(num_in, widths[0], cfg.kernel, dimension, backend)
+        self.encoder = nn.ModuleList(Blocks(width, width, cfg, dimension, backend) for width in widths)
+        self.down_act = nn.ModuleList(norm_activation(fine, cfg.leakiness, backend) for fine in widths[:-1])
+        self.down = nn.ModuleList(
+            Downsample(fine, coarse, dimension, backend) for fine, coarse in pairwise(widths)
+        )
+
+    def encode(self, feat_VC: Tensor, lattices: list[Lattice]) -> list[Tensor]:
+        """Return the features (V_l, C_l) of each level l, finest first, on the lattices of `levels`."""
+        feat = self.stem(feat_VC, lattices[0])
+        found = []
+        for level, blocks in enumerate(self.encoder):
+            if level:
+                feat = self.down[level - 1](self.down_act[level - 1](feat), lattices[level - 1])
+            feat = blocks(feat, lattices[level])
+            found.append(feat)
+        return found
+
+
+class UResNet(Encoder):
+    """Encoder and decoder of residual blocks.
+
+    Parameters
+    ----------
     dropout
         Share of the features of each level of the decoder that are dropped, see `FeatureDropout`.
     """
@@ -103,15 +133,8 @@ class UResNet(nn.Module):
         backend: Backend = "auto",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.depth = cfg.depth
+        super().__init__(cfg, num_in, dimension, backend)
         widths = planes(cfg)
-        self.stem = SubmanifoldConv(num_in, widths[0], cfg.kernel, dimension, backend)
-        self.encoder = nn.ModuleList(Blocks(width, width, cfg, dimension, backend) for width in widths)
-        self.down_act = nn.ModuleList(norm_activation(fine, cfg.leakiness, backend) for fine in widths[:-1])
-        self.down = nn.ModuleList(
-            Downsample(fine, coarse, dimension, backend) for fine, coarse in pairwise(widths)
-        )
         self.up_act = nn.ModuleList(norm_activation(coarse, cfg.leakiness, backend) for coarse in widths[1:])
         self.up = nn.ModuleList(
             Upsample(coarse, fine, dimension, backend) for fine, coarse in pairwise(widths)
@@ -122,14 +145,8 @@ class UResNet(nn.Module):
     def forward(self, feat_VC: Tensor, lattice: Lattice) -> list[Tensor]:
         """Return the decoder's features (V_l, C_l) of each level l, finest first."""
         lattices = levels(lattice, self.depth)
-        feat = self.stem(feat_VC, lattice)
-        skips = []
-        for level, blocks in enumerate(self.encoder):
-            if level:
-                feat = self.down[level - 1](self.down_act[level - 1](feat), lattices[level - 1])
-            feat = blocks(feat, lattices[level])
-            skips.append(feat)
-        feat = self._drop(feat, lattices, self.depth - 1)
+        skips = self.encode(feat_VC, lattices)
+        feat = self._drop(skips[-1], lattices, self.depth - 1)
         decoded = [feat]
         for level in reversed(range(self.depth - 1)):
             feat = self.up[level](self.up_act[level](feat), lattices[level])

@@ -242,7 +242,9 @@ def _source(
     """
     if not on_truth:
         events.require(stage.reads)
-        return stage.reads, lambda event: event, True
+        # all of what it may read besides, or nothing of it
+        also = stage.also_reads if set(stage.also_reads) <= set(events.products) else ()
+        return (*stage.reads, *also), lambda event: event, True
     derived = [name for name in stage.reads if name != "voxel"]
     truth = truth_for(derived)
     if missing := [name for name in truth if name not in events.products]:

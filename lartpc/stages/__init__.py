@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lartpc.event import IMAGE, PRODUCTS, TRUTH
+from lartpc.event import CLASSIFIED, GENERATED, IMAGE, PRODUCTS, TRUTH
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Stage:
 
     `network` is the version of what its weights are for: it goes up when those of before no longer serve.
     `learns` are the truth products that its training needs; others are used where the source has them.
-    `dimensions` are those of the images that it works on: 3, or 2 for the views of wire planes.
+    `dimensions` are those of the images that it works on: 3, or 2 for the views of wire planes. `also_reads` are
+    products that it takes where they are there, `also_learns` truth of generators that it learns from where there is.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Stage:
     learns: tuple[str, ...] = ()
     dimensions: tuple[int, ...] = (2, 3)
     network: int = 0
+    also_reads: tuple[str, ...] = ()
+    also_learns: tuple[str, ...] = ()
 
     def module(self) -> ModuleType:
         """Import the stage's functions (this imports torch)."""
@@ -65,6 +68,21 @@ CHAIN = (
     ),
 )
 
+OPTIONAL = (
+    Stage(
+        "classify",
+        1,
+        ("voxel",),
+        CLASSIFIED,
+        learned=True,
+        learns=("truth_voxel", "truth_particle"),
+        network=1,
+        also_reads=("group", "identity", "interaction"),
+        also_learns=GENERATED,
+    ),
+)
+"""Stages beside the chain: a production has them where their section says so (`enabled`)."""
+
 INGEST_VERSION = 8
 TABLES_VERSION = 20
 EVALUATE_VERSION = 12
@@ -72,11 +90,12 @@ EVALUATE_VERSION = 12
 
 
 def stage(name: str) -> Stage:
-    """Return the row of CHAIN with this name, or raise ValueError naming those there are."""
-    for row in CHAIN:
+    """Return the row of CHAIN or OPTIONAL with this name, or raise ValueError naming those there are."""
+    rows = (*CHAIN, *OPTIONAL)
+    for row in rows:
         if row.name == name:
             return row
-    raise ValueError(f"unknown stage '{name}'; the stages are {', '.join(s.name for s in CHAIN)}")
+    raise ValueError(f"unknown stage '{name}'; the stages are {', '.join(s.name for s in rows)}")
 
 
 def chain_in(dimension: int) -> tuple[Stage, ...]:
@@ -108,18 +127,19 @@ def require_weights(row: Stage, section: Any, given: bool, option: str = "--weig
 
 def writer_of(product: str) -> str:
     """Return the name of the step that writes a product."""
-    return next((row.name for row in CHAIN if product in row.writes), "ingest")
+    return next((row.name for row in (*CHAIN, *OPTIONAL) if product in row.writes), "ingest")
 
 
 def upstream_of(row: Stage) -> tuple[Stage, ...]:
-    """Return the stages whose products this one reads, in the order of the chain."""
-    return tuple(other for other in CHAIN if set(other.writes) & set(row.reads))
+    """Return the stages whose products this one reads, or may read, in the order of the chain."""
+    return tuple(other for other in CHAIN if set(other.writes) & {*row.reads, *row.also_reads})
 
 
 def _check(chain: Sequence[Stage]) -> None:
     written = set(IMAGE)
     for row in chain:
-        assert set(row.reads) <= written, f"{row.name} reads {set(row.reads) - written} before it is written"
+        reads = {*row.reads, *row.also_reads}
+        assert reads <= written, f"{row.name} reads {reads - written} before it is written"
         assert not set(row.writes) & written, f"{row.name} writes {set(row.writes) & written} again"
         assert set(row.writes) <= set(PRODUCTS), f"{row.name} writes a product unknown to event.py"
         assert set(row.learns) <= set(TRUTH), f"{row.name} learns from {row.learns}, not all of it truth"
@@ -127,4 +147,4 @@ def _check(chain: Sequence[Stage]) -> None:
         written |= set(row.writes)
 
 
-_check(CHAIN)
+_check((*CHAIN, *OPTIONAL))

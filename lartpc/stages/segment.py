@@ -19,6 +19,7 @@ from lartpc.event import Columns, Event, conform
 from lartpc.nets import ppn
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
+from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
 from lartpc.nets.losses import ghost_term, semantic_terms
 from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
@@ -27,12 +28,6 @@ from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 from lartpc.vocab import GHOST, Semantic
-
-ENERGY_SCALE_MEV = 0.1
-"""Energies well above it enter logarithmically, below it linearly."""
-
-ENERGY_FULL_MEV = 10.0
-"""Energy of a voxel that enters as 1; a minimum-ionising track leaves some 0.6 MeV in 3 mm."""
 
 METRIC_DISTANCE = 3.0
 """Distance within which a proposal and a true point count as the same during training [voxel]."""
@@ -69,24 +64,16 @@ class Segmenter(nn.Module):
             Voxels per side of the box.
         """
         lattice = Lattice(coord_VD1, batch_size, (num_cells,) * (coord_VD1.shape[1] - 1))
-        decoded = self.unet(_features(energy_V), lattice)
+        decoded = self.unet(energy_features(energy_V), lattice)
         ghost_V = None if self.ghost is None else self.ghost(decoded[0])[:, 0]
         return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, ghost_V
 
     def sample(self, energy_V: Tensor, lattice: Lattice, num_passes: int) -> Iterator[Tensor]:
         """Yield the scores (V, K) of thinned networks: passes with features dropped."""
-        feat_VC = _features(energy_V)
+        feat_VC = energy_features(energy_V)
         for number in range(num_passes):
             with sampled(self, number):
                 yield torch.softmax(self.classes(self.unet(feat_VC, lattice)[0]), 1)
-
-
-def _features(energy_V: Tensor) -> Tensor:
-    """Return the features (V, 2) that the network sees of energies [MeV]."""
-    scaled_V = whole(torch.log1p, energy_V.clamp(min=0) / ENERGY_SCALE_MEV)
-    scaled_V = scaled_V / math.log1p(ENERGY_FULL_MEV / ENERGY_SCALE_MEV)
-    # The constant tells an occupied voxel of little energy from an empty one.
-    return torch.stack([scaled_V, torch.ones_like(scaled_V)], 1)
 
 
 def network(cfg: config.Segment) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What every stage promises, whatever it computes: one suite over CHAIN."""
+"""What every stage promises, whatever it computes: one suite over CHAIN and OPTIONAL."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from conftest import ODD_EVENTS, typical
 from lartpc.config import SECTIONS, Section
 from lartpc.event import PRODUCTS, Event, conform, num_rows
 from lartpc.run.weights import load_weights, save_weights
-from lartpc.stages import CHAIN, Stage, needs_weights
+from lartpc.stages import CHAIN, OPTIONAL, Stage, needs_weights
 from lartpc.truth import upstream_from_truth
 
 TINY = {"filters": 4, "depth": 3, "repetitions": 1}
@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "points": {"score_threshold": 0.0, "start_threshold": 0.0, "class_threshold": 0.0},
     "cluster": {"graph": {"num_hidden": 16}},
     "interact": {"graph": {"num_hidden": 16}},
+    "classify": {"unet": TINY, "num_hidden": 16},
 }
 
 OTHERS: list[tuple[str, str, dict[str, Any]]] = [
@@ -29,6 +30,12 @@ OTHERS: list[tuple[str, str, dict[str, Any]]] = [
         for method in ("graph_spice", "embedding")
     ),
     ("interact", "rules", {"infer": {"interactions": "rules"}}),
+    ("classify", "views", {**SMALL["classify"], "views_deg": [35.7, -35.7, 0.0]}),
+    (
+        "classify",
+        "own_classes",
+        {**SMALL["classify"], "heads": [], "classes": {"muon": [13, -13], "other": [11, 22]}},
+    ),
 ]
 """Stages that have several methods: name of the stage, of the method, and its settings."""
 
@@ -41,8 +48,8 @@ class Case(Stage):
     method: str = ""
 
 
-ROWS = {row.name: row for row in CHAIN}
-CASES = [Case(**vars(row), settings=SMALL[row.name]) for row in CHAIN]
+ROWS = {row.name: row for row in (*CHAIN, *OPTIONAL)}
+CASES = [Case(**vars(row), settings=SMALL[row.name]) for row in ROWS.values()]
 CASES += [
     Case(
         **(
