@@ -111,7 +111,7 @@ def test_writes_what_it_declares(stage: Case, kind: str) -> None:
     for name, columns in products.items():
         conform(name, columns)
         per = PRODUCTS[name].per
-        if per:
+        if per and per in (event if per not in products else products):
             aligned = products[per] if per in products else event[per]
             assert num_rows(columns) == num_rows(aligned)
         for column, spec in PRODUCTS[name].columns.items():
@@ -159,6 +159,8 @@ def test_metrics_are_fractions(stage: Case) -> None:
     event = inputs(stage)
     (products,) = stage.module().infer(network(stage), [event], small(stage))
     found = stage.module().metrics(event.with_products(products), event)
+    if by_settings := getattr(stage.module(), "metrics_of_settings", None):
+        found |= by_settings(event.with_products(products), event, small(stage))
     assert found
     for name, (part, whole) in found.items():
         assert np.isfinite([part, whole]).all(), name
