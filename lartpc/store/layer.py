@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, empty
+from lartpc.stages import CHAIN
 from lartpc.store.layout import CONTENT, SEAL
 from lartpc.store.seal import DamagedError, Digest, check_seal, digest_of, reading
 
@@ -101,9 +102,9 @@ class Layer:
             with reading(self.path):
                 group = self.file[product]
                 offset: NDArray[np.int64] = group["offsets"][:]
-                # A file of an older minor version lacks what was added since.
                 columns = {name: group[name] for name in PRODUCTS[product].columns if name in group}
                 sizes = {len(column) for column in columns.values()}
+            self._require(product, columns)
             self.expect(f"{product}/offsets", offset)
             if (
                 sizes != {int(offset[-1])}
@@ -113,6 +114,20 @@ class Layer:
                 raise DamagedError.of(self.path, f"the rows of '{product}' do not fit its offsets")
             self.opened[product] = offset, columns
         return self.opened[product]
+
+    def _require(self, product: str, columns: Mapping[str, Any]) -> None:
+        """Raise ValueError unless a stage's product has all its columns.
+
+        What a source lacks is not known, and is read as that (files of older minor versions); what a stage of an older
+        version did not work out is no "not known": its file is to be made again.
+        """
+        missing = [name for name in PRODUCTS[product].columns if name not in columns]
+        if missing and any(product in row.writes for row in CHAIN):
+            raise ValueError(
+                f"{self.path} has no column '{product}/{missing[0]}': an older '{self.step}' made it (schema "
+                f"{self.attributes['schema_version']}, this is {SCHEMA_VERSION}); make it again with "
+                f"'lartpc infer {self.step}'"
+            )
 
     def expect(self, name: str, rows: NDArray[Any]) -> None:
         """Raise DamagedError unless a dataset that was read whole has its digest."""

@@ -1,8 +1,8 @@
 """What is fuzzed: a file to begin with, how it may be changed, and what must hold of every outcome.
 
-To add one, for whatever reads files: a `Case` in `CASES`. Its `use` does what a user would with the changed file,
-raises AssertionError where the result is wrong, and lets what the reader raises pass; an exception is right if
-`refuses` says so.
+To add one, for whatever reads files: a `Case` in `CASES`, or in `OWN` for files that we write. Its `use` does what a
+user would with the changed file, raises AssertionError where the result is wrong, and lets what the reader raises pass;
+an exception is right if `refuses` says so.
 """
 
 import shutil
@@ -34,15 +34,11 @@ HDF5 = BYTE_KINDS + TREE_KINDS
 
 @dataclass(frozen=True)
 class Case:
-    """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results.
-
-    `num_cases` are tried with the tests: more of what is fast.
-    """
+    """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results."""
 
     make: Callable[[Path], object]
     use: Callable[[Path, Path], None]
     kinds: tuple[str, ...] = HDF5
-    num_cases: int = 40
 
 
 def refuses(error: Exception, path: Path) -> bool:
@@ -138,9 +134,12 @@ CASES: dict[str, Case] = {
     "ndlar_flow": Case(test_hits.write_flow, COARSE),
     "larnd-sim-jax": Case(_jax_by_event, COARSE),
     "larnd-sim-jax, older": Case(test_hits.write_jax, COARSE),
-    "event file": Case(own_files.make_events, own_files.use_events, num_cases=60),
-    "event file of a stage": Case(own_files.make_stage, own_files.use_stage, num_cases=60),
-    "weights": Case(own_files.make_weights, own_files.use_weights, BYTE_KINDS, 200),
-    "tables": Case(own_files.make_tables, own_files.use_tables, BYTE_KINDS, 100),
-    "figures": Case(own_files.make_figures, own_files.use_figures, BYTE_KINDS, 60),
+}
+
+OWN: dict[str, Case] = {
+    "event file": Case(own_files.make_events, own_files.use_events),
+    "event file of a stage": Case(own_files.make_stage, own_files.use_stage),
+    "weights": Case(own_files.make_weights, own_files.use_weights, BYTE_KINDS),
+    "tables": Case(own_files.make_tables, own_files.use_tables, BYTE_KINDS),
+    "figures": Case(own_files.make_figures, own_files.use_figures, BYTE_KINDS),
 }

@@ -1,64 +1,10 @@
-"""Files that are changed at random: read rightly, set aside in part, or refused in one line with their name.
-
-`make fuzz` runs 10,000 cases a reader, others in each run; here a few, always the same. A failure prints the least
-changes that make it: add these as an `@example`, or better a test of the fault that they show.
-"""
-
-import os
-import tempfile
-from pathlib import Path
+"""Files of each format, changed at random, go through `ingest`: see `search`."""
 
 import pytest
-from fuzz.cases import CASES, refuses
-from fuzz.mutations import apply, changes
-from hypothesis import HealthCheck, given, settings
-
-from lartpc.run import guard
-
-NUM_CASES = os.environ.get("LARTPC_FUZZ_CASES")
-LEAST_S = 5.0
-"""Processor time after which a file is given up here [s]: the good ones take hundredths."""
-
-
-@pytest.fixture(scope="module")
-def good_files(tmp_path_factory):
-    return {}, tmp_path_factory.mktemp("good")
+from fuzz.cases import CASES
+from fuzz.search import search
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_any_changed_file_is_read_rightly_or_refused(name, good_files, monkeypatch):
-    monkeypatch.setattr(guard, "READ_S", LEAST_S)
-    monkeypatch.setattr("lartpc.run.progress.LOG_INTERVAL_S", 1e9)
-    case, (made, folder) = CASES[name], good_files
-    good = folder / name.replace(" ", "-") / "good"
-    good.parent.mkdir()
-    case.make(good)
-    content = made.setdefault(name, good.read_bytes())
-    with monkeypatch.context() as here, tempfile.TemporaryDirectory() as scratch:
-        # once in this process: children then have all imports from it, and take a third less time
-        here.setattr("lartpc.run.ingest.in_child", lambda work, _: work())
-        case.use(good, Path(scratch))
-
-    @settings(
-        max_examples=int(NUM_CASES or case.num_cases),
-        derandomize=NUM_CASES is None,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(drawn=changes(case.kinds))
-    def check(drawn):
-        with tempfile.TemporaryDirectory() as scratch:
-            path, results = Path(scratch) / "changed", Path(scratch) / "results"
-            results.mkdir()
-            path.write_bytes(content)
-            apply(path, drawn)
-            try:
-                case.use(path, results)
-            except AssertionError:
-                raise
-            except Exception as error:
-                assert refuses(error, path), f"{type(error).__name__}: {error}"
-                assert not list(results.iterdir()), "something is left of a refused file"
-
-    check()
+def test_any_changed_file_is_read_rightly_or_refused(name, tmp_path, monkeypatch):
+    search(CASES[name], tmp_path, monkeypatch)

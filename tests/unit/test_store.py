@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ALL_PRODUCTS, BOX, ODD_EVENTS, labelled, typical
+from handmade import write_shard
 
 from lartpc.event import PRODUCTS, Event, empty
 from lartpc.provenance import fingerprint, provenance
@@ -191,6 +192,24 @@ def test_a_file_of_an_older_minor_version_is_read(tmp_path: Path) -> None:
         del file["event"]["energy_lost_mev"]
     with open_events(path) as events:
         assert [event["event"]["energy_lost_mev"].tolist() for event in events] == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize(
+    "column", ["identity/start_point", "identity/pi_zero", "particle/class_score", "point/score"]
+)
+def test_a_file_of_a_stage_that_knew_less_is_refused(tmp_path: Path, column: str) -> None:
+    """What an older stage did not work out is no "not known": its file is made again, and nothing is read as nan."""
+    product, name = column.split("/")
+    paths = write_shard(tmp_path, "s/0")
+    for path in paths:
+        with h5py.File(path, "r+") as file:
+            if column in file:
+                file.attrs["schema_version"] = "1.2"
+                del file.attrs["digests"], file.attrs["seal"], file[product][name]
+    with open_events(*paths) as events:
+        with pytest.raises(ValueError, match=rf"'{column}'.*schema 1\.2.*make it again with 'lartpc infer"):
+            list(events.stream())
+        assert list(events.stream(["event", "voxel"]))
 
 
 def test_a_file_made_from_another_one_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Files that are changed at random: read rightly, set aside in part, or refused in one line with their name.
+
+`make fuzz` runs 10,000 cases a reader, others in each run; the tests 200 each, always the same. A failure prints the
+least changes that make it: add these as an `@example`, or better a test of the fault that they show.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from fuzz.cases import Case, refuses
+from fuzz.mutations import apply, changes
+from hypothesis import HealthCheck, given, settings
+
+from lartpc.run import guard
+
+NUM_CASES = os.environ.get("LARTPC_FUZZ_CASES")
+NUM_WITH_TESTS = 200
+LEAST_S = 5.0
+"""Processor time after which a file is given up here [s]: the good ones take hundredths."""
+
+
+def search(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change a good file again and again, made in `folder`, and raise AssertionError unless each is rightly read."""
+    monkeypatch.setattr(guard, "READ_S", LEAST_S)
+    monkeypatch.setattr("lartpc.run.progress.LOG_INTERVAL_S", 1e9)
+    good = folder / "good"
+    case.make(good)
+    content = good.read_bytes()
+    with monkeypatch.context() as here, tempfile.TemporaryDirectory() as scratch:
+        # once in this process: children then have all imports from it, and take a third less time
+        here.setattr("lartpc.run.ingest.in_child", lambda work, _: work())
+        case.use(good, Path(scratch))
+
+    @settings(
+        max_examples=int(NUM_CASES or NUM_WITH_TESTS),
+        derandomize=NUM_CASES is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(drawn=changes(case.kinds))
+    def check(drawn):
+        with tempfile.TemporaryDirectory() as scratch:
+            path, results = Path(scratch) / "changed", Path(scratch) / "results"
+            results.mkdir()
+            path.write_bytes(content)
+            apply(path, drawn)
+            try:
+                case.use(path, results)
+            except AssertionError:
+                raise
+            except Exception as error:
+                assert refuses(error, path), f"{type(error).__name__}: {error}"
+                assert not list(results.iterdir()), "something is left of a refused file"
+
+    check()
