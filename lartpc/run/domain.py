@@ -106,6 +106,26 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
     return found, others
 
 
+def fitting(weights: Path, events: Events) -> list[Path]:
+    """Return weights of the same name, in folders below, above or next to that of these, that hold for a shard."""
+    from lartpc.run.weights import read_weights
+
+    folder = weights.parent
+    around = {
+        *folder.glob(f"*/{weights.name}"),
+        folder.parent / weights.name,
+        *folder.parent.glob(f"*/{weights.name}"),
+    }
+    found = []
+    for path in sorted(around - {weights}):
+        if not path.is_file():
+            continue
+        domain = json.loads(read_weights(path).get("domain") or "{}")
+        if domain and domain["dimension"] == [events.box.dimension] and not outside(domain, events)[0]:
+            found.append(path)
+    return found
+
+
 def in_words(domain: Mapping[str, Any]) -> str:
     """Return a domain as a line of the card."""
     (_, low, middle, high, _), (_, first, typical, last, _) = domain["energy_mev"], domain["num_voxels"]

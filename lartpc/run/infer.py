@@ -158,7 +158,7 @@ def _look_outside(
     ValueError
         The settings refuse such events.
     """
-    from lartpc.run.domain import outside
+    from lartpc.run.domain import fitting, outside
 
     wanted = getattr(getattr(section, "infer", None), "outside_domain", "warn")
     if wanted == "ignore":
@@ -168,14 +168,22 @@ def _look_outside(
         others = [f"the weights of {stage.name} do not state what they were trained on"]
     else:
         found, others = outside(domain, events)
+    others_fit = fitting(weights, events) if found else []
+    remedy = (
+        f"take {' or '.join(map(str, others_fit))}" if others_fit else f"train {stage.name} on such events"
+    )
     if found and wanted == "refuse":
         raise ValueError(
-            f"{events.file_uid} is outside the domain of {weights}: {'; '.join(found)}; train {stage.name} on such "
-            f"events, or take what comes with {stage.name}.infer.outside_domain: warn"
+            f"{events.file_uid} is outside the domain of {weights}: {'; '.join(found)}; {remedy}, "
+            f"or take what comes with {stage.name}.infer.outside_domain: warn"
         )
     said = [f"outside the domain of the weights: {what}" for what in found] + others
     for line in said:
         sys.stderr.write(f"warning: {stage.name} {events.file_uid}: {line}\n")
+    if others_fit:
+        sys.stderr.write(
+            f"{stage.name} {events.file_uid}: weights that hold for such events: {' or '.join(map(str, others_fit))}\n"
+        )
     return said
 
 

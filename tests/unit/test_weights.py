@@ -149,6 +149,13 @@ def test_events_outside_the_domain_are_told_or_refused(
     assert not out.exists()
     with open_events(other) as events:
         assert outside(domain_of([[other]]), events) == ([], [])
+    (tmp_path / "other").mkdir()
+    fit = write_weights_file(tmp_path / "other/w.pt", domain_of([[other]]))
+    write_weights_file(tmp_path / "w2.pt", domain_of([[other]]))  # of another name, and so of another stage
+    infer(stage("segment"), [other], SMALL, out=out, weights=weights)
+    assert f"weights that hold for such events: {fit}\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=rf"take {fit}, or take what comes"):
+        infer(stage("segment"), [other], strict, out=out, weights=weights)
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "models").rglob("*.pt")), ids=str)
