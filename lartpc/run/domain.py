@@ -118,9 +118,10 @@ def fitting(weights: Path, events: Events) -> list[Path]:
     }
     found = []
     for path in sorted(around - {weights}):
-        if not path.is_file():
+        try:
+            domain = json.loads(read_weights(path).get("domain") or "{}")
+        except ValueError:  # not there, or damaged: none to recommend
             continue
-        domain = json.loads(read_weights(path).get("domain") or "{}")
         if domain and domain["dimension"] == [events.box.dimension] and not outside(domain, events)[0]:
             found.append(path)
     return found
