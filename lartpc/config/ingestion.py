@@ -135,7 +135,7 @@ class Wires(Section):
     )
     in_source: bool = Field(
         False,
-        description="the images of planes are those that the files hold (LArCV image2d), pixels and their size "
+        description="the images of planes are those that the files hold (LArCV), pixels and their size "
         "included, and not made of events in 3D",
     )
     pitch_cm: float = Field(0.3, gt=0, description="distance between wires, the width of a pixel [cm]")

@@ -15,6 +15,7 @@ from lartpc.ingest.formats import (
     larcv2,
     larcv2_images,
     larcv3,
+    larcv3_images,
     pilarnet,
     spine,
 )
@@ -38,6 +39,7 @@ FORMATS = (
     Format(larcv2.recognises, larcv2.Larcv2Reader),
     Format(larcv2_images.recognises, larcv2_images.Larcv2ImageReader),
     Format(larcv3.recognises, larcv3.Larcv3Reader),
+    Format(larcv3_images.recognises, larcv3_images.Larcv3ImageReader),
     Format(pilarnet.recognises, pilarnet.PilarnetReader),
     Format(spine.recognises, spine.SpineReader),
     Format(hits.recognises_flow, hits.FlowReader),

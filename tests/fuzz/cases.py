@@ -17,6 +17,7 @@ import test_hits
 import test_ingest
 import test_jaxtpc
 import test_larcv3
+import test_larcv3_images
 import test_pilarnet
 import test_pilarnet_revisions
 from fuzz import own_files
@@ -117,6 +118,7 @@ def _copy(name: str) -> Callable[[Path], object]:
     return lambda path: shutil.copy(DATA / name, path)
 
 
+FLAT = reading(test_larcv3_images.WIRES)
 GENERIC, COARSE = reading(Ingest()), reading(Ingest(voxel_size_cm=0.4, num_voxels=320))
 
 CASES: dict[str, Case] = {
@@ -127,6 +129,7 @@ CASES: dict[str, Case] = {
     "JAXTPC": Case(lambda path: test_jaxtpc.write(path, [test_jaxtpc.muon(), test_jaxtpc.muon(30)]), GENERIC),
     "LArCV 2": Case(_copy("larcv2_4ev.root"), GENERIC, BYTE_KINDS),
     "LArCV 3": Case(test_larcv3.good, GENERIC),
+    "LArCV 3, images": Case(test_larcv3_images.write, FLAT),
     "PILArNet-M": Case(test_pilarnet.write, GENERIC),
     "PILArNet-M Parquet": Case(_pilarnet_parquet, GENERIC, BYTE_KINDS),
     "SPINE 1": Case(_copy("spine_v1.h5"), COARSE),

@@ -126,8 +126,8 @@ def test_a_refusal_says_what_the_file_is(tmp_path, content, words):
             "is LArCV 3 without",
         ),
         (
-            lambda file: file.create_group("Events") and file.create_group("Data/sparse2d_a_group"),
-            r"is LArCV 3 with images in 2D only \(sparse2d_a_group\), which are not read",
+            lambda file: file.create_group("Events") and file.create_group("Data/sparse2d_a_semantics_group"),
+            r"is LArCV 3 without images of deposits, with sparse2d_a_semantics_group",
         ),
         (lambda file: None, "is an HDF5 file with nothing in it"),
         (

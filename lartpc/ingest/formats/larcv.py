@@ -365,7 +365,7 @@ def _processes(names: NDArray[np.generic], parent_P: IntArray) -> IntArray:
 
 def split_names(names: Mapping[str, object] | Sequence[str], ending: str) -> dict[str, list[str]]:
     """Sort the names of products, `<kind>_<producer><ending>`, into producers by kind."""
-    kinds = ("sparse3d", "cluster3d", "particle", "neutrino", "image2d")
+    kinds = ("sparse3d", "cluster3d", "particle", "neutrino", "image2d", "sparse2d", "cluster2d")
     found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name in names:
         kind, _, producer = name.partition("_")

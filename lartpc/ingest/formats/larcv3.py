@@ -50,7 +50,17 @@ PLAIN = (
 )
 
 
-NUMBERS = {*PLAIN, "first", "N", "id", "value", "image_sizes", "number_of_voxels", "origin"} - {"process"}
+NUMBERS = {
+    *PLAIN,
+    "first",
+    "N",
+    "id",
+    "projection_id",
+    "value",
+    "image_sizes",
+    "number_of_voxels",
+    "origin",
+} - {"process"}
 """Fields that must be real numbers."""
 
 
@@ -64,13 +74,7 @@ class Larcv3Reader(VoxelSource):
         assert chosen is not None, "no voxels: not recognised"
         self.selection = str(chosen)
         self.truth = chosen.truth
-        table = _dataset(path, file, "Events/event_id", ("run", "subrun", "event"))
-        ids = read(path, table, 0, len(table))
-        identity_E3 = np.stack(
-            [integers(f"{path}: 'Events/event_id.{name}'", ids[name]) for name in ("run", "subrun", "event")],
-            axis=-1,
-        )
-        super().__init__(path, file, identity_E3)
+        super().__init__(path, file, identities(path, file))
         self._image = self._product("sparse3d", chosen.image)
         self._classes = self._product("sparse3d", chosen.classes)
         self._clusters = self._product("cluster3d", chosen.clusters)
@@ -99,35 +103,34 @@ class Larcv3Reader(VoxelSource):
             particles=self._particles.particles(entry) if self._particles else None,
         )
 
-    def _product(self, kind: str, producer: str) -> "_Product | None":
-        if not producer:
-            return None
-        product = _Product(self.path, self._file, kind, producer)
-        if product.num_events != self.num_events:
-            raise ValueError(
-                f"{self.path}: '{product.name}' has {product.num_events} events, 'Events/event_id' has "
-                f"{self.num_events}"
-            )
-        return product
+    def _product(self, kind: str, producer: str) -> "Product | None":
+        return (
+            Product(self.path, self._file, kind, producer, num_events=self.num_events) if producer else None
+        )
 
 
-class _Product:
-    """One product of a file. Rows are found by `first` and `N` of the table above."""
+class Product:
+    """One product of a file, of images in 3D or in 2D. Rows are found by `first` and `N` of the table above."""
 
-    def __init__(self, path: Path, file: Any, kind: str, producer: str) -> None:
+    def __init__(self, path: Path, file: Any, kind: str, producer: str, *, num_events: int) -> None:
         self.name = f"Data/{kind}_{producer}_group"
         self._path = path
         self._file = file
         self._extents = self._index("extents")
+        if len(self._extents) != num_events:
+            raise ValueError(
+                f"{path}: '{self.name}' has {len(self._extents)} events, 'Events/event_id' has {num_events}"
+            )
         if kind == "particle":
             self._rows = self._table("particles", (*PLAIN, *POSITIONS))
             self._tile("extents", self._extents, "particles", len(self._rows))
             return
-        self._clustered = kind == "cluster3d"
-        images = "projection_extents" if self._clustered else "voxel_extents"
+        self._clustered, self._dense = kind.startswith("cluster"), kind.startswith("image")
+        images = {"cluster": "projection_extents", "image": "image_extents"}.get(kind[:-2], "voxel_extents")
         self._projections = self._index(images)
-        self._meta = self._whole("image_meta", ("image_sizes", "number_of_voxels", "origin"))
-        self._rows = self._table("voxels", ("id", "value"))
+        self._meta = self._frames(2 if kind.endswith("2d") else 3)
+        rows = "images" if self._dense else "voxels"
+        self._rows = self._numbers(rows) if self._dense else self._table(rows, ("id", "value"))
         self._tile("extents", self._extents, images, len(self._projections))
         if len(self._meta) != len(self._projections):
             raise ValueError(
@@ -138,17 +141,15 @@ class _Product:
             self._clusters = self._index("cluster_extents")
             self._tile(images, last, "cluster_extents", len(self._clusters))
             last, name = self._clusters, "cluster_extents"
-        self._tile(name, last, "voxels", len(self._rows))
-
-    @property
-    def num_events(self) -> int:
-        return len(self._extents)
+        self._tile(name, last, rows, len(self._rows))
 
     @property
     def num_images(self) -> int:
+        """Number of images of all entries."""
         return len(self._meta)
 
     def grid(self, image: int) -> Grid:
+        """Return the grid of an image, of as many axes as it has; ValueError if it is none."""
         if image >= self.num_images:
             raise ValueError(
                 f"'{self.name}/image_meta' has {self.num_images} rows, row {image} is referred to"
@@ -160,6 +161,7 @@ class _Product:
         return Grid(meta["origin"].astype(np.float64), meta["image_sizes"] / num, num)
 
     def first_grid(self, entry: int) -> Grid | None:
+        """Return the grid of an entry's first image, None where it has no images."""
         first, count = self._range(self._extents[entry])
         return self.grid(first) if count else None
 
@@ -172,24 +174,56 @@ class _Product:
         """Return the voxels of an entry, all of its volumes on the given grid."""
         coords, values, numbers = [np.zeros((0, 3), np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
         num_clusters = 0
-        first, count = self._range(self._extents[entry])
-        for image in range(first, first + count):
-            start, num = self._range(self._projections[image])
-            number_V = np.full(num, NONE, np.int64)
-            if self._clustered:
-                clusters = self._clusters[start : start + num]
-                size_C = clusters[:, 1]
-                number_V = np.repeat(num_clusters + np.arange(num), size_C)
-                num_clusters += num
-                used = np.flatnonzero(size_C)
-                start, num = (int(clusters[used[0], 0]) if len(used) else 0), int(size_C.sum())
-                if (clusters[used, 0] != start + (np.cumsum(size_C) - size_C)[used]).any():
-                    raise ValueError(f"'{self.name}': the clusters of image {image} are not together")
-            voxels = read(self._path, self._rows, start, start + num)
-            coords.append(self._coord(integers("id", voxels["id"]), image, grid))
-            values.append(voxels["value"].astype(np.float64))
-            numbers.append(number_V)
+        for image in self.images(entry):
+            size_C = self._cluster_sizes(image)
+            coord, value = self.pixels(image)
+            coords.append(coord + self._shift(image, grid))
+            values.append(value)
+            numbers.append(
+                np.repeat(num_clusters + np.arange(len(size_C)), size_C)
+                if self._clustered
+                else np.full(len(value), NONE, np.int64)
+            )
+            num_clusters += len(size_C)
         return Tensor(np.concatenate(coords), np.concatenate(values), np.concatenate(numbers), num_clusters)
+
+    def images(self, entry: int) -> range:
+        """Return the rows of an entry's images."""
+        first, count = self._range(self._extents[entry])
+        return range(first, first + count)
+
+    def projection(self, image: int) -> int:
+        """Return what the file numbers the projection of an image with."""
+        return int(self._meta[image]["projection_id"])
+
+    def pixels(self, image: int) -> tuple[IntArray, FloatArray]:
+        """Return the indices (V, D) of the voxels or pixels of an image, and their values (V,)."""
+        start, num = self._range(self._projections[image])
+        num_D = self.grid(image).num
+        if self._dense:
+            if num != num_D.prod():
+                raise ValueError(f"'{self.name}': image {image} of {num_D.tolist()} pixels has {num}")
+            value = read(self._path, self._rows, start, start + num).astype(np.float64)
+            return np.argwhere(value.reshape(num_D)).astype(np.int64), value[value != 0]
+        if self._clustered:
+            clusters = self._clusters[start : start + num]
+            size_C = clusters[:, 1]
+            used = np.flatnonzero(size_C)
+            start, num = (int(clusters[used[0], 0]) if len(used) else 0), int(size_C.sum())
+            if (clusters[used, 0] != start + (np.cumsum(size_C) - size_C)[used]).any():
+                raise ValueError(f"'{self.name}': the clusters of image {image} are not together")
+        voxels = read(self._path, self._rows, start, start + num)
+        id_V = integers("id", voxels["id"])
+        if len(id_V) and not 0 <= id_V.min() <= id_V.max() < num_D.prod():
+            raise ValueError(f"'{self.name}': voxel {id_V.max()} of {num_D.prod()}")
+        index = np.unravel_index(id_V, tuple(num_D.tolist()))
+        return np.stack(index, axis=-1).astype(np.int64), voxels["value"].astype(np.float64)
+
+    def _cluster_sizes(self, image: int) -> IntArray:
+        """Return the number of voxels of each cluster of an image; none of an image without clusters."""
+        start, num = self._range(self._projections[image]) if self._clustered else (0, 0)
+        sizes: IntArray = self._clusters[start : start + num, 1] if num else np.zeros(0, np.int64)
+        return sizes
 
     def particles(self, entry: int) -> dict[str, Any]:
         """Return the particles of an entry, positions as (P, 4)."""
@@ -199,19 +233,33 @@ class _Product:
             name: np.stack([rows[name][axis] for axis in "xyzt"], axis=-1) for name in POSITIONS
         }
 
-    def _coord(self, id_V: IntArray, image: int, grid: Grid) -> IntArray:
-        """Return the voxels (V, 3) of their ids, in which z runs fastest, on the given grid."""
+    def _shift(self, image: int, grid: Grid) -> IntArray:
+        """Return where an image begins on the given grid (3,)."""
         own = self.grid(image)
-        if len(id_V) and not 0 <= id_V.min() <= id_V.max() < own.num.prod():
-            raise ValueError(f"'{self.name}': voxel {id_V.max()} of {own.num.prod()}")
         if (np.abs(own.pitch - grid.pitch) > 1e-6 * grid.pitch).any():
             raise ValueError(f"'{self.name}': voxels of {own.pitch} beside voxels of {grid.pitch}")
-        shift_3 = np.rint(grid.to_voxel(own.origin)).astype(np.int64)
-        index = np.unravel_index(id_V, tuple(own.num.tolist()))
-        return np.stack(index, axis=-1).astype(np.int64) + shift_3
+        shift_3: IntArray = np.rint(grid.to_voxel(own.origin)).astype(np.int64)
+        return shift_3
+
+    def _frames(self, dimension: int) -> Any:
+        """Return the frame of each image; ValueError unless it has so many axes."""
+        meta = self._whole("image_meta", ("image_sizes", "number_of_voxels", "origin"))
+        for name in ("image_sizes", "number_of_voxels", "origin"):
+            if meta.dtype[name].shape != (dimension,):
+                raise ValueError(
+                    f"{self._path}: field '{name}' of '{self.name}/image_meta' has the shape {meta.dtype[name].shape}; "
+                    f"it must have {dimension} axes"
+                )
+        return meta
 
     def _table(self, table: str, needed: tuple[str, ...]) -> Any:
         return _dataset(self._path, self._file, f"{self.name}/{table}", needed)
+
+    def _numbers(self, name: str) -> Any:
+        data = dataset(self._path, self._file, f"{self.name}/{name}")
+        if not is_number(data.dtype):
+            raise ValueError(f"{self._path}: '{self.name}/{name}' is {data.dtype}; it must be numbers")
+        return data
 
     def _whole(self, table: str, needed: tuple[str, ...]) -> Any:
         """Return a table of one row per event or image, which memory holds."""
@@ -230,6 +278,14 @@ class _Product:
     @staticmethod
     def _range(row: Any) -> tuple[int, int]:
         return int(row[0]), int(row[1])
+
+
+def identities(path: Path, file: Any) -> IntArray:
+    """Return run, subrun and number of each event (E, 3)."""
+    table = _dataset(path, file, "Events/event_id", ("run", "subrun", "event"))
+    ids = read(path, table, 0, len(table))
+    found = [integers(f"{path}: 'Events/event_id.{name}'", ids[name]) for name in ("run", "subrun", "event")]
+    return np.stack(found, axis=-1)
 
 
 def recognises(path: Path) -> bool:

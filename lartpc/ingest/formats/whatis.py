@@ -135,12 +135,6 @@ def _hdf5(path: Path, file: Any, held: tuple[str, ...]) -> str:
         )
     if has(path, file, "Data") and "Events" in held:
         products = names(path, file["Data"])
-        flat = [name for name in products if name.startswith(("sparse2d_", "cluster2d_", "image2d_"))]
-        if flat:
-            return (
-                f"is LArCV 3 with images in 2D only ({_listed(flat)}), which are not read: of 2D images "
-                "those of LArCV 2 are, image2d"
-            )
         return f"is LArCV 3 without images of deposits, with {_listed(list(products))}"
     batches = [name for name in held if name.startswith("batch_")]
     if batches:
