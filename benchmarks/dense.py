@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc import config
+from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.nets.unet import NORM_EPS, UResNet, planes
 from lartpc.sparse import Lattice
 from lartpc.sparse.convolution import _Convolution
-from lartpc.stages import segment
 from lartpc.store import open_events
 from lartpc.vocab import Semantic
 
@@ -171,8 +171,8 @@ class Image(NamedTuple):
 
 
 def features(energy_V: np.ndarray) -> Tensor:
-    scaled_V = np.log1p(energy_V / segment.ENERGY_SCALE_MEV)
-    scaled_V /= np.log1p(segment.ENERGY_FULL_MEV / segment.ENERGY_SCALE_MEV)
+    scaled_V = np.log1p(energy_V / ENERGY_SCALE_MEV)
+    scaled_V /= np.log1p(ENERGY_FULL_MEV / ENERGY_SCALE_MEV)
     return torch.from_numpy(np.stack([scaled_V, np.ones_like(scaled_V)], 1).astype(np.float32))
 
 

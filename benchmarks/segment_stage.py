@@ -21,6 +21,7 @@ import torch
 
 from lartpc import config
 from lartpc.event import Event
+from lartpc.nets.inputs import stack
 from lartpc.run.infer import MAX_BATCH_EVENTS, infer
 from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import segment, stage
@@ -72,7 +73,7 @@ def measure(source: Path, weights: Path, section: config.Segment, repeats: int) 
     net = load_weights(weights, ROW, section)
     device = next(net.parameters()).device
     held = batches(source, section.infer.max_voxels)
-    inputs = [segment._inputs(batch, device, section.dimension) for batch in held]
+    inputs = [stack(batch, device, section.dimension, "segment") for batch in held]
     num_voxels = sum(event.num_voxels for batch in held for event in batch)
     results = [segment.infer(net, batch, section) for batch in held]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lartpc.event import GENERATED, MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
 from lartpc.kinematics.classes import class_scores
-from lartpc.vocab import NONE, CreationProcess, Flavour, PointKind, Semantic, Species
+from lartpc.vocab import GHOST, NONE, CreationProcess, Flavour, Origin, PointKind, Semantic, Species
 
 UNKNOWN_PARENT = -2
 """What `parents` says of a particle whose source does not state where it comes from."""
@@ -131,6 +131,42 @@ def compositions(event: Event, num: int) -> Columns:
     for values in found.values():
         values[truth["interaction"][seen & (truth["is_primary"] < 0)]] = NONE
     return found
+
+
+def origins(event: Event) -> NDArray[np.int64]:
+    """Return what brought each voxel (V,): `vocab.Origin`, -1 where the truth does not say.
+
+    An interaction that the generator's record has is a neutrino's, all others are cosmic; ghosts are background, and
+    low-energy deposits, which belong to no interaction, are not known.
+    """
+    voxel = event["truth_voxel"]
+    owner = np.asarray(voxel["interaction"], np.int64)
+    found = np.where(np.isin(owner, event["truth_neutrino"]["interaction"]), Origin.NEUTRINO, Origin.COSMIC)
+    found = np.where(owner == NONE, NONE, found)
+    return np.where(voxel["semantic"] == GHOST, int(Origin.BACKGROUND), found)
+
+
+def neutrino_boxes(
+    event: Event, min_voxels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper corners and the vertices (T, 3) [voxel] of the neutrinos in an image.
+
+    A box is the smallest one with all voxels of the interaction but low-energy ones; without `min_voxels` of these it
+    has none. A vertex is that of the truth, or, where that is outside of the image or not known, the middle of the box.
+    """
+    voxel, coord = event["truth_voxel"], event["voxel"]["coord"]
+    visible = voxel["semantic"] != Semantic.LOW_ENERGY
+    found = []
+    for owner in np.unique(event["truth_neutrino"]["interaction"]):
+        own = coord[visible & (voxel["interaction"] == owner)]
+        if owner == NONE or len(own) < max(min_voxels, 1):
+            continue
+        low, high = own.min(0).astype(np.float64), own.max(0) + 1.0
+        vertex = np.asarray(event["truth_interaction"]["vertex"][owner], np.float64)
+        is_there = bool(np.isfinite(vertex).all()) and bool(event.box.contains(vertex[None])[0])
+        found.append((low, high, vertex if is_there else 0.5 * (low + high)))
+    low, high, vertex = np.array(found, np.float64).reshape(-1, 3, 3).swapaxes(0, 1)
+    return low, high, vertex
 
 
 def one_hot(semantic: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -23,6 +23,14 @@ class Semantic(IntEnum):
     LOW_ENERGY = 4
 
 
+class Origin(IntEnum):
+    """What brought the charge of a voxel, numbered as by CosmicTagger (Front. Artif. Intell. 4 (2021) 649917)."""
+
+    BACKGROUND = 0
+    COSMIC = 1
+    NEUTRINO = 2
+
+
 class Species(IntEnum):
     """Particle species, numbered as in PILArNet-M v2 (arXiv:2512.01324); the kaon as in SPINE."""
 

@@ -103,11 +103,10 @@ def what_stages_read() -> str:
         f"{' and its weights' if row.learned else ''}; writes {', '.join(row.writes)}"
         for row in CHAIN
     ]
-    lines += [
-        f"{row.name}: ingest, and its weights; {', '.join(other.name for other in upstream_of(row))} where "
-        f"interactions are wanted, too; writes {', '.join(row.writes)}"
-        for row in OPTIONAL
-    ]
+    for row in OPTIONAL:
+        also = ", ".join(other.name for other in upstream_of(row))
+        wanted = f"; {also} where interactions are wanted, too" if also else ""
+        lines.append(f"{row.name}: ingest, and its weights{wanted}; writes {', '.join(row.writes)}")
     return "Files that each stage takes:\n\n" + "\n\n".join(lines)
 
 

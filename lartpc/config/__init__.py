@@ -30,6 +30,8 @@ from lartpc.config.graphs import (
 )
 from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Variations, Volume, Wires
 from lartpc.config.learned import (
+    Detect,
+    DetectInfer,
     Heads,
     Points,
     Ppn,
@@ -66,6 +68,8 @@ __all__ = [
     "Config",
     "Cosmic",
     "Dbscan",
+    "Detect",
+    "DetectInfer",
     "Embedding",
     "File",
     "Fragments",
@@ -161,6 +165,7 @@ class Config(Section):
     interact: Interact = Interact()
     classify: Classify = Classify()
     summarize: Summarize = Summarize()
+    detect: Detect = Detect()
     report: Report = Report()
 
     @model_validator(mode="after")
@@ -212,8 +217,8 @@ SECTIONS: dict[str, type[Section]] = {
 }
 """The sections by the name of their step."""
 
-SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name != "report")
-"""Sections that a scenario may change, in the order of the data."""
+SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name not in ("detect", "report"))
+"""Sections that a scenario may change, in the order of the data: what stands beside the chain is none."""
 
 
 def slice_of(section: Section, part: Part) -> dict[str, Any]:

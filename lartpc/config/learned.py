@@ -268,3 +268,43 @@ class Points(Section):
         "0: it has as many as are proposed [voxel]",
     )
     min_piece_voxels: int = Field(5, ge=1, description="smaller pieces of a shower have no start")
+
+
+class DetectInfer(Inference):
+    """Settings of `detect` that need no new training."""
+
+    score_floor: float = Field(0.05, ge=0, le=1, description="least score of a box that is kept")
+    overlap: float = Field(
+        0.5, gt=0, le=1, description="of boxes that overlap more than this (IoU) the best one is kept"
+    )
+    max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
+    max_event_voxels: int | None = Field(
+        None, ge=1, description="events with more voxels are set aside; null: none is [voxel]"
+    )
+
+
+class Detect(Section):
+    """Boxes of neutrino interactions, and the origin of each voxel, in images with cosmic muons."""
+
+    backend: Literal["auto", "fused", "triton", "spconv", "torch"] = Field(
+        "auto", description="sparse convolution; auto: fused on CPUs, triton on GPUs"
+    )
+    dimension: Literal[2, 3] = Field(2, description="of the images: 2 for views of wire planes, or 3")
+    unet: UResNet = UResNet(depth=7)
+    level: int = Field(
+        3, ge=0, description="level of resolution of the heatmap: its cells are 2^level voxels wide"
+    )
+    num_proposals: int = Field(12, ge=1, description="peaks of the heatmap that give a box")
+    num_bins: int = Field(4, ge=1, description="parts of each side of a box whose features are pooled")
+    min_voxels: int = Field(
+        10, ge=1, description="neutrinos with fewer voxels in an image, low-energy ones aside, have no box"
+    )
+    infer: DetectInfer = DetectInfer()
+    train: Training = Training(num_steps=2000, batch_size=12, learning_rate=2.5e-3)
+    weights: File | None = Field(None, description="released weights; null: train")
+
+    @model_validator(mode="after")
+    def _level_exists(self) -> Self:
+        if self.level >= self.unet.depth:
+            raise ValueError(f"level must be less than unet.depth ({self.unet.depth})")
+        return self

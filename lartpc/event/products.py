@@ -17,6 +17,7 @@ from lartpc.vocab import (
     Current,
     Flavour,
     InteractionMode,
+    Origin,
     PointKind,
     Semantic,
     Species,
@@ -28,7 +29,7 @@ SCHEMA_VERSION = "1.8"
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
-in `identity`; 1.8, 2026-11, `image`, `interaction_image`."""
+in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`."""
 
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
@@ -362,6 +363,25 @@ PRODUCTS: dict[str, Product] = {
         "what a reconstructed interaction is, by the image without the voxels of others",
         _SAID_OF_IMAGES,
         per="interaction",
+    ),
+    # -- written by detect ---------------------------------------------------------------------
+    "origin": Product(
+        "what brought the charge of a voxel: neutrino, cosmic muon, or nothing",
+        {
+            "score": Column("f4", "", "score of each origin, 1 in all", shape=(len(Origin),), packed=False),
+            "label": code(Origin, "origin of the highest score"),
+        },
+        per="voxel",
+    ),
+    "detection": Product(
+        "a box in which a neutrino is found to interact, the best first",
+        {
+            "low": vector("voxel", "lower corner of the box"),
+            "high": vector("voxel", "upper corner of the box"),
+            "vertex": vector("voxel", "where the neutrino is found to interact"),
+            "score": scalar("f4", "", "score that the box is of a neutrino"),
+            "peak_score": scalar("f4", "", "height of the peak of the heatmap that proposed it"),
+        },
     ),
 }
 

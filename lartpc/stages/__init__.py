@@ -80,8 +80,17 @@ OPTIONAL = (
         also_reads=("group", "identity", "interaction"),
         also_learns=GENERATED,
     ),
+    Stage(
+        "detect",
+        1,
+        ("voxel",),
+        ("origin", "detection"),
+        learned=True,
+        learns=("truth_voxel", "truth_interaction", "truth_neutrino"),
+        network=1,
+    ),
 )
-"""Stages beside the chain: a production has them where their section says so (`enabled`)."""
+"""Stages beside the chain: a production has them where they are asked for."""
 
 INGEST_VERSION = 8
 TABLES_VERSION = 20
@@ -142,7 +151,9 @@ def _check(chain: Sequence[Stage]) -> None:
         assert reads <= written, f"{row.name} reads {reads - written} before it is written"
         assert not set(row.writes) & written, f"{row.name} writes {set(row.writes) & written} again"
         assert set(row.writes) <= set(PRODUCTS), f"{row.name} writes a product unknown to event.py"
-        assert set(row.learns) <= set(TRUTH), f"{row.name} learns from {row.learns}, not all of it truth"
+        assert set(row.learns) <= {*TRUTH, *GENERATED}, (
+            f"{row.name} learns from {row.learns}, not all of it truth"
+        )
         assert row.learned == bool(row.learns), f"{row.name} has weights and no truth to learn from"
         written |= set(row.writes)
 

@@ -20,6 +20,7 @@ from lartpc.nets import ppn
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
 from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
+from lartpc.nets.inputs import column_of, stack
 from lartpc.nets.losses import ghost_term, semantic_terms
 from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
@@ -115,8 +116,8 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     `cfg.heads.ghost`, see `losses.ghost_term`; ghosts have no class and do not enter `semantic`.
     """
     device = next(net.parameters()).device
-    logit_VK, proposals, lattice, ghost_V = net(*_inputs(batch, device, cfg.dimension))
-    label_V = _tensor([event["truth_voxel"]["semantic"] for event in batch], device).long()
+    logit_VK, proposals, lattice, ghost_V = net(*stack(batch, device, cfg.dimension, "segment"))
+    label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
     known_V = label_V >= 0
     event_V = lattice.coord_VD1[:, 0]
     border_V = at_border(label_V, lattice)[known_V] if cfg.train.loss == "border" else None
@@ -161,7 +162,7 @@ def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[
     A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
     scores are means over reflections of the image, and offsets are weighted by the scores of the points.
     """
-    inputs = _inputs(batch, next(net.parameters()).device, cfg.dimension)
+    inputs = stack(batch, next(net.parameters()).device, cfg.dimension, "segment")
     said = _mean([_say(net, inputs, cfg, axes) for axes in reflections(cfg.infer.symmetries, cfg.dimension)])
     # where there are no ghosts the score is nan, and nothing is one
     label_V = torch.where(said.ghost_V >= cfg.infer.ghost_threshold, GHOST, said.label_V)
@@ -278,26 +279,6 @@ def _num_near(of: NDArray[Any], to: NDArray[Any]) -> float:
     if not len(of) or not len(to):
         return 0.0
     return float((cKDTree(to).query(of)[0] < METRIC_DISTANCE).sum())
-
-
-def _tensor(columns: list[NDArray[Any]], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.concatenate(columns)).to(device)
-
-
-def _inputs(batch: list[Event], device: torch.device, dimension: int) -> tuple[Tensor, Tensor, int, int]:
-    """Put the voxels of a batch one after another, with the number of their event in front."""
-    if other := {event.box.dimension for event in batch} - {dimension}:
-        raise ValueError(
-            f"segment.dimension is {dimension}, and these images have {other.pop()} dimensions; set it to that"
-        )
-    sizes = {event.box.num_voxels for event in batch}
-    if len(sizes) != 1:
-        raise ValueError(f"the events of a batch must have one box size, got {sorted(sizes)} voxels per side")
-    coord_VD = np.concatenate([event["voxel"]["coord"][:, :dimension] for event in batch])
-    event_V = np.repeat(np.arange(len(batch)), [event.num_voxels for event in batch])
-    coord_VD1 = np.concatenate([event_V[:, None], coord_VD], 1)
-    energy_V = _tensor([event["voxel"]["energy"] for event in batch], device)
-    return torch.from_numpy(coord_VD1).to(device), energy_V, len(batch), sizes.pop()
 
 
 def _is_target(event: Event) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import torch
 from conftest import ODD_EVENTS, typical
 
 from lartpc.config import SECTIONS, Section
-from lartpc.event import PRODUCTS, Event, conform, num_rows
+from lartpc.event import PRODUCTS, Event, conform, empty, num_rows
 from lartpc.run.weights import load_weights, save_weights
 from lartpc.stages import CHAIN, OPTIONAL, Stage, needs_weights
 from lartpc.truth import upstream_from_truth
@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cluster": {"graph": {"num_hidden": 16}},
     "interact": {"graph": {"num_hidden": 16}},
     "classify": {"unet": TINY, "num_hidden": 16},
+    "detect": {"dimension": 3, "unet": TINY, "level": 1, "min_voxels": 3, "infer": {"score_floor": 0.0}},
 }
 
 OTHERS: list[tuple[str, str, dict[str, Any]]] = [
@@ -85,6 +86,11 @@ def inputs(stage: Case, entry: int = 0, kind: str = "typical") -> Event:
     event = typical(entry) if kind == "typical" else ODD_EVENTS[kind](entry)
     derived = [name for name in stage.reads if name not in ("voxel", "proposal")]
     event = upstream_from_truth(event, derived)
+    if "truth_neutrino" in stage.learns:
+        neutrino = empty("truth_neutrino", min(1, num_rows(event["truth_interaction"])))
+        event = event.with_products(
+            {"truth_neutrino": {**neutrino, "interaction": neutrino["interaction"] + 1}}
+        )
     if "proposal" in stage.reads:
         event = event.with_products({"proposal": proposals(event)})
     return event

@@ -10,7 +10,7 @@ from lartpc import config
 from lartpc.event import Event, blank, empty
 from lartpc.run.training.optimize import Optimization
 from lartpc.run.weights import save_weights, warm_start
-from lartpc.stages import OPTIONAL, classify, segment
+from lartpc.stages import classify, segment
 from lartpc.stages import stage as row_of
 from lartpc.vocab import CreationProcess, Current, Flavour, Semantic, Species
 
@@ -240,7 +240,7 @@ def test_it_learns_to_count_and_to_tell_showers_from_tracks() -> None:
 
 
 def test_an_event_set_aside_has_no_scores() -> None:
-    (row,) = OPTIONAL
+    row = row_of("classify")
     found = blank(image(np.zeros((0, 3))), row.writes)
     assert [len(found[name]["flavour"]) for name in row.writes] == [0, 0]
 

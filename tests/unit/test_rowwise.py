@@ -10,7 +10,7 @@ from lartpc import config
 from lartpc.config import GraphNet
 from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork, side_by_side
 from lartpc.nets.rowwise import rowwise, whole
-from lartpc.stages import CHAIN
+from lartpc.stages import CHAIN, stage
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Semantic
 
@@ -19,6 +19,12 @@ SMALL = {
     "segment": {"unet": {"filters": 8, "depth": 3, "repetitions": 1}, "infer": {"proposal_floor": 0.0}},
     "cluster": {"graph": {"num_hidden": 32}},
     "interact": {"graph": {"num_hidden": 32}},
+    "detect": {
+        "dimension": 3,
+        "unet": {"filters": 8, "depth": 3, "repetitions": 1},
+        "level": 1,
+        "infer": {"score_floor": 0.0},
+    },
 }
 
 
@@ -57,7 +63,9 @@ def event(entry):
     return upstream_from_truth(found, products)
 
 
-@pytest.mark.parametrize("row", [row for row in CHAIN if row.learned], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [*(row for row in CHAIN if row.learned), stage("detect")], ids=lambda row: row.name
+)
 def test_a_stage_says_the_same_of_an_event_in_any_batch(row):
     torch.manual_seed(1)
     module = row.module()

@@ -14,6 +14,7 @@ from lartpc import calibration
 from lartpc.config import Segment, completed, shared_slice
 from lartpc.dist import Ranks
 from lartpc.nets import uncertainty
+from lartpc.nets.inputs import stack
 from lartpc.run.training.checkpoint import Checkpoints
 from lartpc.run.weights import load_weights, read_weights, save_weights, write_weights
 from lartpc.stages import segment, stage
@@ -39,7 +40,7 @@ def test_without_the_setting_there_is_no_dropout() -> None:
     thin = segment.network(settings(heads={"dropout": 0.3}))
     assert net.state_dict().keys() == thin.state_dict().keys()
     thin.load_state_dict(net.state_dict())
-    inputs = segment._inputs([event], torch.device("cpu"), 3)
+    inputs = stack([event], torch.device("cpu"), 3, "segment")
     with torch.no_grad():
         one, other = net.train()(*inputs)[0], net(*inputs)[0]
         torch.testing.assert_close(one, other)

@@ -22,6 +22,7 @@ from lartpc.stages import (
     CHAIN,
     EVALUATE_VERSION,
     INGEST_VERSION,
+    OPTIONAL,
     TABLES_VERSION,
     chain_in,
     needs_weights,
@@ -95,7 +96,7 @@ if workflow.is_main_process:
             logger.info(f"lartpc: sample {sample} is planned in {num} shards, the most by max_shards")
 
 SHARES = shares(tuple(SHARDS.values()))
-STAGES = {row.name: row for row in CHAIN}
+STAGES = {row.name: row for row in (*CHAIN, *OPTIONAL)}
 # Of images of wire planes that cross 3D points are made, which the stages from points on are for.
 IS_FLAT = CONFIG.segment.dimension == 2
 MAKES_POINTS = IS_FLAT and CONFIG.ingest.wires.make_points
@@ -282,7 +283,7 @@ def events_before(stage, wildcards=None):
 
 def trained_on(stage):
     """Return the patterns of the event files that a stage is trained on: truth, or earlier output too."""
-    if MAKES_POINTS and stage == "segment":
+    if MAKES_POINTS and stage in ("segment", "detect"):
         return ["<results>/planes/ingest/{key}.h5"]
     on_truth = getattr(CONFIG, stage).__dict__.get("upstream", "predicted") == "truth"
     patterns = events_before(stage)[:1] if on_truth else events_before(stage)
