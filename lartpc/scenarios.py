@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lartpc.config import SCENARIO_SECTIONS, Config, shared_slice, slice_of
-from lartpc.stages import CHAIN, upstream_of
+from lartpc.stages import CHAIN, OPTIONAL, upstream_of
 
 NOMINAL = "nominal"
 """Name of what the configuration says without a scenario."""
@@ -63,7 +63,12 @@ def branches(nominal: Config, scenarios: Mapping[str, Config], digest: Digest) -
 def _check(name: str, nominal: Config, config: Config) -> None:
     if _kind(config) != _kind(nominal):
         raise ValueError(f"scenario '{name}': 2D and 3D images are productions of their own")
-    for row in CHAIN:
+    for row in OPTIONAL:
+        if getattr(config, row.name).enabled != getattr(nominal, row.name).enabled:
+            raise ValueError(
+                f"scenario '{name}': {row.name}.enabled is for a whole production; set it outside scenarios"
+            )
+    for row in (*CHAIN, *OPTIONAL):
         before, now = getattr(nominal, row.name), getattr(config, row.name)
         if row.learned and not now.weights and (before.weights or _of_training(now) != _of_training(before)):
             raise ValueError(
@@ -87,10 +92,10 @@ def _own(nominal: Config, config: Config, digest: Digest) -> Iterator[str]:
     own = set(changed)
     if "simulate" in own:
         own.add("ingest")
-    for row in CHAIN:
+    for row in (*CHAIN, *OPTIONAL):
         if own & {"ingest", *(other.name for other in upstream_of(row))}:
             own.add(row.name)
-    if own & {"ingest", *(row.name for row in CHAIN)}:
+    if own & {"ingest", *(row.name for row in (*CHAIN, *OPTIONAL))}:
         own.add("summarize")
     if "summarize" in own:
         own.add("evaluate")

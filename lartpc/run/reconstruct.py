@@ -18,7 +18,7 @@ from lartpc.choice import asked_for
 from lartpc.paths import usable
 from lartpc.plan import CHOICE, COLUMNS
 from lartpc.remote import is_url
-from lartpc.stages import CHAIN
+from lartpc.stages import CHAIN, OPTIONAL
 
 SAMPLE = "given"
 """Name of the sample of the files, where none is asked for."""
@@ -89,7 +89,7 @@ def reconstruct(
     values: dict[str, object] = {"samples": [str(asked / "samples.tsv")], "results": usable(str(out))}
     if detector:
         values["ingest"] = {"detector": detector}
-    values |= {stage: {"weights": path} for stage, path in chosen_weights(weights).items()}
+    values |= {stage: _with(stage, path) for stage, path in chosen_weights(weights).items()}
     # JSON is YAML, too
     _write(asked / "config.yaml", json.dumps(values, indent=1) + "\n")
     command = [
@@ -152,7 +152,7 @@ def chosen_weights(words: Sequence[str]) -> Mapping[str, str]:
     ValueError
         A word is neither, or a file does not exist.
     """
-    learned = [row.name for row in CHAIN if row.learned]
+    learned = [row.name for row in (*CHAIN, *OPTIONAL) if row.learned]
     found: dict[str, str] = {}
     for word in words:
         stage, _, path = word.partition("=")
@@ -172,6 +172,12 @@ def chosen_weights(words: Sequence[str]) -> Mapping[str, str]:
         if not Path(path).is_file():
             raise ValueError(f"weights {path} of {stage} do not exist")
     return {stage: str(Path(path).absolute()) for stage, path in found.items()}
+
+
+def _with(stage: str, path: str) -> dict[str, object]:
+    """Return the settings of a stage with these weights; one beside the chain is run because it has them."""
+    is_optional = stage in {row.name for row in OPTIONAL}
+    return {"weights": path} | ({"enabled": True} if is_optional else {})
 
 
 def _write(path: Path, text: str) -> None:

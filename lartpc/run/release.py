@@ -20,7 +20,7 @@ from lartpc.run.collect import read_summary
 from lartpc.run.domain import domain_of, in_words
 from lartpc.run.report import sections
 from lartpc.run.weights import load_weights, read_weights, write_weights
-from lartpc.stages import CHAIN, Stage, stage
+from lartpc.stages import CHAIN, OPTIONAL, Stage, stage
 from lartpc.store import open_events
 
 CARD = "README.md"
@@ -89,7 +89,8 @@ def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False
         The folder holds no weights, one of them does not load with its settings, or the dataset was made
         with other weights.
     """
-    found = {row.name: folder / f"{row.name}.pt" for row in CHAIN if (folder / f"{row.name}.pt").is_file()}
+    files = {row.name: folder / f"{row.name}.pt" for row in (*CHAIN, *OPTIONAL)}
+    found = {name: path for name, path in files.items() if path.is_file()}
     if not found:
         raise ValueError(
             f"{folder} holds no weights; write them with 'lartpc release WEIGHTS --out {folder}'"

@@ -93,7 +93,7 @@ OPTIONAL = (
 """Stages beside the chain: a production has them where they are asked for."""
 
 INGEST_VERSION = 8
-TABLES_VERSION = 20
+TABLES_VERSION = 21
 EVALUATE_VERSION = 12
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 

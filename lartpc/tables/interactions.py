@@ -11,6 +11,7 @@ from lartpc.geometry import volume_of
 from lartpc.kinematics import unit
 from lartpc.metrics import Overlaps
 from lartpc.tables.fields import Rows, names_of, xyz_rows
+from lartpc.tables.image_fields import image_rows
 from lartpc.tables.measured import Measured
 from lartpc.tables.particles import energy_of_primaries
 from lartpc.truth import compositions
@@ -113,6 +114,7 @@ def interaction_rows(
         **{f"flavour_score_{word}": found["flavour_score"][:, i] for i, word in enumerate(names_of(Flavour))},
         **{f"{name}_count": score.argmax(1) for name, score in scores.items()},
         **{f"{name}_count_score": list(score) for name, score in scores.items()},
+        **image_rows(event, "interaction_image", num),
         "truth_interaction_id": best,
         "truth_iou": iou if has_truth else np.full(num, np.nan),
     }

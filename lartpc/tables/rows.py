@@ -13,6 +13,7 @@ from lartpc.event import PRODUCTS, PROPOSED, TRUTH, Columns, Event, empty, num_r
 from lartpc.metrics import Overlaps, nearest, overlaps
 from lartpc.tables.fields import Rows, names_of, xyz_rows
 from lartpc.tables.fragments import fragment_rows, voxel_rows
+from lartpc.tables.image_fields import image_rows
 from lartpc.tables.interactions import interaction_rows, truth_interaction_rows
 from lartpc.tables.measured import Measured, measured
 from lartpc.tables.neutrinos import truth_neutrino_rows, truth_primary_rows
@@ -228,6 +229,7 @@ def _events(event: Event, has_truth: bool, quarantined: tuple[str, str] | None) 
                 "truth_neutrino",
             )
         },
+        **image_rows(event, "image", 1),
     }
 
 

@@ -26,10 +26,11 @@ from lartpc.tables.fields import (
     word,
     xyz,
 )
+from lartpc.tables.image_fields import image_fields
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "2.5"
+SCHEMA_VERSION = "2.6"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
@@ -38,7 +39,8 @@ parents, starts, flavours and energies in `metrics`; 2.0, 2026-11, in tables of 
 prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_initial_mev`, `momentum_initial_mev_c`;
 2.1, 2026-11, `truth_neutrinos`, `truth_primaries`, topologies with thresholds; 2.2, 2026-11, `warnings` in
 `throughput`; 2.3, 2026-11, scores of classes and flags in `particles`;
-2.4, 2026-11, `metrics.input` may be "planes"; 2.5, 2026-11, errors of energies and `is_energy_bound`."""
+2.4, 2026-11, `metrics.input` may be "planes"; 2.5, 2026-11, errors of energies and `is_energy_bound`;
+2.6, 2026-11, `image_…` in `events` and `interactions`."""
 
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")
@@ -96,6 +98,7 @@ TABLES: dict[str, Table] = {
             "num_truth_neutrinos": count(
                 "neutrinos that interact, seen or not; 0 where the source knows none"
             ),
+            **image_fields("the event"),
         },
     ),
     "interactions": Table(
@@ -139,6 +142,7 @@ TABLES: dict[str, Table] = {
                 )
                 for name, what in COUNTS.items()
             },
+            **image_fields("the interaction, without the voxels of others"),
             "truth_interaction_id": refer("truth_interactions", "true interaction with the largest IoU"),
             "truth_iou": number(f"{_IOU}; null without truth"),
         },

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import image, labelled, line, typical
+from handmade import write_shard
 from pydantic import ValidationError
 
 from lartpc import config
 from lartpc.event import Event, blank, empty
+from lartpc.run.infer import infer
+from lartpc.run.summarize import summarize
 from lartpc.run.training.optimize import Optimization
 from lartpc.run.weights import save_weights, warm_start
 from lartpc.stages import classify, segment
 from lartpc.stages import stage as row_of
+from lartpc.store import open_events
+from lartpc.tables.write import read_table
 from lartpc.vocab import CreationProcess, Current, Flavour, Semantic, Species
 
 TINY = {"filters": 4, "depth": 3, "repetitions": 1}
@@ -252,3 +257,33 @@ def test_a_production_asks_for_images_of_its_own_dimension() -> None:
         config.Config.model_validate(
             {"classify": {"enabled": True}, "ingest": {"num_voxels": 24}, "segment": {"unet": {"depth": 2}}}
         )
+
+
+def test_scores_reach_the_tables_of_events_and_interactions(tmp_path) -> None:
+    """Through the files: what `classify` writes for a shard stands in the rows of its event and its interactions."""
+    files = write_shard(tmp_path, "by-hand/0000")
+    net = net_of(SMALL)
+    weights = tmp_path / "classify.pt"
+    save_weights(weights, row_of("classify"), SMALL, net.state_dict(), {})
+    out = tmp_path / "classify.h5"
+    infer(row_of("classify"), files, SMALL, out=out, weights=weights)
+    tables = tmp_path / "tables"
+    summarize([*files, out], tables)
+    plain = tmp_path / "plain"
+    summarize(files, plain)
+    with open_events(*files, out) as events:
+        image_of = next(iter(events.stream(["image"])))["image"]
+    row = read_table(tables / "events.parquet").to_pylist()[0]
+    assert row["image_flavour"] == Flavour(image_of["flavour"][0]).name.lower()
+    assert row["image_flavour_score_nc_like"] == pytest.approx(
+        float(image_of["flavour_score"][0, Flavour.NC_LIKE])
+    )
+    assert row["image_neutron_count"] == image_of["num_neutrons_score"][0].argmax()
+    assert row["image_class_score"] is None and row["image_class_pdg"] == 0
+    mine = read_table(tables / "interactions.parquet").to_pylist()
+    assert len(mine) == 2 and all(sum(one["image_proton_count_score"]) == pytest.approx(1) for one in mine)
+    without = read_table(plain / "events.parquet").to_pylist()[0]
+    assert without["image_flavour"] is None and without["image_neutron_count"] == -1
+    assert [one["image_flavour"] for one in read_table(plain / "interactions.parquet").to_pylist()] == [
+        None
+    ] * len(mine)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lartpc.run.quality.neutrinos import figures
+from lartpc.run.quality.image_classes import image_lines
+from lartpc.run.quality.neutrinos import figures, judged_of
 from lartpc.run.report.neutrinos import neutrinos_table, read_tables
 from lartpc.tables import TABLES
 
@@ -54,6 +55,15 @@ def dataset(tmp_path):
     ]
     found.append(found[0] | {"entry": 0, "interaction_id": 1, "truth_interaction_id": -1, "truth_iou": 0.0})
     write(tmp_path, "interactions", [{"interaction_id": 0, "truth_interaction_id": 0} | row for row in found])
+    images = [("numu_like", 1), ("nue_like", 0), ("nc_like", 0), ("nc_like", 0)]
+    write(
+        tmp_path,
+        "events",
+        [
+            {"image_flavour": flavour, "image_neutron_count": neutrons, "image_proton_count": 1}
+            for flavour, neutrons in images
+        ],
+    )
     muon = {"pdg": 13, "kinetic_energy_initial_mev": 500.0, "track_id": 1}
     neutron = {"pdg": 2112, "kinetic_energy_initial_mev": 90.0, "track_id": 2, "truth_particle_id": -1}
     write(tmp_path, "truth_primaries", [muon | {"entry": 0}, neutron | {"entry": 0}, neutron | {"entry": 1}])
@@ -134,3 +144,21 @@ def test_dataset_without_neutrinos_is_refused(dataset, tmp_path):
     frame.iloc[:0].to_parquet(dataset / "truth_neutrinos" / "part-0.parquet")
     with pytest.raises(ValueError, match="has no neutrino"):
         read_tables(dataset)
+
+
+def test_the_image_is_judged_beside_the_graph(dataset):
+    lines = [*image_lines(judged_of(read_tables(dataset)))]
+    value = {line.label: line.value for line in lines if not line.label.startswith("—")}
+    assert value["νμ CC, efficiency by the image"] == value["νμ CC, efficiency by the graph"] == 0.5
+    assert value["NC, efficiency by the image"] == 1.0 and value["NC, efficiency by the graph"] == 0.0
+    at = [line.label for line in lines].index("NC, efficiency by the image")
+    purity = next(line for line in lines[at:] if line.label == "— purity")
+    assert (purity.value, purity.num) == (0.5, 2), "one of the νμ CC looks like a neutral current"
+    # one neutron leaves the vertex of the first and of the second
+    assert value["number of neutrons that leave the vertex right by the image"] == 0.75
+
+
+def test_images_that_are_not_classified_say_nothing(dataset):
+    path = dataset / "events" / "part-0.parquet"
+    pd.read_parquet(path).assign(image_flavour=None).to_parquet(path)
+    assert not [line for line in image_lines(judged_of(read_tables(dataset))) if line.num]

@@ -109,6 +109,16 @@ def test_networks_are_trained_where_no_weights_are_named(folder: Path) -> None:
     assert found["segment"] == 2
 
 
+def test_images_are_classified_where_that_is_asked_for(folder: Path) -> None:
+    assert "classify" not in jobs(folder)
+    demo, asked = ("--configfile", "config/train_demo.yaml"), ("--config", "classify={enabled: true}")
+    found = jobs(folder, *demo, *asked)
+    assert found["train"] == 4 and found["classify"] == found["summarize"] == 2
+    # it learns from images and truth alone
+    found = jobs(folder, "results/models/classify/weights.pt", *demo, *asked)
+    assert found["train"] == 1 and found["ingest"] == 5 and not found["segment"]
+
+
 def test_interactions_by_rules_need_no_weights(folder: Path) -> None:
     demo = ("--configfile", "config/train_demo.yaml")
     by_rules = "interact={infer: {interactions: rules}}"

@@ -24,6 +24,7 @@ from lartpc.stages import (
     INGEST_VERSION,
     OPTIONAL,
     TABLES_VERSION,
+    OPTIONAL,
     chain_in,
     needs_weights,
     upstream_of,
@@ -102,6 +103,7 @@ IS_FLAT = CONFIG.segment.dimension == 2
 MAKES_POINTS = IS_FLAT and CONFIG.ingest.wires.make_points
 # What the events go through: views of one plane, or of parallel ones, end with points.
 RUN = [row.name for row in (CHAIN if MAKES_POINTS else chain_in(CONFIG.segment.dimension))]
+RUN += [row.name for row in OPTIONAL if getattr(CONFIG, row.name).enabled]
 ON_TRUTH = [name for name in ("cluster", "interact") if name in RUN]
 
 # Software of the jobs: that of the shell which started snakemake; with --sdm conda the environment of ENVIRONMENT, in
@@ -278,7 +280,8 @@ def images_of(steps, wildcards=None):
 
 def events_before(stage, wildcards=None):
     """Return the event files that a stage reads, with the wildcards of a shard."""
-    return events_of(["ingest", *(row.name for row in upstream_of(STAGES[stage]))], wildcards)
+    before = [row.name for row in upstream_of(STAGES[stage]) if row.name in RUN]
+    return events_of(["ingest", *before], wildcards)
 
 
 def trained_on(stage):
@@ -286,7 +289,8 @@ def trained_on(stage):
     if MAKES_POINTS and stage in ("segment", "detect"):
         return ["<results>/planes/ingest/{key}.h5"]
     on_truth = getattr(CONFIG, stage).__dict__.get("upstream", "predicted") == "truth"
-    patterns = events_before(stage)[:1] if on_truth else events_before(stage)
+    # What a stage only may read, it does not learn from.
+    patterns = events_before(stage)[:1] if on_truth or STAGES[stage].also_reads else events_before(stage)
     return [pattern.replace("{sample}/{shard}", "{key}") for pattern in patterns]
 
 

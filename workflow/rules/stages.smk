@@ -1,4 +1,4 @@
-# The four stages of the reconstruction, one job per shard and stage.
+# The stages of the reconstruction, one job per shard and stage.
 
 
 rule segment:
@@ -84,5 +84,24 @@ use rule segment as interact with:
         stage="interact",
         version=STAGES["interact"].version,
         digest=lambda wc: digest_of_weights("interact", wc),
+        weights=lambda wc, input: option("weights", input.get("weights", [])),
+        chain=lambda wc, output: PLAN,
+
+
+use rule segment as classify with:
+    input:
+        events=lambda wc: events_before("classify", wc),
+        settings="<results>/<branch>config/classify.infer.json",
+        weights=lambda wc: weights("classify", wc),
+    output:
+        "<results>/<branch>events/classify/{sample}/{shard}.h5",
+    log:
+        "<results>/<branch>logs/classify/{sample}/{shard}.log",
+    benchmark:
+        "<results>/<branch>benchmarks/classify/{sample}/{shard}.tsv"
+    params:
+        stage="classify",
+        version=STAGES["classify"].version,
+        digest=lambda wc: digest_of_weights("classify", wc),
         weights=lambda wc, input: option("weights", input.get("weights", [])),
         chain=lambda wc, output: PLAN,

@@ -19,12 +19,12 @@ from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited
 from lartpc.run.guard import within
 from lartpc.run.shards import TOLERANCE, check_shard
-from lartpc.stages import CHAIN
+from lartpc.stages import CHAIN, OPTIONAL
 from lartpc.store import CHOICE, NUM_PLANES, SOURCE_FILES, WEIGHTS_FILE, Events, content_of, open_events
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.write import read_table
 
-STEPS = ("ingest", *(row.name for row in CHAIN))
+STEPS = ("ingest", *(row.name for row in (*CHAIN, *OPTIONAL)))
 COUNTED = {
     **{name: f"{name}s" for name in ("point", "fragment", "particle", "interaction")},
     **{

@@ -62,9 +62,7 @@ class Tables:
 
 def figures(tables: Tables) -> dict[str, list[Line]]:
     """Return all figures by the titles of their sections; those of which there is no object are left out."""
-    judged = tables.neutrinos[
-        tables.neutrinos["true_is_fiducial"] & (tables.neutrinos["true_num_voxels"] > 0)
-    ]
+    judged = judged_of(tables)
     found = {
         "Found": _found(tables.neutrinos, judged),
         "Flavour": [*_flavours(judged, tables.interactions)],
@@ -75,6 +73,12 @@ def figures(tables: Tables) -> dict[str, list[Line]]:
         "Energies of particles": [*_particles(tables.particles)],
     }
     return {title: kept for title, lines in found.items() if (kept := [line for line in lines if line.num])}
+
+
+def judged_of(tables: Tables) -> pd.DataFrame:
+    """Return the neutrinos that are judged: those with a fiducial vertex that leave voxels."""
+    neutrinos = tables.neutrinos
+    return neutrinos[neutrinos["true_is_fiducial"] & (neutrinos["true_num_voxels"] > 0)]
 
 
 def share(label: str, hit: Any, unit: str = "%", published: str = "") -> Line:
@@ -104,7 +108,8 @@ def number(label: str, values: Any, event: Any, figure: Any, unit: str, publishe
     return Line(label, int(one.num[0]), float(one.value[0]), error, error, unit, published)
 
 
-def _bins(edges: tuple[float, ...], values_mev: Any) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def bins(edges: tuple[float, ...], values_mev: Any) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the name of each bin of energies [GeV], and which of the values [MeV] lie in it."""
     values = np.asarray(values_mev, np.float64) / 1000
     for low, high in pairwise(edges):
         label = f"from {low:g} GeV" if np.isinf(high) else f"{low:g} to {high:g} GeV"
@@ -128,14 +133,14 @@ def _flavours(judged: pd.DataFrame, interactions: pd.DataFrame) -> Iterator[Line
         of, called = judged[judged["kind"] == kind], fiducial[fiducial["flavour"] == kind]
         right = of["flavour"] == kind
         yield share(f"{name}, efficiency", right, published=CVN.get(kind, ""))
-        for label, inside in _bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
+        for label, inside in bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
             yield share(f"— {label}", right[inside])
         for other, words in FLAVOURS.items():
             if other != kind:
                 yield share(f"— taken for {words}", of["flavour"] == other)
         pure = called["kind"] == kind
         yield share(f"{name}-like, purity", pure)
-        for label, inside in _bins(ENERGY_BINS_GEV, called["reconstructed_energy_mev"]):
+        for label, inside in bins(ENERGY_BINS_GEV, called["reconstructed_energy_mev"]):
             yield share(f"— {label}, reconstructed", pure[inside])
         for other, words in {**FLAVOURS, "piece": "a piece of an interaction", "none": "no neutrino"}.items():
             if other != kind:
@@ -187,7 +192,7 @@ def _selections(judged: pd.DataFrame, interactions: pd.DataFrame) -> Iterator[Li
         of = judged[is_signal(judged, topology, kind)]
         selected = fiducial[fiducial["topology_above"] == topology]
         yield share(f"{name}: efficiency", of["topology_above"] == topology)
-        for label, inside in _bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
+        for label, inside in bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
             yield share(f"— {label}", (of["topology_above"] == topology)[inside])
         yield share(f"{name}: purity", is_signal(selected, topology, kind))
     of = judged[(judged["kind"] == "nc_like") & (judged["true_num_pi_zeros_above"] > 0)]
@@ -213,7 +218,7 @@ def _energies(judged: pd.DataFrame) -> Iterator[Line]:
         of = of[of["true_is_contained"] & (of["is_contained"] == True)]  # noqa: E712 (a column of objects)
         ratio = (of["reconstructed_energy_mev"] / of["neutrino_energy_mev"] - 1).to_numpy(np.float64)
         yield from spread(f"{name}, contained", ratio, of[KEY])
-        for label, inside in _bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
+        for label, inside in bins(ENERGY_BINS_GEV, of["neutrino_energy_mev"]):
             yield from spread(f"— {label}", ratio[inside], of[KEY][inside])
     of = judged[
         (judged["kind"] == "nc_like") & (judged["flavour"] == "nc_like") & judged["true_is_contained"]
@@ -253,7 +258,7 @@ def _particles(particles: pd.DataFrame) -> Iterator[Line]:
         pull = (of["kinetic_energy_mev"] - of["kinetic_energy_initial_mev"]) / of["kinetic_energy_error_mev"]
         aim = "goal: 0.9 to 1.1" if "leaves" in name else ""
         yield number(f"{name}, width of pulls", pull, of[KEY], half_width, "", aim)
-        for label, inside in _bins(PARTICLE_BINS_GEV, of["kinetic_energy_initial_mev"]):
+        for label, inside in bins(PARTICLE_BINS_GEV, of["kinetic_energy_initial_mev"]):
             yield from spread(f"— {label}", ratio[inside], of[KEY][inside])
 
 

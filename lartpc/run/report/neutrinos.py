@@ -11,9 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from lartpc.atomic import replacing
+from lartpc.event import MAX_COUNT
 from lartpc.metrics import MATCH_IOU
+from lartpc.run.quality.image_classes import image_lines
 from lartpc.run.quality.microboone import pixel_lines
-from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, read_kind
+from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, judged_of, read_kind
+from lartpc.tables.image_fields import COUNTS as IMAGE_COUNTS
 from lartpc.tables.scenarios import table_folder
 
 SEEN_VOXELS = 10
@@ -32,7 +35,10 @@ def neutrinos_table(dataset: Path, out: Path) -> str:
     ValueError
         There is no table of neutrinos, or none of them has an interaction in the images.
     """
-    sections = figures(read_tables(dataset))
+    tables = read_tables(dataset)
+    sections = figures(tables)
+    if by_image := [line for line in image_lines(judged_of(tables)) if line.num]:
+        sections["By the whole image (stage classify), beside the graph"] = by_image
     if pixels := [line for line in pixel_lines(read_images(dataset)) if line.num]:
         sections["Pixels taken for track instead of shower, or the other way round"] = pixels
     text = "\n".join(
@@ -72,7 +78,9 @@ def read_tables(dataset: Path) -> Tables:
     neutrinos["is_found"] = neutrinos["num_primaries"].notna()
     away = np.stack([neutrinos[name] - neutrinos[f"true_{name}"] for name in _VERTEX], axis=1)
     neutrinos["vertex_distance_cm"] = np.linalg.norm(away, axis=1)
-    return Tables(neutrinos, _with_truth(found, neutrinos), _particles(dataset, neutrinos))
+    return Tables(
+        _with_images(dataset, neutrinos), _with_truth(found, neutrinos), _particles(dataset, neutrinos)
+    )
 
 
 def read_images(dataset: Path) -> pd.DataFrame:
@@ -85,6 +93,19 @@ def read_images(dataset: Path) -> pd.DataFrame:
     found = found[(found["input"] != "truth") & (found["plane"] <= 0)]
     found = found[found["stages"].str.contains("segment")]
     return found.merge(neutrinos, on=KEY)
+
+
+def _with_images(dataset: Path, neutrinos: pd.DataFrame) -> pd.DataFrame:
+    """Add what the images of events are classified as, for neutrinos that are alone in their event."""
+    columns = ["image_flavour", "image_antineutrino_score", *(f"image_{name}_count" for name in IMAGE_COUNTS)]
+    images = _read(dataset, "events", columns)
+    alone = _read(dataset, "truth_neutrinos", ["truth_neutrino_id"]).drop_duplicates(KEY, keep=False)[KEY]
+    born = _read(dataset, "truth_primaries", ["truth_neutrino_id"], where=ds.field("pdg") == 2112)
+    neutrons = born.groupby([*KEY, "truth_neutrino_id"]).size().clip(upper=MAX_COUNT)
+    neutrinos = neutrinos.merge(images.merge(alone, on=KEY), on=KEY, how="left")
+    number = neutrons.rename("true_neutron_count").reset_index()
+    neutrinos = neutrinos.merge(number, on=[*KEY, "truth_neutrino_id"], how="left")
+    return neutrinos.assign(true_neutron_count=neutrinos["true_neutron_count"].fillna(0))
 
 
 def _read(dataset: Path, table: str, columns: Sequence[str], where: Any = None) -> pd.DataFrame:
