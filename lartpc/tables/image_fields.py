@@ -59,7 +59,7 @@ def image_rows(event: Event, product: str, num: int) -> Rows:
         rows[f"image_flavour_score_{name}"] = found["flavour_score"][:, code]
     for name in COUNTS:
         score = found[f"num_{name}s_score"]
-        known = np.isfinite(score).all(axis=1)
+        known = np.asarray(np.isfinite(score).all(axis=1))
         rows[f"image_{name}_count"] = np.where(known, np.nan_to_num(score).argmax(axis=1), -1)
         rows[f"image_{name}_count_score"] = [
             row if is_known else None for row, is_known in zip(score, known, strict=True)
