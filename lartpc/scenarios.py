@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lartpc.config import SCENARIO_SECTIONS, Config, shared_slice, slice_of
-from lartpc.stages import CHAIN, OPTIONAL, upstream_of
+from lartpc.stages import CHAIN, OPTIONAL, is_enabled, upstream_of
 
 NOMINAL = "nominal"
 """Name of what the configuration says without a scenario."""
@@ -64,7 +64,7 @@ def _check(name: str, nominal: Config, config: Config) -> None:
     if _kind(config) != _kind(nominal):
         raise ValueError(f"scenario '{name}': 2D and 3D images are productions of their own")
     for row in OPTIONAL:
-        if getattr(config, row.name).enabled != getattr(nominal, row.name).enabled:
+        if is_enabled(row, getattr(config, row.name)) != is_enabled(row, getattr(nominal, row.name)):
             raise ValueError(
                 f"scenario '{name}': {row.name}.enabled is for a whole production; set it outside scenarios"
             )
@@ -92,10 +92,11 @@ def _own(nominal: Config, config: Config, digest: Digest) -> Iterator[str]:
     own = set(changed)
     if "simulate" in own:
         own.add("ingest")
-    for row in (*CHAIN, *OPTIONAL):
+    rows = [row for row in (*CHAIN, *OPTIONAL) if is_enabled(row, getattr(nominal, row.name))]
+    for row in rows:
         if own & {"ingest", *(other.name for other in upstream_of(row))}:
             own.add(row.name)
-    if own & {"ingest", *(row.name for row in (*CHAIN, *OPTIONAL))}:
+    if own & {"ingest", *(row.name for row in rows)}:
         own.add("summarize")
     if "summarize" in own:
         own.add("evaluate")

@@ -15,6 +15,7 @@ from pathlib import Path
 import lartpc
 from lartpc import owner
 from lartpc.choice import asked_for
+from lartpc.config import SECTIONS
 from lartpc.paths import usable
 from lartpc.plan import CHOICE, COLUMNS
 from lartpc.remote import is_url
@@ -176,8 +177,7 @@ def chosen_weights(words: Sequence[str]) -> Mapping[str, str]:
 
 def _with(stage: str, path: str) -> dict[str, object]:
     """Return the settings of a stage with these weights; one beside the chain is run because it has them."""
-    is_optional = stage in {row.name for row in OPTIONAL}
-    return {"weights": path} | ({"enabled": True} if is_optional else {})
+    return {"weights": path} | ({"enabled": True} if "enabled" in SECTIONS[stage].model_fields else {})
 
 
 def _write(path: Path, text: str) -> None:

@@ -121,6 +121,11 @@ def require_dimension(row: Stage, dimension: int) -> None:
         )
 
 
+def is_enabled(row: Stage, section: Any) -> bool:
+    """Tell whether a production has a stage: one beside the chain only where its settings say so."""
+    return row in CHAIN or getattr(section, "enabled", False)
+
+
 def needs_weights(row: Stage, section: Any) -> bool:
     """Tell whether a stage has a network under its settings: a learned one may do without, by rules."""
     return row.learned and getattr(section, "needs_weights", True)

@@ -22,10 +22,10 @@ from lartpc.stages import (
     CHAIN,
     EVALUATE_VERSION,
     INGEST_VERSION,
-    OPTIONAL,
     TABLES_VERSION,
     OPTIONAL,
     chain_in,
+    is_enabled,
     needs_weights,
     upstream_of,
 )
@@ -103,7 +103,7 @@ IS_FLAT = CONFIG.segment.dimension == 2
 MAKES_POINTS = IS_FLAT and CONFIG.ingest.wires.make_points
 # What the events go through: views of one plane, or of parallel ones, end with points.
 RUN = [row.name for row in (CHAIN if MAKES_POINTS else chain_in(CONFIG.segment.dimension))]
-RUN += [row.name for row in OPTIONAL if getattr(CONFIG, row.name).enabled]
+RUN += [row.name for row in OPTIONAL if is_enabled(row, getattr(CONFIG, row.name))]
 ON_TRUTH = [name for name in ("cluster", "interact") if name in RUN]
 
 # Software of the jobs: that of the shell which started snakemake; with --sdm conda the environment of ENVIRONMENT, in
