@@ -12,7 +12,7 @@ EXTRAS = {
     "report": ("dask", "jinja2", "markupsafe", "plotly", "rocrate"),
     "export": ("onnx", "onnxruntime", "onnxscript", "torch", "spconv", "cumm"),
     "workflow": ("snakemake",),
-    "remote": ("boto3", "botocore", "XRootD", "snakemake"),
+    "remote": ("boto3", "botocore", "requests", "XRootD", "snakemake"),
     "analysis": (
         "duckdb",
         "hist",

@@ -1,5 +1,6 @@
 """Files on servers: which URLs are known, catalogues of them, and whether a copy is whole. Standard library only."""
 
+import fnmatch
 import hashlib
 import re
 import zlib
@@ -61,6 +62,12 @@ def is_url(path: str) -> bool:
 def is_pattern(url: str) -> bool:
     """Tell whether the path of a URL has * ? or [ in it; what follows a question mark of HTTP is no pattern."""
     return bool(_PATTERN.search(url.split("?")[0] if url.startswith("http") else url))
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Tell whether a path on a server matches a pattern, in which * does not go beyond a slash."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def read_catalogue(path: Path) -> list[RemoteFile] | None:

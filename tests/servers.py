@@ -19,7 +19,7 @@ SECONDS = 90
 
 
 class FailingHandler(http.server.SimpleHTTPRequestHandler):
-    """Serve files; the first `num_faults` answers to GET of each end in the middle of the file."""
+    """Serve files, and take them; the first `num_faults` GET or PUT of each end in the middle of the file."""
 
     num_faults = 0
     asked: ClassVar[Counter[str]] = Counter()
@@ -37,6 +37,27 @@ class FailingHandler(http.server.SimpleHTTPRequestHandler):
         is_whole = self.asked[path.name] > self.num_faults
         self.wfile.write(content if is_whole else content[: len(content) // 2])
         self.close_connection = True
+
+    def do_PUT(self) -> None:
+        path = Path(self.translate_path(self.path))
+        type(self).asked[path.name] += 1
+        size = int(self.headers["Content-Length"])
+        if self.asked[path.name] <= self.num_faults:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.rfile.read(size // 2))
+            self.connection.close()  # the half stays, as on servers that know no better
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.rfile.read(size))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path.unlink(missing_ok=True)
+        self.send_response(204)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -72,13 +93,14 @@ def s3_server() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def xrootd_server(folder: Path) -> Iterator[str]:
-    """Start Debian's XRootD on a folder that all users can read; yield its URL."""
+def xrootd_server(folder: Path, protocol: str = "root") -> Iterator[str]:
+    """Start Debian's XRootD on a folder that all users can read; yield its URL, of `root` or of `http` with WebDAV."""
     port = free_port()
     settings = folder / "xrootd.cfg"
     settings.write_text(
         f"xrd.port {port}\nall.adminpath {folder}/admin\nall.pidpath {folder}/admin\noss.localroot {folder}/data\n"
         "all.export /\nxrootd.chksum max 2 adler32\nxrootd.async off\n"
+        + ("xrd.protocol http libXrdHttp.so\n" if protocol == "http" else "")
     )
     (folder / "admin").mkdir()
     user = []
@@ -87,7 +109,7 @@ def xrootd_server(folder: Path) -> Iterator[str]:
         shutil.chown(folder / "admin", "nobody")
         shutil.chown(folder / "data", "nobody")
     with _running(["xrootd", *user, "-c", str(settings), "-l", str(folder / "admin" / "log")], port):
-        yield f"root://127.0.0.1:{port}/"
+        yield f"{protocol}://127.0.0.1:{port}{'/' if protocol == 'root' else ''}"
 
 
 def free_port() -> int:

@@ -22,6 +22,7 @@ from lartpc.cli.options import (
     lines_of,
     plainly,
 )
+from lartpc.remote import RemoteFile
 
 DEFAULT_EVENTS = 10
 
@@ -162,7 +163,9 @@ def ingest(
     ] = False,
     origins: Annotated[
         Path | None,
-        typer.Option(help="Where files that were fetched come from (JSON): URLs by their names here."),
+        typer.Option(
+            help="Where files that were fetched come from (JSON): what is known of each, by its name here."
+        ),
     ] = None,
     chain: Chain = None,
 ) -> None:
@@ -173,7 +176,11 @@ def ingest(
     asked = asked_for(choice(events, first))
     if is_part and not asked:
         raise ValueError("--part is of --events or --first")
-    urls = json.loads(origins.read_text()) if origins else {}
+    urls = (
+        {name: RemoteFile(**said) for name, said in json.loads(origins.read_text()).items()}
+        if origins
+        else {}
+    )
     summary = run(
         expand(sources), section, out=out, file_uid=uid, events=asked, is_part=is_part, origins=urls
     )
@@ -220,10 +227,20 @@ def catalogue(
         ),
     ],
     out: Out,
+    count_events: Annotated[
+        bool,
+        typer.Option("--count-events", help="Fetch each file, one at a time, and count its events."),
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results of a production that ingested the files: it knows their numbers of events."
+        ),
+    ] = None,
 ) -> None:
-    """List files on servers once, with size and checksum; a sample sheet takes the list as @FILE."""
-    from lartpc.run.catalogue import catalogue as run
+    """List files on servers once, with size, checksum and events; a sample sheet takes the list as @FILE."""
+    from lartpc.run.servers.catalogue import catalogue as run
 
     urls = [line for source in sources for line in lines_of(source)]
-    files = run(urls, out)
-    typer.echo(f"{out}: {len(files)} files, {sum(one.size or 0 for one in files) / 1e9:.3g} GB", err=True)
+    listing = run(urls, out, count_events=count_events, results=results)
+    typer.echo(f"{out}: {listing}", err=True)

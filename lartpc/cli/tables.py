@@ -272,3 +272,27 @@ def audit(
         typer.echo(line, err=as_json)
     if found.findings:
         raise typer.Exit(1)
+
+
+@app.command()
+@plainly
+def publish(
+    results: Annotated[Path, typer.Argument(help="Folder of the results of a production.")],
+    to: Annotated[
+        str, typer.Argument(help="URL of a folder: root://..., s3://BUCKET/..., https://... (WebDAV).")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="List of what is published; default: published.tsv in the results.")
+    ] = None,
+    with_events: Annotated[
+        bool, typer.Option("--with-events", help="Publish event files, scenarios and weights, too.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files of other results that are there.")
+    ] = False,
+) -> None:
+    """Copy the results of a production to a server, and check them there by size and checksum."""
+    from lartpc.run.servers.publish import publish as run
+
+    done = run(results, to, out or results / "published.tsv", with_events=with_events, replace=replace)
+    typer.echo(f"{to}: {done}", err=True)

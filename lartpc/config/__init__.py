@@ -146,6 +146,13 @@ class Config(Section):
         description="variations of the production: name of each, and the settings that it changes "
         "([docs/how-to/scenarios.md](../docs/how-to/scenarios.md))",
     )
+    publish: str = Field(
+        "",
+        pattern=r"^$|^(https?|s3|roots?|xroot)://[^\s/]+/\S",
+        description="URL of a folder on a server that the results are copied to when they pass the audit "
+        "([docs/how-to/remote.md](../docs/how-to/remote.md))",
+    )
+    publish_events: bool = Field(False, description="publish event files, scenarios and weights, too")
     environment: str = Field(
         "envs/cpu.yaml",
         pattern=r"^[^-].*\.ya?ml$",

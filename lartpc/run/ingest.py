@@ -42,6 +42,7 @@ from lartpc.ingest.source import (
 from lartpc.ingest.steps import LARGEST_ENERGY_MEV, Steps
 from lartpc.ingest.voxelize import Image, place
 from lartpc.provenance import provenance
+from lartpc.remote import RemoteFile
 from lartpc.run.guard import in_child, within
 from lartpc.run.ingested import Faults, Summary, check_left, typical_position
 from lartpc.run.progress import follow
@@ -65,7 +66,7 @@ def ingest(
     file_uid: str | None = None,
     events: Sequence[Asked] = (),
     is_part: bool = False,
-    origins: Mapping[str, str] = MappingProxyType({}),
+    origins: Mapping[str, RemoteFile] = MappingProxyType({}),
 ) -> Summary:
     """Read files of events and write their voxels, and truth labels where the files have truth.
 
@@ -78,7 +79,8 @@ def ingest(
 
     Of `events`, where any are named, no others are read; they keep the numbers that they have among all. With
     `is_part`, the files are a part of those that are asked, and need not have each of them. `origins` say where files
-    that were fetched come from, by their names here: events then have that as their source.
+    that were fetched come from, by their names here: events then have that as their source, and a file must have as
+    many events as its catalogue states.
 
     Raises
     ------
@@ -111,12 +113,19 @@ def _ingest(
     file_uid: str | None,
     events: Sequence[Asked],
     is_part: bool,
-    origins: Mapping[str, str],
+    origins: Mapping[str, RemoteFile],
 ) -> Summary:
     before = _states(paths)
     with within(max(paths, key=_size)):
         opened = open_sources(paths)
     try:
+        for path, num in opened.parts:
+            stated = origins[path.name].num_events if path.name in origins else None
+            if stated not in (None, num):
+                raise ValueError(
+                    f"{_origin(path, origins)} has {num} events, and {stated} by its catalogue; bring that up to date "
+                    "with 'lartpc catalogue', or ask who keeps the file"
+                )
         chosen = choose(opened, events)
         if chosen.missing and not is_part:
             more = ", ..." if len(chosen.missing) > NUM_SHOWN else ""
@@ -126,6 +135,10 @@ def _ingest(
         return _convert(opened, cfg, out, file_uid, before, events, chosen, origins)
     finally:
         opened.close()
+
+
+def _origin(path: Path, origins: Mapping[str, RemoteFile]) -> str:
+    return origins[path.name].url if path.name in origins else str(path)
 
 
 def _size(path: Path) -> int:
@@ -150,7 +163,7 @@ def _convert(
     before: Mapping[Path, tuple[int, ...]],
     events: Sequence[Asked],
     chosen: Chosen,
-    origins: Mapping[str, str],
+    origins: Mapping[str, RemoteFile],
 ) -> Summary:
     paths = [path for path, _ in source.parts]
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
@@ -181,7 +194,7 @@ def _convert(
     num_images = num_planes or 1
     products = IMAGE + source.truth
     if len(paths) > 1:
-        attrs[SOURCES] = json.dumps([(origins.get(path.name, str(path)), num) for path, num in source.parts])
+        attrs[SOURCES] = json.dumps([(_origin(path, origins), num) for path, num in source.parts])
     if num_planes:
         attrs[NUM_PLANES] = num_planes
     if events:
@@ -261,7 +274,7 @@ def _convert(
             raise PassingError(f"{source.path} was changed while it was read")
         if summary.energy_mev and not summary.num_voxels:
             check_left(summary, source.path, typical_position(source, entries))
-        writer.set_attribute(SOURCE_FILES, json.dumps([origins.get(path.name, str(path)) for path in paths]))
+        writer.set_attribute(SOURCE_FILES, json.dumps([_origin(path, origins) for path in paths]))
         writer.set_attribute("seconds", time.perf_counter() - start)
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)

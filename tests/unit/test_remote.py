@@ -2,16 +2,22 @@
 
 import hashlib
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from handmade_steps import g4_muon, write_geant4
 from servers import http_server
 from test_plan import HEADER
 
+from lartpc.choice import asked_for
+from lartpc.config import Ingest
+from lartpc.ingest.formats.geant4 import FORMAT
 from lartpc.plan import plan
 from lartpc.remote import HEADER as FIRST_LINE
 from lartpc.remote import RemoteFile, check_copy, is_pattern, is_url, local_names, read_catalogue
-from lartpc.run.catalogue import catalogue
+from lartpc.run.ingest import ingest
+from lartpc.run.servers.catalogue import catalogue
 
 URLS = ("https://host/a.h5", "s3://bucket/raw/a.h5", "root://host:1094//eos/b.root", "root://host/eos/b.root")
 
@@ -116,12 +122,12 @@ def test_a_catalogue_states_sizes_and_keeps_what_it_knows(tmp_path: Path) -> Non
     out = tmp_path / "files.tsv"
     with http_server(tmp_path / "files") as (host, asked):
         url = f"{host}/a.h5"
-        assert catalogue([url], out) == [RemoteFile(url, 3)]
+        assert catalogue([url], out).files == [RemoteFile(url, 3)]
         assert read_catalogue(out) == [RemoteFile(url, 3)]
         out.write_text(f"{FIRST_LINE}\n{RemoteFile(url, 3, '', 7)}\n")
-        assert catalogue([url], out) == [RemoteFile(url, 3, "", 7)]
+        assert catalogue([url], out).files == [RemoteFile(url, 3, "", 7)]
         (tmp_path / "files" / "a.h5").write_bytes(b"abcd")
-        assert catalogue([url], out) == [RemoteFile(url, 4)]
+        assert catalogue([url], out).files == [RemoteFile(url, 4)]
         with pytest.raises(ValueError, match=r"b\.h5: 404"):
             catalogue([f"{host}/b.h5"], out)
     assert not asked  # no file was read
@@ -129,3 +135,65 @@ def test_a_catalogue_states_sizes_and_keeps_what_it_knows(tmp_path: Path) -> Non
         catalogue(["a.h5"], out)
     with pytest.raises(ValueError, match="servers of HTTP list no files"):
         catalogue(["https://host/*.h5"], out)
+
+
+def test_a_catalogue_has_versions(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in "ab":
+        (files / name).write_bytes(b"abc")
+    out = tmp_path / "files.tsv"
+    with http_server(files) as (host, _):
+        first = catalogue([f"{host}/a", f"{host}/b"], out)
+        assert str(first) == "version 1, 2 files, 6e-09 GB"
+        before = out.read_text()
+        assert before.startswith(f"{FIRST_LINE}, version 1, 20")
+        assert catalogue([f"{host}/a", f"{host}/b"], out) == first and out.read_text() == before
+        (files / "b").write_bytes(b"abcd")
+        (files / "c").write_bytes(b"")
+        second = catalogue([f"{host}/b", f"{host}/c"], out)
+    assert str(second) == "version 2, 2 files, 4e-09 GB, 1 new, 1 changed, 1 gone"
+    assert out.read_text().startswith(f"{FIRST_LINE}, version 2, 20")
+
+
+def steps(path: Path, num: int) -> Path:
+    """Write a file of muons."""
+    muons = [g4_muon(number, y=10.0 * number) for number in range(num)]
+    rows = [list(rows) for rows in zip(*muons, strict=True)]
+    return write_geant4(path, *rows, events=range(num), format=FORMAT, centre_cm=(0.0, 0.0, 0.0))
+
+
+def test_events_of_files_are_counted_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    out = tmp_path / "files.tsv"
+    paths = [steps(tmp_path / "files" / name, num) for name, num in (("a.h5", 2), ("b.h5", 3))]
+    with http_server(tmp_path / "files") as (host, asked):
+        urls = [f"{host}/{path.name}" for path in paths]
+        counted = catalogue(urls, out, count_events=True)
+        assert [one.num_events for one in counted.files] == [2, 3] and "5 events" in str(counted)
+        again = catalogue(urls, out, count_events=True)
+        assert again == counted and asked == {"a.h5": 1, "b.h5": 1}  # what is known is not fetched again
+        (tmp_path / "files" / "c.h5").write_bytes(b"no events")
+        with pytest.raises(ValueError, match=r"http://127.*/c\.h5: the file"):
+            catalogue([f"{host}/c.h5"], tmp_path / "other.tsv", count_events=True)
+        # what a production read says it, too
+        known = {
+            path.name: replace(one, num_events=None) for path, one in zip(paths, counted.files, strict=True)
+        }
+        events = tmp_path / "results" / "events" / "ingest" / "far"
+        ingest(paths, Ingest(), out=events / "0000.h5", file_uid="far/0000", origins=known)
+        out.unlink()
+        assert catalogue(urls, out, results=tmp_path / "results").files == counted.files
+        ingest(
+            paths[:1],
+            Ingest(),
+            out=events / "0000.h5",
+            file_uid="far/0000",
+            origins=known,
+            events=asked_for("first 1"),
+        )
+        found = catalogue(urls, tmp_path / "new.tsv", results=tmp_path / "results").files
+        assert [one.num_events for one in found] == [2, None]
+    other = {"a.h5": replace(counted.files[0], num_events=7)}
+    with pytest.raises(ValueError, match=r"http://127.*/a\.h5 has 2 events, and 7 by its catalogue"):
+        ingest(paths, Ingest(), out=tmp_path / "a.h5", file_uid="a", origins=other)

@@ -13,7 +13,7 @@ from servers import http_server, s3_server, xrootd_server
 
 from lartpc.ingest.formats.geant4 import FORMAT
 from lartpc.remote import RemoteFile, read_catalogue
-from lartpc.run.catalogue import catalogue
+from lartpc.run.servers.catalogue import catalogue
 from lartpc.store import open_events
 
 pytestmark = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_s3(files: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in NUM:
             client.upload_file(str(files / "data" / name), "lar", f"raw/{name}")
         client.put_object(Bucket="lar", Key="raw/deep/c.h5", Body=b"")
-        found = catalogue(["s3://lar/raw/*.h5"], work / "catalogue.tsv")
+        found = catalogue(["s3://lar/raw/*.h5"], work / "catalogue.tsv").files
         assert [one.url for one in found] == ["s3://lar/raw/a.h5", "s3://lar/raw/b.h5"]
         assert all(one.checksum.startswith("md5:") and one.size for one in found)
         done = ingested(work, "@catalogue.tsv", ["a", "b"], **settings)
@@ -131,7 +131,7 @@ def test_s3(files: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not shutil.which("xrootd"), reason="needs Debian's xrootd-server")
 def test_xrootd(files: Path, work: Path) -> None:
     with xrootd_server(files) as host:
-        found = catalogue([f"{host}/*.h5"], work / "catalogue.tsv")
+        found = catalogue([f"{host}/*.h5"], work / "catalogue.tsv").files
         assert [one.url for one in found] == [f"{host}/{name}" for name in NUM]
         assert all(one.size for one in found)
         assert read_catalogue(work / "catalogue.tsv") == found

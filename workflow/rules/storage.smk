@@ -1,6 +1,7 @@
 # How files come from their servers, by Snakemake's storage plugins; for remote.smk.
 
 import importlib.util
+from dataclasses import asdict
 
 from lartpc.remote import RemoteFile, check_copy, local_names
 
@@ -70,9 +71,13 @@ def fetch_all(files, folder, said):
         os.makedirs(folder)
         for name, file in origins.items():
             fetch(file, f"{folder}/{name}", log)
-    Path(folder, "origins.json").write_text(json.dumps({name: file.url for name, file in origins.items()}))
+    Path(folder, "origins.json").write_text(
+        json.dumps({name: asdict(file) for name, file in origins.items()})
+    )
 
 
 # Refused before the run, not after hours of it.
-for scheme in {file.url.split("://")[0] for shard in SHARDS.values() for file in shard.remote}:
+for scheme in {file.url.split("://")[0] for shard in SHARDS.values() for file in shard.remote} | {
+    *filter(None, [CONFIG.publish.split("://")[0]])
+}:
     plugin_of(f"{scheme}://")
