@@ -151,6 +151,11 @@ class Wires(Section):
         1152, ge=1, le=16_384, description="pixels per side of the image, around the centre of the imaged box"
     )
     pixel_threshold_mev: float = Field(0.0, ge=0, description="pixels with less energy are dropped [MeV]")
+    value_mev: float = Field(
+        1.0,
+        gt=0,
+        description="energy that a value of 1 of a pixel stands for in files that hold images (in_source) [MeV]",
+    )
     readout: Readout = Readout()
     space_points: bool = Field(
         False, description="3D points made of the images of all planes, in the place of the images"
@@ -175,7 +180,9 @@ class Wires(Section):
         fields = type(self).model_fields
         if self.in_source and self.angles_deg:
             raise ValueError("in_source takes the images of the files; take angles_deg out")
-        used = {"in_source", "num_pixels", "pixel_threshold_mev"} if self.in_source else set()
+        if self.value_mev != 1.0 and not self.in_source:
+            raise ValueError("value_mev without effect: images are not those of the files (in_source)")
+        used = {"in_source", "num_pixels", "pixel_threshold_mev", "value_mev"} if self.in_source else set()
         idle = [name for name in fields if getattr(self, name) != fields[name].default and name not in used]
         if idle and not self.angles_deg:
             raise ValueError(f"{', '.join(idle)} without effect: there are no angles_deg")

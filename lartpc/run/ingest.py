@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -230,7 +231,7 @@ def _convert(
                     faults.count_judged(entry, check_steps(read))
                 views: list[tuple[Image | View, dict[str, Columns]]]
                 if isinstance(read, list):
-                    views = [(place(one, image_box, cfg.wires.pixel_threshold_mev), {}) for one in read]
+                    views = [_place_image(one, source.truth, image_box, cfg) for one in read]
                 else:
                     views = _convert_event(read, source.truth, box, cfg, seeing, (uid, entry))
                 for view, truth in views:
@@ -279,6 +280,15 @@ def _convert(
         writer.set_attribute("num_events", summary.num_events)
         writer.set_attribute("num_voxels", summary.num_voxels)
     return summary
+
+
+def _place_image(
+    read: Voxels, truth: tuple[str, ...], box: Box, cfg: config.Ingest
+) -> tuple[Image, dict[str, Columns]]:
+    """Return an image of a plane that a file holds, with its values in MeV, and its truth products."""
+    read = replace(read, energy=read.energy * cfg.wires.value_mev)
+    image = place(read, box, cfg.wires.pixel_threshold_mev)
+    return image, carry(read, image, truth, box, cfg)
 
 
 def _convert_event(

@@ -1,4 +1,4 @@
-"""Images of planes in LArCV 3 files, written by hand after larcv 3.5.1's classes: no genuine file is at hand."""
+"""Images of planes in LArCV 3 files, written by hand after larcv 3.5.1's classes: and the example of CosmicTagger."""
 
 import re
 
@@ -12,6 +12,8 @@ from lartpc.run.audit.findings import Audited
 from lartpc.run.audit.shard import _check_sources
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
+from lartpc.truth import neutrino_boxes, origins
+from lartpc.vocab import NONE
 
 WIRES = Ingest(wires={"in_source": True, "num_pixels": 64})
 AXES = [("image_sizes", "f8", (2,)), ("number_of_voxels", "u8", (2,)), ("origin", "f8", (2,))]
@@ -154,3 +156,72 @@ def test_what_does_not_go_together_is_refused(tmp_path):
         ValueError, match=r"images of 2 planes \(sparse2d_wire\), in 2D: set ingest.wires.in_source"
     ):
         ingest(write(tmp_path / "a.h5"), Ingest(), out=tmp_path / "out.h5")
+
+
+def with_origins(group):
+    """Add the origins of all pixels but the last: neutrino, cosmic, background in turn."""
+    file = group.parent
+    origins = file.create_group("sparse2d_a_cosmicseg_group")
+    for name in ("extents", "image_meta"):
+        origins[name] = group[name][:]
+    rows, counts = group["voxels"][:], group["voxel_extents"]["N"].tolist()
+    kept = np.concatenate([np.arange(num) < num - 1 for num in counts])
+    value = np.concatenate([2 - np.arange(num) % 3 for num in counts])
+    rows["value"] = value
+    origins["voxels"] = rows[kept][::-1] if len(counts) == 1 else rows[kept]
+    origins["voxel_extents"] = extents([num - 1 for num in counts], IDS)
+
+
+def test_what_brought_each_pixel(tmp_path):
+    path = write(tmp_path / "a.h5", change=with_origins)
+    wires = Ingest(wires={"in_source": True, "num_pixels": 64, "value_mev": 0.5})
+    summary = ingest(path, wires, out=tmp_path / "out.h5")
+    assert summary.selection == "sparse2d_wire, sparse2d_a_cosmicseg"
+    with open_events(tmp_path / "out.h5") as events:
+        for number, event in enumerate(events):
+            pixels = drawn(*divmod(number, NUM_PLANES))
+            low = [(64 - side) // 2 for side in (ALONG, ACROSS)]
+            last = len(pixels) - 1
+            expected = {
+                (tick + low[0], wire + low[1]): NONE if row == last else 2 - row % 3
+                for row, (wire, tick, _) in enumerate(pixels)
+            }
+            found = dict(
+                zip(map(tuple, event["voxel"]["coord"][:, :2].tolist()), origins(event).tolist(), strict=True)
+            )
+            assert found == expected
+            assert event["voxel"]["energy"].sum() == pytest.approx(0.5 * sum(value for *_, value in pixels))
+            (low_T, high_T, _) = neutrino_boxes(event, 1)
+            own = np.array([at for at, origin in expected.items() if origin == 2])
+            assert (
+                low_T[0, :2].tolist() == own.min(0).tolist()
+                and high_T[0, :2].tolist() == (own.max(0) + 1).tolist()
+            )
+
+
+def test_an_origin_that_is_none_sets_its_event_aside(tmp_path):
+    def change(group):
+        with_origins(group)
+        rows = group.parent["sparse2d_a_cosmicseg_group/voxels"]
+        values = rows[:]
+        values["value"][0] = 7
+        rows[...] = values
+
+    summary = ingest(write(tmp_path / "a.h5", change=change), WIRES, out=tmp_path / "out.h5")
+    assert summary.num_quarantined == NUM_PLANES
+    with open_events(tmp_path / "out.h5") as events:
+        assert "the origin 7 is none of 0, 1, 2" in str(events.quarantined())
+
+
+def test_the_example_of_cosmic_tagger(data_folder, tmp_path):
+    path = data_folder / "cosmic_tagging_light.h5"
+    if not path.is_file():
+        pytest.skip("the folder of test data has no cosmic_tagging_light.h5")
+    wires = Ingest(wires={"in_source": True, "num_pixels": 2048})
+    summary = ingest(path, wires, out=tmp_path / "out.h5")
+    assert (summary.num_events, summary.num_planes, summary.num_quarantined) == (15, 3, 0)
+    with open_events(tmp_path / "out.h5") as events:
+        counts = sum(np.bincount(origins(event), minlength=3) for event in events)
+    with h5py.File(path) as file:
+        expected = np.bincount(file["Data/sparse2d_sbnd_cosmicseg_group/voxels"]["value"].astype(int))
+    assert counts.tolist() == expected.tolist()
