@@ -207,3 +207,22 @@ def michels(
     if len(folders) != len(datasets):
         raise ValueError("two datasets have one name; give each its own, as NAME=FOLDER")
     typer.echo(run(folders, out))
+
+
+@app.command()
+@plainly
+def detections(
+    events: EventFiles,
+    out: Out,
+    chain: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Files of the chain on 3D images or points of the same events, ingest to interact: its interactions "
+            "are put beside the boxes; repeatable, or @FILE."
+        ),
+    ] = None,
+) -> None:
+    """Compare what 'detect' found in images of any shards with the truth (Markdown), and print it."""
+    from lartpc.run.quality.detections import detections as run
+
+    typer.echo(run(expand(events), out, expand(chain or [])))

@@ -21,7 +21,33 @@ use rule segment as detect with:
 
 
 rule detections:
-    """Look for neutrinos in all images of the test split."""
+    """Compare boxes and origins in all images of the test split with the truth, and with the chain's interactions."""
     input:
-        [f"<results>/detect/{key}.h5" for key in keys("test")],
-    localrule: True
+        events=lambda wc: [
+            path.format(sample=SHARDS[key].sample, shard=SHARDS[key].name)
+            for key in keys("test")
+            for path in [
+                *(images_of(["ingest"]) if MAKES_POINTS else events_of(["ingest"])),
+                "<results>/detect/{sample}/{shard}.h5",
+            ]
+        ],
+        chain=lambda wc: [
+            path.format(sample=SHARDS[key].sample, shard=SHARDS[key].name)
+            for key in (keys("test") if MAKES_POINTS else [])
+            for path in events_of(["ingest", *RUN])
+        ],
+    output:
+        report("<results>/quality/detections.md", category="lartpc"),
+    log:
+        "<results>/logs/quality/detections.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=f"{STAGES['detect'].version}, {EVALUATE_VERSION}",
+        chain=lambda wc, input: option("chain", input.get("chain", [])),
+    shell:
+        "lartpc detections {input.events:q} {params.chain:q} --out {output:q} 2>{log:q}"

@@ -1,0 +1,296 @@
+"""`lartpc detections`: boxes of neutrinos and origins of pixels against the truth, and beside the chain's interactions.
+
+Shape suffixes: T true boxes, R boxes that were found, V voxels or pixels, K origins.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc import config
+from lartpc.atomic import replacing
+from lartpc.event import Event
+from lartpc.ingest.detector.project import Plane
+from lartpc.store import NUM_PLANES, Events, open_events
+from lartpc.truth import neutrino_boxes, origins
+from lartpc.vocab import NONE, Origin, Semantic
+
+Floats = NDArray[np.float64]
+
+OVERLAP = 0.5
+"""A box is right if it overlaps a true one by so much (IoU)."""
+
+SCORES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Least scores at which efficiency and purity are stated."""
+
+MIN_VOXELS = config.Detect().min_voxels
+READS = ("event", "voxel", "truth_voxel", "truth_interaction", "truth_neutrino", "origin", "detection")
+CHAIN_READS = ("voxel", "semantic", "group", "identity", "interaction")
+MANY = 2
+"""Primary particles that a cosmic muon does not have."""
+
+TARGETS = {"accuracy": "> 95 %", "iou_cosmic": "> 90 %", "iou_neutrino": "> 70 %"}
+"""What SBND's CosmicTagger is asked for (Front. Artif. Intell. 4 (2021) 649917)."""
+
+
+@dataclass
+class Found:
+    """Boxes that were found in images, against the true ones: one row each, the best first in each image.
+
+    `overlap` and `away` are the IoU with the true box that each is right about, and the distance of the vertices
+    [voxel], nan where it is right about none.
+    """
+
+    score: list[float] = field(default_factory=list)
+    overlap: list[float] = field(default_factory=list)
+    away: list[float] = field(default_factory=list)
+    num_true: int = 0
+
+    def add(self, boxes: tuple[Floats, Floats, Floats, Floats], true: tuple[Floats, Floats, Floats]) -> None:
+        """Add the boxes of an image, corners, vertices (R, 3) and scores (R,), and its true ones."""
+        low, high, vertex, score = boxes
+        left = list(range(len(true[0])))
+        for row in np.argsort(-score, kind="stable"):
+            iou = overlap(low[row], high[row], true[0][left], true[1][left])
+            best = int(iou.argmax()) if len(left) else NONE
+            is_right = best != NONE and iou[best] >= OVERLAP
+            self.score.append(float(score[row]))
+            self.overlap.append(float(iou[best]) if is_right else np.nan)
+            away = np.linalg.norm(vertex[row] - true[2][left[best]]) if is_right else np.nan
+            self.away.append(float(away))
+            if is_right:
+                del left[best]
+        self.num_true += len(true[0])
+
+    def at(self, least: float) -> dict[str, float]:
+        """Return efficiency, purity, mean IoU and median distance of vertices of the boxes with a least score."""
+        kept = np.asarray(self.score) >= least
+        right, away = np.asarray(self.overlap)[kept], np.asarray(self.away)[kept]
+        is_right = np.isfinite(right)
+        return {
+            "num": int(kept.sum()),
+            "efficiency": _share(is_right.sum(), self.num_true),
+            "purity": _share(is_right.sum(), kept.sum()),
+            "iou": float(right[is_right].mean()) if is_right.any() else np.nan,
+            "vertex": float(np.median(away[is_right])) if is_right.any() else np.nan,
+        }
+
+    def average_precision(self) -> float:
+        """Return the area below the curve of purity over efficiency, purity being the largest at no less efficiency."""
+        order = np.argsort(-np.asarray(self.score), kind="stable")
+        right = np.isfinite(np.asarray(self.overlap, np.float64)[order])
+        purity = np.cumsum(right) / np.arange(1, len(right) + 1)
+        best = np.maximum.accumulate(purity[::-1])[::-1]
+        return _share(float(best[right].sum()), self.num_true)
+
+
+@dataclass
+class Pixels:
+    """Pixels by true and predicted origin, of all images (K, K), and the IoU of each image that has the origin."""
+
+    confusion_KK: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(Origin),) * 2, np.int64))
+    of_images: dict[str, list[float]] = field(default_factory=lambda: {kind.name: [] for kind in Origin})
+
+    def add(self, true_V: NDArray[np.int64], label_V: NDArray[np.int64]) -> None:
+        """Add the pixels of an image; those whose origin is not known do not count."""
+        known = true_V != NONE
+        cell = true_V[known] * len(Origin) + label_V[known]
+        own_KK = np.bincount(cell, minlength=len(Origin) ** 2).reshape(len(Origin), len(Origin))
+        self.confusion_KK += own_KK
+        for kind in Origin:
+            if own_KK[kind].sum():
+                self.of_images[kind.name].append(_iou(own_KK, kind))
+
+    def figures(self) -> dict[str, float]:
+        """Return accuracy of what is not background, and IoU, of all pixels and as means over images."""
+        real_KK = self.confusion_KK[Origin.COSMIC :]
+        right = real_KK[:, Origin.COSMIC :].trace()
+        found = {"accuracy": _share(right, real_KK.sum())}
+        for kind in (Origin.COSMIC, Origin.NEUTRINO):
+            of_images = self.of_images[kind.name]
+            found[f"iou_{kind.name.lower()}"] = _iou(self.confusion_KK, kind)
+            found[f"iou_{kind.name.lower()}_of_images"] = float(np.mean(of_images)) if of_images else np.nan
+        return found
+
+
+def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> str:
+    """Write the table of boxes and pixels (Markdown), and return it.
+
+    Parameters
+    ----------
+    files
+        Files of `ingest` and `detect`, of any shards.
+    chain
+        Files of the chain, `ingest` to `interact`, on 3D images or points of the same events, whose interactions
+        are put beside them, as the planes see them.
+
+    Raises
+    ------
+    ValueError
+        There is no image with the truth of neutrinos and detections, or the chain's files are of other events.
+    """
+    found: dict[int, Found] = {}
+    pixels: dict[int, Pixels] = {}
+    beside = {"interactions of the chain": Found(), f"— with {MANY} primaries and more": Found()}
+    num_images = 0
+    others = _by_shard(chain)
+    for uid, paths in _by_shard(files).items():
+        with open_events(*paths) as images:
+            images.require(READS)
+            set_aside = images.quarantined()
+            chains = _boxes_of_chain(images, others[uid]) if uid in others else None
+            if chain and chains is None:
+                raise ValueError(f"--chain has no files of the shard {uid}")
+            for event in images.stream(READS):
+                theirs = next(chains) if chains else None
+                if event.entry in set_aside:
+                    continue
+                num_images += 1
+                plane = int(event["event"]["plane"][0])
+                true = neutrino_boxes(event, MIN_VOXELS)
+                found.setdefault(plane, Found()).add(_boxes(event), true)
+                pixels.setdefault(plane, Pixels()).add(
+                    origins(event), np.asarray(event["origin"]["label"], np.int64)
+                )
+                if theirs:
+                    for one, boxes in zip(beside.values(), theirs, strict=True):
+                        one.add(boxes, true)
+    if not num_images:
+        raise ValueError("there is no image to judge")
+    text = "\n".join(_lines(found, pixels, beside if chain else {}, num_images))
+    with replacing(out) as part:
+        part.write_text(text)
+    return text
+
+
+def overlap(low_3: Floats, high_3: Floats, low_T3: Floats, high_T3: Floats) -> Floats:
+    """Return the IoU (T,) of a box with others."""
+    side_T3 = np.minimum(high_3, high_T3) - np.maximum(low_3, low_T3)
+    both_T = np.prod(np.maximum(side_T3, 0.0), axis=1)
+    sizes = np.prod(high_3 - low_3) + np.prod(high_T3 - low_T3, axis=1)
+    iou_T: Floats = both_T / np.maximum(sizes - both_T, 1e-9)
+    return iou_T
+
+
+def _boxes(event: Event) -> tuple[Floats, Floats, Floats, Floats]:
+    columns = event["detection"]
+    low, high, vertex, score = (
+        np.asarray(columns[name], np.float64) for name in ("low", "high", "vertex", "score")
+    )
+    return low, high, vertex, score
+
+
+def _by_shard(files: Iterable[Path]) -> dict[str, list[Path]]:
+    shards: dict[str, list[Path]] = {}
+    for path in files:
+        with open_events(path) as events:
+            shards.setdefault(events.file_uid, []).append(path)
+    return shards
+
+
+def _boxes_of_chain(
+    images: Events, paths: Sequence[Path]
+) -> Iterator[list[tuple[Floats, Floats, Floats, Floats]]]:
+    """Yield of each image the boxes of the chain's interactions in its plane: of all, and with many primaries."""
+    about = images.attributes()["ingest"]
+    angles = config.Ingest.model_validate(json.loads(str(about["config"]))).wires.angles_deg
+    num = int(about.get(NUM_PLANES, 0))
+    with open_events(*paths) as events:
+        events.require(CHAIN_READS)
+        if (
+            len(angles) != num
+            or not num
+            or [entry * num for entry in events.entries] != images.entries[::num].tolist()
+        ):
+            raise ValueError(f"{paths[0]} and the images of planes are not of the same events")
+        planes = [Plane(angle, events.box, images.box) for angle in angles]
+        for event in events.stream(CHAIN_READS):
+            many = np.asarray(event["interaction"]["num_primaries"]) >= MANY
+            for plane in planes:
+                own, boxes = _seen(event, plane)
+                kept = many[own]
+                low, high, vertex, score = boxes
+                yield [boxes, (low[kept], high[kept], vertex[kept], score[kept])]
+
+
+def _seen(event: Event, plane: Plane) -> tuple[NDArray[np.int64], tuple[Floats, Floats, Floats, Floats]]:
+    """Return the interactions of an event that a plane sees something of, and their boxes."""
+    owner = np.append(np.asarray(event["identity"]["interaction"], np.int64), NONE)
+    of_V = owner[np.asarray(event["group"]["particle"], np.int64)]
+    of_V = np.where(event["semantic"]["label"] == Semantic.LOW_ENERGY, NONE, of_V)
+    pixel_V3 = np.floor(plane.see(np.asarray(event["voxel"]["coord"], np.float64) + 0.5))
+    vertex = plane.see(event["interaction"]["vertex"])
+    own = np.unique(of_V[of_V != NONE])
+    low = np.array([pixel_V3[of_V == row].min(0) for row in own]).reshape(-1, 3)
+    high = np.array([pixel_V3[of_V == row].max(0) + 1 for row in own]).reshape(-1, 3)
+    return own, (low, high, vertex[own], np.ones(len(own)))
+
+
+def _lines(
+    found: Mapping[int, Found], pixels: Mapping[int, Pixels], beside: Mapping[str, Found], num_images: int
+) -> list[str]:
+    """Return the lines of the page."""
+    planes = sorted(found)
+    everything, all_pixels = Found(), Pixels()
+    for plane in planes:
+        for name in ("score", "overlap", "away"):
+            getattr(everything, name).extend(getattr(found[plane], name))
+        everything.num_true += found[plane].num_true
+        all_pixels.confusion_KK += pixels[plane].confusion_KK
+        for name, values in pixels[plane].of_images.items():
+            all_pixels.of_images[name] += values
+    lines = [
+        "# Neutrinos found in images",
+        "",
+        f"{num_images:,} images with {everything.num_true:,} neutrinos of {MIN_VOXELS} voxels and more. A box is",
+        f"right if it overlaps a true one by {OVERLAP:g} (IoU), each true one once.",
+        "",
+        "| boxes | number | efficiency | purity | IoU of the right ones, mean | their vertices away, median [voxel] |",
+        "|---|---|---|---|---|---|",
+        *(_row(f"score ≥ {least:g}", everything.at(least)) for least in SCORES),
+        *(_row(name, one.at(0.0)) for name, one in beside.items()),
+        "",
+        f"Average precision {_percent(everything.average_precision())}; "
+        + ", ".join(f"plane {plane} {_percent(found[plane].average_precision())}" for plane in planes),
+        "",
+        "| pixels | all | " + " | ".join(f"plane {plane}" for plane in planes) + " | CosmicTagger's target |",
+        "|---|---|" + "---|" * len(planes) + "---|",
+    ]
+    words = {
+        "accuracy": "of the right origin, but for background",
+        "iou_cosmic": "cosmic: IoU of all pixels",
+        "iou_cosmic_of_images": "— mean of images",
+        "iou_neutrino": "neutrino: IoU of all pixels",
+        "iou_neutrino_of_images": "— mean of images",
+    }
+    columns = [all_pixels.figures(), *(pixels[plane].figures() for plane in planes)]
+    lines += [
+        f"| {text} | {' | '.join(_percent(one[name]) for one in columns)} | {TARGETS.get(name, '')} |"
+        for name, text in words.items()
+    ]
+    return [*lines, ""]
+
+
+def _row(name: str, at: Mapping[str, float]) -> str:
+    vertex = f"{at['vertex']:.1f}" if np.isfinite(at["vertex"]) else ""
+    return (
+        f"| {name} | {at['num']:,} | {_percent(at['efficiency'])} | {_percent(at['purity'])} | "
+        f"{_percent(at['iou'])} | {vertex} |"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if np.isfinite(share) else ""
+
+
+def _iou(confusion_KK: NDArray[np.int64], kind: Origin) -> float:
+    both = confusion_KK[kind, kind]
+    return _share(both, confusion_KK[kind].sum() + confusion_KK[:, kind].sum() - both)
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")

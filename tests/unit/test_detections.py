@@ -1,0 +1,107 @@
+"""Boxes against true ones, pixels by origin, and the table of `lartpc detections`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_detect import overlaid
+
+from lartpc.event import IMAGE, Event, empty
+from lartpc.provenance import provenance
+from lartpc.run.quality.detections import Found, Pixels, detections, overlap
+from lartpc.store import EventWriter
+from lartpc.truth import neutrino_boxes, origins
+from lartpc.vocab import Origin
+
+TRUE = (np.array([[0.0, 0, 0], [20, 20, 0]]), np.array([[10.0, 10, 1], [30, 30, 1]]), np.zeros((2, 3)))
+
+
+def boxes(*rows: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
+    """Return boxes of 10 x 10 at places x, y with scores."""
+    low = np.array([[x, y, 0.0] for x, y, _ in rows]).reshape(-1, 3)
+    return (
+        low,
+        low + np.array([10.0, 10.0, 1.0]),
+        np.zeros((len(rows), 3)),
+        np.array([score for *_, score in rows]),
+    )
+
+
+def test_the_overlap_of_a_box_with_others() -> None:
+    low, high, *_ = boxes((5, 0, 1))
+    np.testing.assert_allclose(overlap(low[0], high[0], *TRUE[:2]), [1 / 3, 0])
+
+
+def test_each_true_box_is_found_once_by_the_best() -> None:
+    found = Found()
+    found.add(
+        boxes((1, 0, 0.6), (0, 0, 0.9), (25, 20, 0.8)), TRUE
+    )  # the second is best; the third overlaps a third
+    assert found.at(0.0) == {
+        "num": 3,
+        "efficiency": 0.5,
+        "purity": pytest.approx(1 / 3),
+        "iou": 1.0,
+        "vertex": 0.0,
+    }
+    assert found.at(0.85)["purity"] == 1 and found.at(0.95)["efficiency"] == 0
+    assert found.average_precision() == 0.5
+    found.add(boxes((20, 20, 0.7)), TRUE)  # behind a wrong box: purity 2/3 at an efficiency of a half
+    assert found.average_precision() == pytest.approx((1 + 2 / 3) / 4)
+
+
+def test_pixels_of_unknown_origin_do_not_count() -> None:
+    pixels = Pixels()
+    pixels.add(np.array([1, 1, 1, 2, 2, 0, -1]), np.array([1, 1, 2, 2, 0, 0, 2]))
+    pixels.add(np.array([1]), np.array([1]))
+    found = pixels.figures()
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["iou_cosmic"] == pytest.approx(3 / 4) and found["iou_cosmic_of_images"] == pytest.approx(
+        (2 / 3 + 1) / 2
+    )
+    assert found["iou_neutrino"] == found["iou_neutrino_of_images"] == pytest.approx(1 / 3)
+
+
+def written(folder: Path) -> list[Path]:
+    """Write two images with their truth, and detections that are the true ones, and a false one in the second."""
+    events = [overlaid(entry) for entry in (0, 1)]
+    truth = [name for name in events[0] if name.startswith("truth")]
+    paths = [folder / "ingest.h5", folder / "detect.h5"]
+    attrs = provenance("ingest", 1, config={})
+    with EventWriter(paths[0], (*IMAGE, *truth), file_uid="s/0", box=events[0].box, attrs=attrs) as writer:
+        for event in events:
+            writer.append(event.entry, dict(event.products))
+    about = provenance("detect", 1, config={}, inputs=paths[:1])
+    names = ("origin", "detection")
+    with EventWriter(paths[1], names, file_uid="s/0", box=events[0].box, attrs=about) as writer:
+        for event in events:
+            writer.append(event.entry, said(event))
+    return paths
+
+
+def said(event: Event) -> dict[str, dict[str, np.ndarray]]:
+    low, high, vertex = neutrino_boxes(event, 1)
+    num = 1 + event.entry
+    detection = empty("detection", num) | {"score": np.linspace(0.95, 0.55, num, dtype="f4")}
+    detection["low"][0], detection["high"][0], detection["vertex"][0] = low[0], high[0], vertex[0]
+    detection["high"][1:] = 5
+    label = origins(event)
+    score = np.eye(len(Origin), dtype="f4")[label]
+    return {"origin": {"score": score, "label": label.astype("i1")}, "detection": detection}
+
+
+def test_the_table(tmp_path: Path) -> None:
+    text = detections(written(tmp_path), tmp_path / "detections.md")
+    assert (tmp_path / "detections.md").read_text() == text
+    assert "2 images with 2 neutrinos" in text
+    assert "| score ≥ 0.5 | 3 | 100.0 % | 66.7 % | 100.0 % | 0.0 |" in text
+    assert "| score ≥ 0.7 | 2 | 100.0 % | 100.0 % | 100.0 % | 0.0 |" in text
+    assert "| neutrino: IoU of all pixels | 100.0 % | 100.0 % | > 70 % |" in text
+
+
+def test_refuses_files_without_detections_and_other_chains(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    with pytest.raises(ValueError, match="origin"):
+        detections(paths[:1], tmp_path / "a.md")
+    with pytest.raises(ValueError, match=r"group|identity|interaction|semantic"):
+        detections(paths, tmp_path / "a.md", paths[:1])
