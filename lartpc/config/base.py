@@ -29,7 +29,8 @@ class Section(BaseModel):
     that stage's other settings of training as they are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # built when it is first needed: a job needs one or two of some forty
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import cumulative_simpson
 
 from lartpc.masses import ELECTRON_MASS_MEV, known_mass_mev
 from lartpc.vocab import PDG_TO_SPECIES, Species
@@ -61,6 +60,8 @@ def _loss(beta_gamma: Array, mass_mev: float, cut_mev: float) -> Array:
 @cache
 def _table(species: Species) -> tuple[Array, Array]:
     """Return energies and CSDA ranges [cm] of a species, rising."""
+    from scipy.integrate import cumulative_simpson  # here, so that what needs no range does not wait for it
+
     mass = MASS_MEV[species]
     energy = mass * (np.sqrt(1 + _GRID**2) - 1)
     per_log = energy / stopping_power(species, energy)  # dR / d(ln T)
@@ -85,6 +86,8 @@ def energy_of_range(species: Species, length_cm: ArrayLike) -> Array:
 @cache
 def _straggling_table(species: Species) -> tuple[Array, Array]:
     """Return energies and the standard deviations of their ranges [cm] of a species, rising."""
+    from scipy.integrate import cumulative_simpson
+
     mass = MASS_MEV[species]
     energy, _ = _table(species)
     gamma = 1 + energy / mass

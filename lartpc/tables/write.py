@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lartpc.atomic import complete, part_of
+from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
 
@@ -41,16 +42,11 @@ def to_arrow(table: str, rows: Mapping[str, Any]) -> pa.Table:
     for name, field in fields.items():
         values = rows[name]
         if field.words:
-            codes = np.asarray(values, np.int8)
-            indices = pa.array(codes, mask=codes < 0)
-            arrays.append(pa.DictionaryArray.from_arrays(indices, pa.array(field.words, pa.string())))
+            arrays.append(word_array(np.asarray(values, np.int8), field.words))
         elif pa.types.is_boolean(field.type):
-            codes = np.asarray(values).astype(np.int8)  # -1: not known
-            arrays.append(pa.array(codes > 0, mask=codes < 0))
-        elif isinstance(values, np.ndarray) and values.dtype != object:
-            arrays.append(pa.array(values, from_pandas=True).cast(field.type))
+            arrays.append(flag_array(np.asarray(values).astype(np.int8)))  # -1: not known
         else:
-            arrays.append(pa.array(list(values), field.type, from_pandas=True))
+            arrays.append(column(values, field.type))
     return pa.Table.from_arrays(arrays, schema=schema(table))
 
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from handmade import write_shard
 
 HEAVY = (
     "torch",
@@ -37,3 +39,26 @@ def test_nothing_heavy_is_imported_without_need(modules: tuple[str, ...], needed
     code = f"import sys, {', '.join(modules)}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(found.stdout.split()) <= needed
+
+
+JOBS = {
+    "infer points": (slice(0, 2), {"h5py", "rich", "scipy"}),
+    "summarize": (slice(None), {"h5py", "pyarrow", "rich", "scipy"}),
+    "evaluate": (slice(None), {"h5py", "pyarrow", "rich", "scipy"}),
+}
+
+
+@pytest.mark.parametrize("verb", JOBS)
+def test_a_whole_job_imports_nothing_heavy_without_need(verb: str, tmp_path: Path) -> None:
+    """From its start to its end, with events: what is imported on the way counts, too."""
+    which, needed = JOBS[verb]
+    files = write_shard(tmp_path, "beam/0000")[which]
+    arguments = [*verb.split(), *map(str, files), "--out", str(tmp_path / "out")]
+    code = (
+        "import sys; from lartpc.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        f"print(*(m for m in {HEAVY!r} if m in sys.modules))"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and (tmp_path / "out").exists(), done.stderr
+    assert set(done.stdout.split()) <= needed
