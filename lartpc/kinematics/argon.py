@@ -4,6 +4,7 @@ Formulas and constants without a source of their own: Particle Data Group, Phys.
 section 34. Energies are kinetic and in MeV, lengths in cm, momenta in MeV/c.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -60,13 +61,14 @@ def _loss(beta_gamma: Array, mass_mev: float, cut_mev: float) -> Array:
 @cache
 def _table(species: Species) -> tuple[Array, Array]:
     """Return energies and CSDA ranges [cm] of a species, rising."""
-    from scipy.integrate import cumulative_simpson  # here, so that what needs no range does not wait for it
-
     mass = MASS_MEV[species]
     energy = mass * (np.sqrt(1 + _GRID**2) - 1)
-    per_log = energy / stopping_power(species, energy)  # dR / d(ln T)
-    range_cm = cumulative_simpson(per_log, x=np.log(energy), initial=0.0) + 0.6 * per_log[0]
-    return energy, range_cm
+
+    def per_log(log_energy: Array) -> Array:  # dR / d(ln T)
+        kinetic = np.exp(log_energy)
+        return kinetic / stopping_power(species, kinetic)
+
+    return energy, _integral(per_log, np.log(energy)) + 0.6 * per_log(np.log(energy[0]))
 
 
 def range_cm(species: Species, energy_mev: ArrayLike) -> Array:
@@ -86,17 +88,31 @@ def energy_of_range(species: Species, length_cm: ArrayLike) -> Array:
 @cache
 def _straggling_table(species: Species) -> tuple[Array, Array]:
     """Return energies and the standard deviations of their ranges [cm] of a species, rising."""
-    from scipy.integrate import cumulative_simpson
-
     mass = MASS_MEV[species]
     energy, _ = _table(species)
-    gamma = 1 + energy / mass
-    beta_2 = 1 - 1 / gamma**2
     ratio = ELECTRON_MASS_MEV / mass
-    largest = 2 * ELECTRON_MASS_MEV * (gamma**2 - 1) / (1 + 2 * gamma * ratio + ratio**2)
-    spread = 0.5 * BETHE_K * Z_OVER_A * DENSITY_G_CM3 / beta_2 * largest * (1 - beta_2 / 2)
-    per_log = energy * spread / stopping_power(species, energy) ** 3
-    return energy, np.sqrt(cumulative_simpson(per_log, x=np.log(energy), initial=0.0) + 0.3 * per_log[0])
+
+    def per_log(log_energy: Array) -> Array:
+        kinetic = np.exp(log_energy)
+        gamma = 1 + kinetic / mass
+        beta_2 = 1 - 1 / gamma**2
+        largest = 2 * ELECTRON_MASS_MEV * (gamma**2 - 1) / (1 + 2 * gamma * ratio + ratio**2)
+        spread = 0.5 * BETHE_K * Z_OVER_A * DENSITY_G_CM3 / beta_2 * largest * (1 - beta_2 / 2)
+        found: Array = kinetic * spread / stopping_power(species, kinetic) ** 3
+        return found
+
+    return energy, np.sqrt(_integral(per_log, np.log(energy)) + 0.3 * per_log(np.log(energy[0])))
+
+
+def _integral(function: Callable[[Array], Array], grid: Array) -> Array:
+    """Return the integral of a function from the first point of a grid to each (rows,): Gauss's rule of three points.
+
+    scipy.integrate would take a job longer to import than all ranges take.
+    """
+    node, weight = np.polynomial.legendre.leggauss(3)
+    half = np.diff(grid) / 2
+    parts = half * (function(grid[:-1, None] + half[:, None] * (1 + node)) @ weight)
+    return np.concatenate([[0.0], np.cumsum(parts)])
 
 
 def straggling_cm(species: Species, energy_mev: ArrayLike) -> Array:

@@ -1,4 +1,4 @@
-"""Columns to Arrow arrays, from their buffers (Arrow columnar format 1.5, arrow.apache.org/docs/format).
+"""Columns to Arrow arrays, from their buffers (as the Arrow columnar format 1.5 lays them out).
 
 `pyarrow.array` does the same, and imports pandas first, for which each job would wait as long as for all else that it
 imports.

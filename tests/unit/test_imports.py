@@ -11,6 +11,8 @@ HEAVY = (
     "torch",
     "pandas",
     "scipy",
+    "scipy.integrate",
+    "scipy.optimize",
     "pyarrow",
     "h5py",
     "dask",

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from particle import Particle
 
 import lartpc
 from lartpc import masses
@@ -25,6 +26,11 @@ def test_masses_are_the_published_ones() -> None:
     assert pytest.approx(PUBLISHED_MEV, rel=1e-8) == MASS_MEV
     assert pytest.approx(134.9768) == masses.PI_ZERO_MASS_MEV
     assert pytest.approx((938.27208943 + 939.56542194) / 2, rel=1e-8) == masses.NUCLEON_MASS_MEV
+
+
+def test_every_particle_has_the_mass_that_the_tables_give_it() -> None:
+    for one in Particle.all():
+        assert masses.mass_mev(int(one.pdgid)) == one.mass, one.pdgid
 
 
 def test_no_module_has_a_mass_of_its_own() -> None:
