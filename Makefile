@@ -66,14 +66,22 @@ fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (100
 	LARTPC_FUZZ_CASES=$(or $(CASES),10000) $(PYTEST) -n 2 tests/fuzz $(ARGS)
 
 # The compilers' own libraries go first. Python does not give back what it holds at its end: leaks are not looked for.
-SANITIZED := XDG_CACHE_HOME=$(abspath build/sanitized) LARTPC_LONGEST_BUILD_S=3600 \
+KERNEL_TESTS := tests/unit/test_sparse.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \
+    -k "not (start_at_once or damaged_build or importing_compiles)"
+SANITIZED := LARTPC_LONGEST_BUILD_S=3600 XDG_CACHE_HOME=$(abspath build/sanitized) \
     CXX='g++ -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
     LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0:halt_on_error=1
+# Libraries that are not compiled for it, torch and Python, are not looked at. -D: built anew when the file changes.
+THREADS := $(abspath tests/sanitize/openmp.cpp)
+RACES := LARTPC_LONGEST_BUILD_S=3600 XDG_CACHE_HOME=$(abspath build/sanitized) \
+    CXX="g++ -g -fno-omit-frame-pointer -fsanitize=thread -DOPENMP=$$(cksum < '$(THREADS)' | cut -d' ' -f1) '$(THREADS)'" \
+    LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+    TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1
 
-sanitize: $(DEV) ## run the tests of the compiled kernels under the sanitizers of addresses and undefined behaviour
-	$(SANITIZED) $(PYTEST) tests/unit/test_sparse.py tests/unit/test_kernel_build.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \
-	    -k "not (start_at_once or damaged_build or importing_compiles)" $(ARGS)
+sanitize: $(DEV) ## run the tests of the compiled kernels under the sanitizers of addresses, undefined behaviour and threads
+	$(SANITIZED) $(PYTEST) $(KERNEL_TESTS) $(ARGS)
+	$(RACES) $(PYTEST) $(KERNEL_TESTS) $(ARGS)
 
 test-slow: $(DEV) ## run the long tests
 	$(PYTEST) -m "slow and not slurm" $(ARGS)
