@@ -85,6 +85,7 @@ class EnergyMethod(IntEnum):
     CALORIMETRY = 0
     RANGE = 1
     SCATTERING = 2
+    LOSS = 3
 
 
 class PointKind(IntEnum):

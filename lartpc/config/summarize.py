@@ -57,7 +57,18 @@ class Summarize(Section):
         description="error of a shower's energy by calorimetry at 1 GeV, over it; it falls as 1/√E",
     )
     track_resolution: float = Field(
-        0.05, ge=0, description="error of a track's energy by calorimetry, over it"
+        0.1, ge=0, description="error of a track's energy by calorimetry, over it"
+    )
+    short_track_cm: float = Field(
+        2.0,
+        ge=0,
+        description="contained tracks shorter than this take their energy from calorimetry: their ends are lost [cm]",
+    )
+    loss_resolution: float = Field(
+        0.15,
+        ge=0,
+        description="error of the energy of a contained proton that does not stop, by what it loses, over it; "
+        "0: all are taken to stop",
     )
     length_resolution_cm: float = Field(
         0.3, ge=0, description="error of the length of a track, beside straggling [cm]"

@@ -25,6 +25,7 @@ from lartpc.kinematics.argon import (
 from lartpc.kinematics.clusters import Clusters, Floats, directions, length, products, symmetric
 from lartpc.kinematics.paths import Paths, paths, slice_up
 from lartpc.kinematics.scattering import scattering_energy_mev, segment_directions
+from lartpc.kinematics.stopping import energy_by_loss, stops_early
 from lartpc.vocab import NONE, EnergyMethod, Semantic, Species
 
 PATH_STEP_CM = 3.0
@@ -83,13 +84,21 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
     scattering_FK, scattering_error_FK = _scattering(particles, line, range_FK, contained_F, size, cfg)
     calorimetric_error_F = _calorimetric_error(calorimetric_F, is_track_F, cfg)
     range_error_FK = _range_error(range_FK, length_F, cfg)
+    losses = _end_losses(particles, size, cfg.end_radius_cm)
+    loss_F = _loss_energy(particles, calorimetric_F, length_F, losses["end_dedx_mev_cm"], cfg)
     kinetic_F, method_F, bound_F = best_energy(
-        particles, calorimetric_F, range_FK, scattering_FK, contained_F
+        particles, calorimetric_F, range_FK, scattering_FK, loss_F, contained_F, length_F < cfg.short_track_cm
     )
     own_F = _own(particles.species)
     row_F = np.arange(len(own_F))
     error_F = np.choose(
-        method_F, [calorimetric_error_F, range_error_FK[row_F, own_F], scattering_error_FK[row_F, own_F]]
+        method_F,
+        [
+            calorimetric_error_F,
+            range_error_FK[row_F, own_F],
+            scattering_error_FK[row_F, own_F],
+            cfg.loss_resolution * loss_F,
+        ],
     )
     mass_F = mass_mev(particles.species)
     momentum_F = momentum_mev_c(kinetic_F, mass_F)
@@ -116,7 +125,7 @@ def measure(particles: Particles, box: Box, volumes_cm: Floats, cfg: Summarize) 
         "mass_mev": mass_F,
         "momentum_mev_c": momentum_F,
         "momentum": start_direction_F * momentum_F[:, None],
-        **_end_losses(particles, size, cfg.end_radius_cm),
+        **losses,
         "chi2": _chi2(particles, line, size, cfg.slice_cm),
         "wall_distance_cm": wall_F,
         "volume": volume_F,
@@ -132,25 +141,42 @@ def best_energy(
     calorimetric_F: Floats,
     range_FK: Floats,
     scattering_FK: Floats,
+    loss_F: Floats,
     contained_F: NDArray[np.bool_],
+    short_F: NDArray[np.bool_],
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
     """Return the kinetic energy (F,) [MeV] that is trusted most, its `EnergyMethod`, and whether it is a lower bound.
 
-    Tracks with a species: contained ones by range, leaving ones by scattering where it is known, else the larger of
-    what their range takes and what they deposit. All else by calorimetry. What leaves has a lower bound, but for
-    scattering.
+    Tracks with a species: contained ones by range, but short ones by calorimetry and protons that do not stop by their
+    loss (`loss_F`, nan for all others); leaving ones by scattering where it is known, else the larger of what their
+    range takes and what they deposit. All else by calorimetry. What leaves has a lower bound, but for scattering.
     """
     own_F = _own(particles.species)
     known = (particles.semantic == Semantic.TRACK) & (own_F >= 0)
     row = np.arange(len(own_F))
     by_range, by_scattering = range_FK[row, own_F], scattering_FK[row, own_F]
-    use_range = known & contained_F & (by_range > 0)
+    use_loss = known & contained_F & ~short_F & np.isfinite(loss_F)
+    use_range = known & contained_F & (by_range > 0) & ~short_F & ~use_loss
     use_scattering = known & ~contained_F & (by_scattering > 0)
     use_range |= known & ~contained_F & ~use_scattering & (by_range > calorimetric_F)
     method = np.where(use_scattering, int(EnergyMethod.SCATTERING), int(EnergyMethod.CALORIMETRY))
     method = np.where(use_range, int(EnergyMethod.RANGE), method)
-    energy = np.choose(method, [calorimetric_F, by_range, by_scattering])
+    method = np.where(use_loss, int(EnergyMethod.LOSS), method)
+    energy = np.choose(method, [calorimetric_F, by_range, by_scattering, loss_F])
     return energy, method, ~contained_F & ~use_scattering
+
+
+def _loss_energy(
+    particles: Particles, calorimetric_F: Floats, length_F: Floats, end_loss_F: Floats, cfg: Summarize
+) -> Floats:
+    """Return the energy (F,) [MeV] of protons that do not stop; nan for all others."""
+    found = np.full(len(length_F), np.nan)
+    is_proton = (particles.semantic == Semantic.TRACK) & (particles.species == Species.PROTON)
+    if cfg.loss_resolution:
+        chosen = is_proton & stops_early(calorimetric_F, length_F, end_loss_F, cfg.end_radius_cm)
+        for row in np.flatnonzero(chosen):
+            found[row] = energy_by_loss(float(calorimetric_F[row]), float(length_F[row]))
+    return found
 
 
 def _own(species_F: NDArray[Any]) -> NDArray[np.int64]:

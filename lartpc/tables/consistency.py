@@ -13,6 +13,8 @@ MICHEL_MEV = 60.0
 """Above it no Michel electron deposits: the spectrum ends at 52.8 MeV, and what a nucleus adds is below [MeV]."""
 APART_CM = 5.0
 """A Michel starts nearer than this to an end of the track that it comes from [cm]."""
+UNBOUNDED = 0.5
+"""An energy by scattering with a larger error, over it, is a guess: of muons that is from 1.5 GeV on."""
 LOST = 0.5
 """A particle has more kinetic energy than this share of what it deposits."""
 
@@ -26,6 +28,9 @@ FLAGS: dict[str, Field] = {
     "flag_without_parent": flag("a Michel or delta without a particle that it comes from"),
     "flag_range_without_track": flag("its best energy is by range, and it is not a track"),
     "flag_leaving_below_range": flag("a leaving track of less energy than its seen path takes"),
+    "flag_scattering_unbounded": flag(
+        f"its energy is by scattering, with an error above {UNBOUNDED:g} of it, as of muons above 1.5 GeV"
+    ),
     "flag_energy_below_deposited": flag(f"its best energy is less than {LOST:g} of what it deposits"),
 }
 """Columns of `particles`; all are false where nothing is wrong."""
@@ -50,6 +55,8 @@ def flag_rows(particle: Columns, species_F: NDArray[np.integer], rows: Rows) -> 
             (is_michel | is_delta) & (rows["parent_id"] < 0),
             (rows["energy_method"] == EnergyMethod.RANGE) & (semantic_F != Semantic.TRACK),
             ~rows["is_contained"] & (kinetic < rows["range_energy_mev"] * (1 - 1e-6)),
+            (rows["energy_method"] == EnergyMethod.SCATTERING)
+            & (rows["kinetic_energy_error_mev"] > UNBOUNDED * kinetic),
             kinetic < LOST * particle["energy"],
         ]
     return dict(zip(FLAGS, found, strict=True))

@@ -52,9 +52,12 @@ MEASURED = {
     "calorimetric_energy_error_mev": _mev("error of the energy by calorimetry"),
     "range_energy_error_mev": _mev("error of the energy by range, as its own species"),
     "scattering_energy_error_mev": _mev("error of the energy by scattering, as its own species"),
-    "kinetic_energy_mev": _mev("best kinetic energy: by range, by scattering or by calorimetry"),
+    "kinetic_energy_mev": _mev("best kinetic energy: by range, scattering, loss or calorimetry"),
     "kinetic_energy_error_mev": _mev("error of the best energy; null: it is a lower bound"),
-    "energy_method": word(EnergyMethod, "how the best energy was found"),
+    "energy_method": word(
+        EnergyMethod,
+        "how the best energy was found; loss: of a contained proton that does not stop, by what it loses",
+    ),
     "is_energy_bound": flag(
         "whether the best energy is a lower bound: of a particle that leaves, and not by scattering"
     ),

@@ -16,6 +16,7 @@ RIGHT = {
     "species": Species.MUON,
     "energy": 100.0,
     "kinetic_energy_mev": 110.0,
+    "kinetic_energy_error_mev": 60.0,
     "range_energy_mev": 110.0,
     "energy_method": EnergyMethod.RANGE,
     "is_contained": True,
@@ -70,6 +71,16 @@ def flags(what):
             ["leaving_below_range"],
         ),
         (RIGHT | {"energy": 230.0}, ["energy_below_deposited"]),
+        (RIGHT | {"is_contained": False, "energy_method": EnergyMethod.SCATTERING}, ["scattering_unbounded"]),
+        (
+            RIGHT
+            | {
+                "is_contained": False,
+                "energy_method": EnergyMethod.SCATTERING,
+                "kinetic_energy_error_mev": 50.0,
+            },
+            [],
+        ),
         # files of before have no scores
         (RIGHT | {"class_score": [np.nan] * 5}, []),
     ],

@@ -218,3 +218,41 @@ def test_segments_point_along_their_own_track():
     np.testing.assert_allclose(direction[8:], [[-1, 0, 0]] * 2, atol=1e-9)
     owner, _ = segment_directions(clusters, along, np.array([False, True]), 10.0)
     assert owner.tolist() == [1, 1]
+
+
+def proton_that_interacts(energy_mev: float, num_voxels: int):
+    """A proton along x that ends while it is still fast: each voxel has what is lost on its 3 mm."""
+    at = energy_of_range(
+        Species.PROTON, range_cm(Species.PROTON, energy_mev) - 0.3 * np.arange(num_voxels + 1)
+    )
+    coord = line((300, 300, 300), (1, 0, 0), num_voxels)
+    return particle(coord, -np.diff(at), species=Species.PROTON)
+
+
+@pytest.mark.parametrize(("energy_mev", "num_voxels"), [(150.0, 20), (300.0, 60), (600.0, 100)])
+def test_a_proton_that_does_not_stop_has_the_energy_of_what_it_loses(energy_mev, num_voxels):
+    found = measure(proton_that_interacts(energy_mev, num_voxels), BOX, WHOLE, Summarize())
+    assert found["energy_method"][0] == EnergyMethod.LOSS and not found["is_energy_bound"][0]
+    assert found["kinetic_energy_mev"][0] == pytest.approx(energy_mev, rel=0.1)
+    assert found["kinetic_energy_error_mev"][0] == pytest.approx(0.15 * found["kinetic_energy_mev"][0])
+    # before, it was much less
+    assert found["range_energy_mev"][0, 2] < 0.8 * energy_mev
+    off = measure(proton_that_interacts(energy_mev, num_voxels), BOX, WHOLE, Summarize(loss_resolution=0.0))
+    assert off["energy_method"][0] == EnergyMethod.RANGE
+
+
+def test_protons_that_stop_go_by_range_also_where_recombination_takes_their_charge():
+    track = stopping(Species.PROTON, 60)
+    assert measure(track, BOX, WHOLE, Summarize())["energy_method"][0] == EnergyMethod.RANGE
+    energy = track.clusters.energy_V
+    # Birks with ICARUS's constants at 0.5 kV/cm, over its value for a minimum-ionising track
+    quenched = energy * (1 + 0.0486 / (1.396 * 0.5) * 2.1) / (1 + 0.0486 / (1.396 * 0.5) * energy / 0.3)
+    weak = particle(line((100, 300, 300), (1, 0, 0), 60), quenched, species=Species.PROTON)
+    assert quenched.sum() < 0.8 * energy.sum()
+    assert measure(weak, BOX, WHOLE, Summarize())["energy_method"][0] == EnergyMethod.RANGE
+
+
+def test_short_tracks_go_by_calorimetry():
+    track = stopping(Species.PROTON, 5)
+    assert measure(track, BOX, WHOLE, Summarize())["energy_method"][0] == EnergyMethod.CALORIMETRY
+    assert measure(track, BOX, WHOLE, Summarize(short_track_cm=1.0))["energy_method"][0] == EnergyMethod.RANGE
