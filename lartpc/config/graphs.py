@@ -215,7 +215,9 @@ class InteractInfer(EdgeInfer):
         description="choose the starts of showers and deltas again when the vertices are known, and take all again "
         "with these",
     )
-    vertex_radius: float = Field(7.0, gt=0, description="starts nearer than this share a vertex [voxel]")
+    vertex_radius: float = Field(
+        7.0, gt=0, description="by rules: starts nearer than this share a vertex [voxel]"
+    )
     pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
 
 

@@ -58,7 +58,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        8,
+        9,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,

@@ -5,7 +5,6 @@ from conftest import ODD_EVENTS, labelled, line, typical
 
 from lartpc import config
 from lartpc.event import conform
-from lartpc.kinematics.vertex import find_vertex
 from lartpc.stages import interact
 from lartpc.stages.interact.targets import allowed_species
 from lartpc.truth import upstream_from_truth
@@ -18,87 +17,7 @@ def on_truth(event):
     return upstream_from_truth(event, ["point", "candidate", "group", "fragment", "particle"])
 
 
-# -- vertex ------------------------------------------------------------------------------------
-
-
-def particles(*rows):
-    """Rows of class, start, end; the direction leads from start to end."""
-    start, end = (np.array([row[i] for row in rows], np.float64) for i in (1, 2))
-    length = np.linalg.norm(end - start, axis=1, keepdims=True)
-    return {
-        "semantic": np.array([row[0] for row in rows], np.int8),
-        "start_point": start.astype(np.float32),
-        "end_point": end.astype(np.float32),
-        "start_direction": ((end - start) / length).astype(np.float32),
-        "energy": length[:, 0].astype(np.float32),
-    }
-
-
-def vertex(*rows, score=None, radius=7.0):
-    score = np.full(len(rows), 0.9) if score is None else np.asarray(score)
-    return find_vertex(particles(*rows), score, radius)
-
-
 TRACK, SHOWER = Semantic.TRACK, Semantic.SHOWER
-
-
-def test_three_tracks_from_one_point():
-    place = np.array([100.0, 200.0, 300.0])
-    rows = [(TRACK, place + offset, place + 50 * np.eye(3)[i]) for i, offset in enumerate(np.eye(3))]
-    np.testing.assert_allclose(vertex(*rows), place + 1 / 3, atol=1e-4)
-
-
-def test_a_track_the_wrong_way_round_still_meets():
-    rows = [
-        (TRACK, (0, 0, 0), (50, 0, 0)),
-        (TRACK, (50, 60, 0), (50, 1, 0)),
-        (TRACK, (50, 0, 1), (50, 0, 80)),
-    ]
-    np.testing.assert_allclose(vertex(*rows), [50, 1 / 3, 1 / 3], atol=1e-4)
-
-
-def test_the_meeting_of_most_wins():
-    rows = [
-        (TRACK, (0, 0, 0), (50, 0, 0)),
-        (TRACK, (0, 0, 0), (0, 50, 0)),
-        (TRACK, (0, 0, 0), (0, 0, 50)),
-        (TRACK, (50, 1, 0), (90, 50, 0)),
-    ]
-    np.testing.assert_allclose(vertex(*rows), 0, atol=1e-4)
-
-
-def test_secondaries_do_not_count():
-    rows = [(TRACK, (0, 0, 0), (50, 0, 0)), (TRACK, (50, 0, 0), (90, 5, 0)), (TRACK, (50, 0, 0), (90, -5, 0))]
-    np.testing.assert_allclose(vertex(*rows, score=[0.9, 0.1, 0.2]), 0, atol=1e-4)
-
-
-def test_one_particle_starts_at_its_vertex():
-    np.testing.assert_allclose(vertex((SHOWER, (5, 6, 7), (9, 9, 9))), [5, 6, 7])
-    michel = Semantic.MICHEL
-    np.testing.assert_allclose(vertex((michel, (5, 6, 7), (9, 9, 9)), score=[0.0]), [5, 6, 7])
-
-
-def test_showers_point_back_to_the_vertex():
-    place = np.array([100.0, 100.0, 100.0])
-    rows = [(SHOWER, place + 30 * u, place + 60 * u) for u in (np.eye(3)[0], np.array([0, 0.6, 0.8]))]
-    np.testing.assert_allclose(vertex(*rows), place, atol=1e-2)
-
-
-def test_parallel_showers_have_no_crossing():
-    rows = [(SHOWER, (0, 0, 0), (0, 0, 30)), (SHOWER, (40, 0, 0), (40, 0, 60))]
-    np.testing.assert_allclose(vertex(*rows), [40, 0, 0])
-
-
-def test_a_shower_chooses_the_end_of_the_track():
-    track = (TRACK, (0, 0, 0), (60, 0, 0))
-    np.testing.assert_allclose(vertex(track, (SHOWER, (60, 30, 0), (60, 60, 0))), [60, 0, 0])
-    np.testing.assert_allclose(vertex(track, (SHOWER, (0, 30, 0), (0, 60, 0))), [0, 0, 0])
-
-
-def test_tracks_that_do_not_meet():
-    rows = [(TRACK, (0, 0, 0), (60, 0, 0)), (TRACK, (0, 100, 0), (0, 120, 0))]
-    np.testing.assert_allclose(vertex(*rows), 0)
-
 
 # -- network -----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.kinematics.starts import choose_again, started_at
-from lartpc.kinematics.vertex import at_points
 from lartpc.stages import interact
 from lartpc.vocab import NONE, PointKind, Semantic
 
@@ -101,19 +100,6 @@ def test_a_much_better_score_wins_over_a_distance() -> None:
     event["candidate"]["score"][0] = 0.1
     # three voxels nearer, and odds of 1 to 81
     np.testing.assert_allclose(choose_again(event, np.array([0]), VERTEX).position_P[0], [39.5, 30.5, 30.5])
-
-
-def test_a_vertex_is_at_the_nearest_point_of_a_track_or_shower() -> None:
-    point = {
-        "position": np.array([[10.2, 10.0, 10.0], [11.0, 10.0, 10.0], [40.0, 10.0, 10.0]]),
-        "semantic": np.array([Semantic.DELTA, Semantic.SHOWER, Semantic.TRACK]),
-    }
-    vertex = np.array([[10.0, 10.0, 10.0], [43.0, 10.0, 10.0], [60.0, 60.0, 60.0]])
-    found = at_points(vertex, point, 5.0)
-    np.testing.assert_allclose(found, [[11.0, 10.0, 10.0], [40.0, 10.0, 10.0], [60.0, 60.0, 60.0]])
-    np.testing.assert_allclose(at_points(vertex, point, 2.0)[1], vertex[1])
-    assert at_points(vertex[:0], point, 5.0).shape == (0, 3)
-    assert vertex[0, 0] == 10.0  # untouched
 
 
 def test_points_on_nothing_stay() -> None:

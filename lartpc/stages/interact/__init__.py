@@ -15,7 +15,6 @@ from lartpc.kinematics.classes import class_shares, species_scores
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.relations import SWAPPED
 from lartpc.kinematics.starts import choose_again, started_at
-from lartpc.kinematics.vertex import at_points
 from lartpc.metrics import clustering
 from lartpc.nets.graph import cross_entropy, side_by_side
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
@@ -97,37 +96,24 @@ def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> li
     """
     found = _found(net, batch, cfg)
     if not cfg.infer.choose_starts:
-        return [_placed(event, one, _as_before(event), cfg) for event, one in zip(batch, found, strict=True)]
+        return [one | {"final_point": _as_before(event)} for event, one in zip(batch, found, strict=True)]
     chosen = [
         choose_again(event, one["identity"]["interaction"], one["interaction"]["vertex"])
         for event, one in zip(batch, found, strict=True)
     ]
+    final = [conform("final_point", {"position": one.position_P, "score": one.score_P}) for one in chosen]
     moved = {
-        row: event.with_products({"particle": particle})
+        row: event.with_products({"particle": particle, "point": {**event["point"], **final[row]}})
         for row, (event, starts) in enumerate(zip(batch, chosen, strict=True))
         if (particle := started_at(event, starts.start_A3)) is not None
     }
     again = dict(zip(moved, _found(net, list(moved.values()), cfg) if moved else [], strict=True))
-    return [
-        _placed(event, again.get(row, one), {"position": starts.position_P, "score": starts.score_P}, cfg)
-        for row, (event, one, starts) in enumerate(zip(batch, found, chosen, strict=True))
-    ]
-
-
-def _placed(
-    event: Event, found: dict[str, Columns], final: Columns, cfg: config.Interact
-) -> dict[str, Columns]:
-    """Return the products with `final_point`, and with vertices at points where one is near."""
-    final = conform("final_point", final)
-    point = {**event["point"], "position": final["position"]}
-    vertex = at_points(found["interaction"]["vertex"], point, cfg.infer.vertex_radius)
-    interaction = conform("interaction", found["interaction"] | {"vertex": vertex})
-    return {**found, "interaction": interaction, "final_point": final}
+    return [again.get(row, one) | {"final_point": final[row]} for row, one in enumerate(found)]
 
 
 def _as_before(event: Event) -> Columns:
     """Return `final_point` with all points where they were."""
-    return {name: event["point"][name] for name in ("position", "score")}
+    return conform("final_point", {name: event["point"][name] for name in ("position", "score")})
 
 
 def _found(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
@@ -175,7 +161,6 @@ def _found(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> l
             nodes.row_F,
             identity,
             {name: values[first[i] : first[i + 1]] for name, values in groups.items()},
-            cfg,
         )
         for i, (event, nodes, identity) in enumerate(zip(batch, found, identities, strict=True))
     ]

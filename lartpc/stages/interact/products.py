@@ -10,7 +10,7 @@ from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
-from lartpc.kinematics.vertex import CAN_BE_PRIMARY, PRIMARY_THRESHOLD, find_vertex
+from lartpc.kinematics.vertex import CAN_BE_PRIMARY, PRIMARY_THRESHOLD, Particles, Points, find_vertices
 from lartpc.nets.graph import spanning_forest
 from lartpc.stages.interact.graph import Nodes
 from lartpc.vocab import NONE, Semantic, Species
@@ -80,36 +80,30 @@ def products_of(
     row_F: Ints,
     identity: Columns,
     groups: dict[str, NDArray[np.float32]],
-    cfg: config.Interact,
 ) -> dict[str, Columns]:
     """Return `identity` and `interaction`, from columns of rows (as of `identity_of`) and scores of interactions."""
     particle = {name: values[row_F] for name, values in event["particle"].items()}
     turn = identity["is_turned"][:, None]
     start, end = particle["start_point"], particle["end_point"]
     particle |= {"start_point": np.where(turn, end, start), "end_point": np.where(turn, start, end)}
-    group, primary_score = identity["interaction"], identity["primary_score"]
+    group = identity["interaction"]
     count = np.bincount(group)
-    members = np.split(np.argsort(group, kind="stable"), np.cumsum(count)[:-1]) if len(group) else []
-    vertices = [
-        find_vertex(
-            {name: values[rows] for name, values in particle.items()},
-            primary_score[rows],
-            cfg.infer.vertex_radius,
-        )
-        for rows in members
-    ]
+    points = Points.of(event["point"])
+    whole = np.full(len(event["particle"]["semantic"]) + 1, NONE, np.int64)
+    whole[row_F] = group
+    owner_P = points.owners(event["voxel"]["coord"], whole[event["group"]["particle"]])
     interaction = {
-        "vertex": np.array(vertices).reshape(-1, 3),
+        "vertex": find_vertices(Particles.of(particle, identity), group, points, owner_P),
         "num_particles": count,
         "num_primaries": np.bincount(group[identity["is_primary"]], minlength=len(count)),
         "energy": np.bincount(group, particle["energy"], minlength=len(count)),
         "flavour": groups["flavour"].argmax(1),
         **{f"{name}_score": values for name, values in groups.items()},
     }
-    whole = empty("identity", len(event["particle"]["semantic"]))
-    whole |= {name: event["particle"][name].copy() for name in ("start_point", "end_point")}
+    every = empty("identity", len(event["particle"]["semantic"]))
+    every |= {name: event["particle"][name].copy() for name in ("start_point", "end_point")}
     ends = {name: particle[name] for name in ("start_point", "end_point")}
     identity = conform("identity", identity | ends | {"parent": np.append(row_F, NONE)[identity["parent"]]})
     for name, values in identity.items():
-        whole[name][row_F] = values
-    return {"identity": whole, "interaction": conform("interaction", interaction)}
+        every[name][row_F] = values
+    return {"identity": every, "interaction": conform("interaction", interaction)}

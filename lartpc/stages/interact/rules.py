@@ -42,7 +42,7 @@ def by_rules(event: Event, cfg: config.Interact) -> dict[str, Columns]:
         "pi_zero": pi_zero_F,
         "pi_zero_score": score_F,
     }
-    return products_of(event, row_F, identity, _groups(columns, grouping, species_F, pi_zero_F), cfg)
+    return products_of(event, row_F, identity, _groups(columns, grouping, species_F, pi_zero_F))
 
 
 def _species(
