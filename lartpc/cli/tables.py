@@ -204,6 +204,12 @@ def view(
     png: Annotated[
         Path | None, typer.Option(help="Write a picture of an event instead, by Chromium.")
     ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same as SVG: vectors with a flat --view, 3D as pixels. Its name ends with .svg."
+        ),
+    ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Write what is drawn of an event instead, as JSON.")
     ] = None,
@@ -211,6 +217,13 @@ def view(
         str, typer.Option(help="Event of the picture, FILE_UID/ENTRY; default: the first.")
     ] = "",
     mode: Annotated[str, typer.Option(help="Colours of the picture, a button of the page.")] = "particle",
+    picture_view: Annotated[
+        str,
+        typer.Option(
+            "--view",
+            help="View of the picture: 3d, zy (side), zx (top), xy (front), u or v (wires at +60 and -60 degrees).",
+        ),
+    ] = "3d",
 ) -> None:
     """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
     import json
@@ -220,6 +233,12 @@ def view(
     from lartpc.run.view.catalogue import Catalogue
     from lartpc.run.view.server import Server
 
+    if sum(map(bool, (png, svg, as_json))) > 1:
+        raise ValueError("takes one of --png, --svg and --json at a time")
+    if svg and svg.suffix.lower() != ".svg":
+        raise ValueError(f"--svg {svg} must end with .svg")
+    if png and png.suffix.lower() == ".svg":
+        raise ValueError(f"--png {png} ends with .svg; use --svg for that")
     catalogue = Catalogue(paths, max_voxels)
     if as_json:
         with replacing(as_json) as part:
@@ -227,11 +246,11 @@ def view(
         typer.echo(f"{as_json}", err=True)
         return
     with Server(catalogue, ", ".join(map(str, paths)), port) as server:
-        if png:
+        if picture := png or svg:
             from lartpc.run.view.picture import save_picture
 
-            save_picture(server, png, event, mode)
-            typer.echo(f"{png}", err=True)
+            save_picture(server, picture, event, mode, picture_view)
+            typer.echo(f"{picture}", err=True)
             return
         typer.echo(server.address)
         if browser:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from lartpc.run.display.page import HERE
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
 from lartpc.run.view.catalogue import Catalogue, names_in
-from lartpc.run.view.picture import BROWSERS, MODES
+from lartpc.run.view.picture import BROWSERS, MODES, VIEWS
 from lartpc.run.view.server import Server
 
 UID = "beam/0000"
@@ -153,6 +154,28 @@ def test_a_picture_needs_no_screen(results: Path, tmp_path: Path) -> None:
     assert failed.exit_code == 2 and f"no event '{UID}/9'; the first of 3 is '{UID}/0'" in failed.output
 
 
+def test_a_vector_picture_needs_no_screen(results: Path, tmp_path: Path) -> None:
+    if not any(shutil.which(name) for name in BROWSERS):
+        pytest.skip("no Chromium: apt-get install chromium")
+    out = tmp_path / "event.svg"
+
+    def view(*words: str) -> Result:
+        return CliRunner().invoke(app, ["view", str(results), *words])
+
+    done = view("--svg", str(out), "--event", f"{UID}/1", "--view", "zy")
+    assert done.exit_code == 0, done.output
+    found = ElementTree.parse(out).getroot()
+    drawn = [element.tag.rpartition("}")[2] for element in found.iter()]
+    titles = [element.text for element in found if element.tag.endswith("text")]
+    assert titles == ["truth", "reconstruction"]
+    assert drawn.count("path") > 2 * 47 and "image" not in drawn, "a mark for each voxel on both sides"
+    assert "no view 'yz'; there are 3d, zy" in view("--svg", str(out), "--view", "yz").output
+    assert "must end with .svg" in view("--svg", "event.png").output
+    assert "one of --png, --svg" in view("--svg", str(out), "--png", "event.png").output
+    keys = re.findall(r'^    "?(\w+)"?: (?:null|\{ name)', (HERE / "scene.js").read_text(), re.M)
+    assert tuple(keys) == VIEWS
+
+
 def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
     shown = "return document.getElementById('display').dataset.drawn"
     with browser() as page:
@@ -169,12 +192,13 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         # a particle that is clicked and its match stand out from the others, on both sides
         page.execute_script("""
             const picture = document.querySelector('[data-part=prediction]');
-            const number = picture.data.findIndex((one) => /^[0-9]/.test(one.name));
+            const number = picture.data.findIndex((one) => one.name === 'particles');
             picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
         """)
         faded = "return document.querySelector('[data-part={}]').data.filter((one) => one.marker?.opacity === 0.15)"
         for side in ("truth", "prediction"):
-            wait_for(page, f"{faded.format(side)}.length > 1", f"the particles that are not meant, {side}")
+            wait_for(page, f"{faded.format(side)}.length > 0", f"the particles that are not meant, {side}")
+        assert "particle=prediction%2F" in page.execute_script("return location.hash")
         titles = [one.text for one in page.find_elements("css selector", "#list th")]
         assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
         page.find_elements("css selector", "#list tbody button")[1].click()

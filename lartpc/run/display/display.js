@@ -181,16 +181,17 @@ class EventDisplay {
   async drawSide(event, name) {
     const element = this.find(name), side = event.sides[name];
     if (!side) { Plotly.purge(element); element.linked = false; return; }
-    const state = { ...this.state, particle: this.chosen(event, name) };
+    const state = { ...this.state, particle: this.chosen(event, name), hidden: this.hidden };
     const traces = Scene.traces(event, side, state, this.words);
     element.rows = traces.map((trace) => trace.rows);
-    for (const trace of traces) { trace.visible = !this.hidden.has(trace.name); delete trace.rows; }
+    const entries = traces.map((trace) => trace.entries ?? [{ name: trace.name, shade: trace.marker?.color ?? trace.line?.color }]);
+    for (const trace of traces) { trace.visible = !this.hidden.has(trace.name); delete trace.rows; delete trace.entries; }
     const flat = traces[0]?.type === "scattergl";
     if (element.linked && element.flat !== flat) { Plotly.purge(element); element.linked = false; }
     element.flat = flat;
     await Plotly.react(element, traces, Scene.layout(event, this.state), EventDisplay.SETTINGS);
     if (!element.linked) { element.linked = true; this.link(element, name); }
-    this.legend(name, traces);
+    this.legend(name, entries.flat());
   }
 
   // The particle that was clicked, or on the other side its match; -1: it has none, null: none was clicked.
@@ -222,18 +223,17 @@ class EventDisplay {
     });
   }
 
-  legend(name, traces) {
-    const legend = this.find(`${name}-legend`);
-    legend.replaceChildren(...traces.filter((trace) => !["active volumes", "beam", "energy"].includes(trace.name)).map((trace) => {
+  legend(name, entries) {
+    const named = entries.filter((entry) => !["active volumes", "beam", "energy"].includes(entry.name));
+    this.find(`${name}-legend`).replaceChildren(...named.sort((a, b) => (a.order ?? Infinity) - (b.order ?? Infinity) || 0).map((entry) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.setAttribute("aria-pressed", String(!this.hidden.has(trace.name)));
+      button.setAttribute("aria-pressed", String(!this.hidden.has(entry.name)));
       const dot = document.createElement("i");
-      const shade = trace.marker?.color ?? trace.line?.color;
-      dot.style.background = typeof shade === "string" ? shade : Scene.GREY;
-      button.append(dot, trace.name);
+      dot.style.background = typeof entry.shade === "string" ? entry.shade : Scene.GREY;
+      button.append(dot, entry.name);
       button.addEventListener("click", () => {
-        if (!this.hidden.delete(trace.name)) this.hidden.add(trace.name);
+        if (!this.hidden.delete(entry.name)) this.hidden.add(entry.name);
         this.draw();
       });
       return button;
@@ -249,13 +249,31 @@ class EventDisplay {
   }
 
   // Flat pictures are saved as vectors; what WebGL draws in 3D is pixels in any file.
+  picture(element, format) {
+    const data = format === "svg" ? element.data.map((trace) => ({ ...trace, type: trace.type === "scattergl" ? "scatter" : trace.type })) : element.data;
+    const ground = { paper_bgcolor: Scene.colour("panel"), plot_bgcolor: Scene.colour("panel") };
+    return [{ data, layout: { ...element.layout, ...ground } }, { format, width: 1400, height: 1000, scale: format === "svg" ? 1 : 2 }];
+  }
+
   async save(format) {
     for (const side of EventDisplay.SIDES) {
       const element = this.find(side);
       if (!element.linked) continue;
-      const data = format === "svg" ? element.data.map((trace) => ({ ...trace, type: trace.type === "scattergl" ? "scatter" : trace.type })) : element.data;
-      await Plotly.downloadImage({ data, layout: element.layout }, { format, width: 1400, height: 1000, scale: 2, filename: `${this.fileName()}_${side}` });
+      const [figure, options] = this.picture(element, format);
+      await Plotly.downloadImage(figure, { ...options, filename: `${this.fileName()}_${side}` });
     }
+  }
+
+  // Both sides in one SVG, with their names above them.
+  async vector() {
+    const sides = EventDisplay.SIDES.filter((side) => this.find(side).linked);
+    const parts = await Promise.all(sides.map(async (side, number) => {
+      const url = await Plotly.toImage(...this.picture(this.find(side), "svg"));
+      const svg = decodeURIComponent(url.slice(url.indexOf(",") + 1)).replace("<svg", `<svg x="${1400 * number}" y="40"`);
+      return `<text x="${1400 * number + 20}" y="28" font-size="22" font-family="sans-serif" fill="${Scene.colour("ink")}">${side === "truth" ? "truth" : "reconstruction"}</text>${svg}`;
+    }));
+    const width = 1400 * sides.length;
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="1040" viewBox="0 0 ${width} 1040"><rect width="100%" height="100%" fill="${Scene.colour("panel")}"/>${parts.join("")}</svg>`;
   }
 
   async saveData() {

@@ -82,7 +82,7 @@ const Scene = (() => {
       ...placed(view, event.position.map(pick)), mode: "markers", name, rows,
       customdata: pick(event.energy),
       hovertemplate: `${where(view)}<br>%{customdata:.3f} MeV<extra>${name}</extra>`,
-      marker: { line: { width: 0 }, ...marker, size: (marker.size || 2.2) * (view ? 1.6 : 1) }, ...extra,
+      marker: { symbol: "square", line: { width: 0 }, ...marker, size: (marker.size || 2.2) * (view ? 1.6 : 1) }, ...extra,
     };
   }
 
@@ -163,13 +163,25 @@ const Scene = (() => {
     return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 1;
   }
 
-  function objectTraces(event, view, side, mode, chosen) {
-    const objects = side[`${mode}s`];
-    return byLabel(side[mode]).map(([label, rows]) => {
-      if (label < 0) return voxels(event, view, rows, "none", { color: GREY, opacity: 0.3, size: 1.6 });
-      const faded = chosen !== null && mode === "particle" && chosen !== label;
-      const shade = OBJECTS[objects[label].colour % OBJECTS.length];
-      return voxels(event, view, rows, objects[label].name, { color: shade, opacity: faded ? 0.15 : 1, size: chosen === label && mode === "particle" ? 3.2 : 2.2 });
+  // Objects by colour, one trace for each, since hundreds of traces take minutes; `entries` are what the legend names.
+  function objectTraces(event, view, side, mode, state) {
+    const objects = side[`${mode}s`], chosen = mode === "particle" ? state.particle : null;
+    const groups = new Map();
+    side[mode].forEach((label, row) => {
+      const key = label < 0 ? -1 : label === chosen ? OBJECTS.length : objects[label].colour % OBJECTS.length;
+      if (!groups.has(key)) groups.set(key, { rows: [], labels: new Set() });
+      groups.get(key).labels.add(label);
+      if (!state.hidden.has(label < 0 ? "none" : objects[label].name)) groups.get(key).rows.push(row);
+    });
+    return [...groups.entries()].sort(([a], [b]) => (a < 0) - (b < 0) || a - b).map(([key, { rows, labels }]) => {
+      if (key < 0) return voxels(event, view, rows, "none", { color: GREY, opacity: 0.3, size: 1.6 });
+      const stands = key === OBJECTS.length;
+      const shade = OBJECTS[stands ? objects[chosen].colour % OBJECTS.length : key];
+      return {
+        ...voxels(event, view, rows, `${mode}s`, { color: shade, opacity: chosen !== null && !stands ? 0.15 : 1, size: stands ? 3.2 : 2.2 }),
+        text: rows.map((row) => objects[side[mode][row]].name), hovertemplate: `${where(view)}<br>%{customdata:.3f} MeV<extra>%{text}</extra>`,
+        entries: [...labels].map((label) => ({ name: objects[label].name, order: label, shade })),
+      };
     });
   }
 
@@ -197,9 +209,9 @@ const Scene = (() => {
           ...pointTraces(event, view, side, words), ...vertices(),
         ];
       case "vertices":
-        return [...objectTraces(event, view, side, "interaction", null).map((trace) => ({ ...trace, marker: { ...trace.marker, opacity: 0.35, size: 1.8 } })), ...vertices()];
+        return [...objectTraces(event, view, side, "interaction", state).map((trace) => ({ ...trace, marker: { ...trace.marker, opacity: 0.35, size: 1.8 } })), ...vertices()];
       default:
-        return [...objectTraces(event, view, side, mode, state.particle), ...(mode === "fragment" ? [] : vertices())];
+        return [...objectTraces(event, view, side, mode, state), ...(mode === "fragment" ? [] : vertices())];
     }
   }
 

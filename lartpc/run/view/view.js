@@ -13,7 +13,10 @@
   };
   const filters = () => ({ table: find("table").value, where: find("where").value, search: find("search").value, sort, down });
   source.shown = (state, event) => {
-    const words = { ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode };
+    const words = {
+      ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode, view: state.view === "3d" ? "" : state.view,
+      fit: state.fit === "detector" ? "" : state.fit, particle: state.particle === null ? "" : `${state.side}/${state.particle}`,
+    };
     history.replaceState(null, "", `#${new URLSearchParams(Object.entries(words).filter(([, word]) => word))}`);
     for (const row of find("list").querySelectorAll("tbody tr")) {
       const here = Number(row.dataset.place) === state.event;
@@ -84,8 +87,20 @@
   if (!await filter()) { find("where").value = ""; sort = ""; const said = find("said").textContent; await filter(); find("said").textContent = said; }
   display = new EventDisplay(find("display"), source, data.words);
   if (EventDisplay.MODES.includes(asked.get("mode"))) display.state.mode = asked.get("mode");
+  if (asked.get("view") in Scene.VIEWS) display.state.view = asked.get("view");
+  if (asked.get("fit") === "event") display.state.fit = "event";
+  const [side, particle] = (asked.get("particle") || "").split("/");
+  if (EventDisplay.SIDES.includes(side) && /^\d+$/.test(particle)) Object.assign(display.state, { side, particle: Number(particle) });
   const place = source.titles.indexOf(asked.get("event"));
   if (place > 0) display.state.event = place;
   find("filter").addEventListener("submit", (submit) => { submit.preventDefault(); again(); });
-  display.draw();
+  await display.draw();
+  // A program that reads what the page has become (lartpc view --svg) finds the pictures as text.
+  if (asked.get("svg") === "1") {
+    const text = document.createElement("script");
+    text.type = "text/plain";
+    text.id = "svg";
+    text.textContent = encodeURIComponent(await display.vector());
+    document.body.append(text);
+  }
 })();
