@@ -2,7 +2,7 @@
 
 A headless Chromium opens the page and shows the largest event at different sizes, other voxels left out. It draws WebGL
 in software, as on a machine without a graphics card. Stated are processor times of its two processes, page and drawing,
-which others at work on the machine do not change much: until an event is shown; until it has other colours (mean of all);
+which others at work on the machine do not change much: until an event is shown; until it has other colours (mean);
 a frame while both pictures turn; until a clicked particle is described. With a graphics card, what counts is the page.
 """
 

@@ -1,5 +1,6 @@
 """Verbs about the machine, the folder and the configuration: doctor, plan, unlock, resources, config."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import Out, plainly
+from lartpc.cli.options import AsJson, Out, plainly, print_json
 
 config_app = typer.Typer(
     help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
@@ -17,11 +18,11 @@ app.add_typer(config_app, name="config")
 
 @app.command()
 @plainly
-def doctor() -> None:
-    """Look at this machine: what would be used, and whether it works."""
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: what would be used, and whether it works; exit status 1 where something does not."""
     from lartpc.run.doctor.doctor import doctor as run
 
-    if not run():
+    if not run(print_json if as_json else None):
         raise typer.Exit(1)
 
 
@@ -91,6 +92,7 @@ def resources(
     sacct: Annotated[
         bool, typer.Option("--sacct", help="Ask SLURM's accounting, too, which knows the most of memory.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Learn from what the jobs of a production took what its rules should ask for: memory [MB] and time [min]."""
     from rich.console import Console
@@ -103,6 +105,12 @@ def resources(
     if sacct:
         jobs = with_accounting(jobs, ask_sacct(), Path.cwd())
     needs = learn(jobs, num_events, safety)
+    path = write_overlay(needs, out)
+    where = f"{path}: for 'snakemake --workflow-profile {out}', or 'learned: {path}' in profiles/slurm"
+    if as_json:
+        print_json([asdict(one) for one in needs])
+        typer.echo(where, err=True)
+        return
     shown = Table("rule", "jobs", "hours", "CPU", "MB seen", "MB to ask", "min to ask")
     for one in needs:
         shown.add_row(
@@ -120,8 +128,7 @@ def resources(
             "* the jobs of a shard shared a process, so each rule asks for what the largest of them took; "
             "a run with 'snakemake --no-hooks', or on a cluster, tells them apart"
         )
-    path = write_overlay(needs, out)
-    typer.echo(f"{path}: for 'snakemake --workflow-profile {out}', or 'learned: {path}' in profiles/slurm")
+    typer.echo(where)
 
 
 @config_app.command()
@@ -144,8 +151,6 @@ def config_slice(
     part: Annotated[str, typer.Option(help="train or infer.")] = "infer",
 ) -> None:
     """Print one step's slice of the configuration, as --config of its verb takes it."""
-    import json
-
     import yaml
     from pydantic import ValidationError
 
@@ -155,4 +160,4 @@ def config_slice(
         values = config.Config.model_validate(yaml.safe_load(file.read_text()) or {} if file else {})
     except ValidationError as error:
         raise ValueError(f"{file}: {config.explain(error)}") from error
-    typer.echo(json.dumps(values.slice_for(step, "train" if part == "train" else "infer"), indent=2))
+    print_json(values.slice_for(step, "train" if part == "train" else "infer"))

@@ -1,5 +1,6 @@
 """What the verbs share: arguments and options of one meaning, lists of files, errors in one line."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -45,6 +46,11 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_STATUS) from error
 
     return wrapped
+
+
+def print_json(value: Any) -> None:
+    """Print what a verb found, for programs: JSON alone on standard output, for which it has `--json`."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 def is_given(context: typer.Context, name: str) -> bool:
@@ -122,6 +128,9 @@ EventFiles = Annotated[
     typer.Argument(
         help="Event files (.h5), those of one shard are overlaid; @FILE names a list, one path a line."
     ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print it as JSON; all else that is said goes to standard error.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; it appears when it is complete.")]
 ConfigFile = Annotated[

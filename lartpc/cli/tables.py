@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from lartpc.cli.app import app
-from lartpc.cli.options import Chain, ConfigFile, EventFiles, OnTruth, Out, expand, plainly, settings_of
+from lartpc.cli.options import (
+    AsJson,
+    Chain,
+    ConfigFile,
+    EventFiles,
+    OnTruth,
+    Out,
+    expand,
+    plainly,
+    print_json,
+    settings_of,
+)
 
 
 @app.command()
@@ -151,17 +162,22 @@ def compare(
         int, typer.Option("--replicas", min=2, help="Bootstrap replicas over events.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two datasets of the same events: each figure, its difference, and the error of that."""
     if second is None:
         from lartpc.run.report.variations import compare_scenarios
 
-        compare_scenarios(first, out, num_replicas=num_replicas, seed=seed)
+        compare_scenarios(first, out, num_replicas=num_replicas, seed=seed, is_quiet=as_json)
+        if as_json:
+            print_json(json.loads((out / "scenarios.json").read_text()))
         typer.echo(f"table   {out / 'scenarios.md'}", err=True)
         return
     from lartpc.run.report.compare import compare as run
 
-    run(first, second, out, num_replicas=num_replicas, seed=seed)
+    run(first, second, out, num_replicas=num_replicas, seed=seed, is_quiet=as_json)
+    if as_json:
+        print_json(json.loads((out / "compare.json").read_text()))
     typer.echo(f"page    {out / 'compare.html'}", err=True)
 
 
@@ -170,16 +186,14 @@ def compare(
 def show(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
     brief: Annotated[bool, typer.Option("--brief", help="One screen, as at the end of a run.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="All figures and counts, as in dataset/summary.json.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the figures of a production and where its tables and its page are."""
+    """Print the figures of a production and where its tables and its page are; as JSON: dataset/summary.json."""
     if as_json:
-        summary = results / "dataset" / "summary.json"
-        if not summary.is_file():
-            raise ValueError(f"{summary} does not exist; name the folder of a production's results")
-        typer.echo(summary.read_text().rstrip())
+        from lartpc.run.collect import read_summary
+        from lartpc.run.report.outcome import located
+
+        print_json(read_summary(located(results)[1]))
         return
     if brief:
         from lartpc.run.report.outcome import outcome
@@ -226,7 +240,6 @@ def view(
     ] = "3d",
 ) -> None:
     """Look at events on a page of this machine, until Ctrl-C: filters, links, keys."""
-    import json
     import webbrowser
 
     from lartpc.atomic import replacing
@@ -265,7 +278,7 @@ def view(
 @plainly
 def audit(
     results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+    as_json: AsJson = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -285,7 +298,7 @@ def audit(
     found = run(results, with_sources=sources, num_workers=num_workers, out=out)
     said = lines(results, found)
     if as_json:
-        typer.echo(json.dumps(as_dict(results, found), indent=1))
+        print_json(as_dict(results, found))
         said = [line for line in said if line.startswith("FINDING")]
     for line in said:
         typer.echo(line, err=as_json)

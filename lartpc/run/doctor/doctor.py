@@ -36,24 +36,32 @@ PACKAGES = (
 INSTALL = f"run 'make install', or install the extras wanted with pip: lartpc[{','.join(EXTRAS)}]"
 
 
-def doctor() -> bool:
+def doctor(tell: Callable[[list[dict[str, str]]], None] | None = None) -> bool:
     """Print what was found and whether it works; return True if nothing essential fails.
 
     Under mpiexec or srun all ranks join, and one looks and prints.
+
+    Parameters
+    ----------
+    tell
+        Takes what was found instead: name, found, problem and advice of each check, empty where there is none.
     """
     if not any(name in os.environ for name in LAUNCHER_VARIABLES):
-        return _look(CHECKS)
+        return _look(CHECKS, tell)
     from lartpc import dist
 
     with dist.join() as ranks:
         found = f"{dist.mpi_version()}; {ranks.size} ranks of the launcher, {ranks.backend}"
         alone = {name: check for name, check in CHECKS.items() if name != "ranks under SLURM"}
-        fine = _look({**alone, "MPI": lambda: Finding(found)}) if ranks.is_main else True
+        fine = _look({**alone, "MPI": lambda: Finding(found)}, tell) if ranks.is_main else True
         return bool(ranks.from_main(fine))
 
 
-def _look(checks: dict[str, Callable[[], Finding]]) -> bool:
+def _look(
+    checks: dict[str, Callable[[], Finding]], tell: Callable[[list[dict[str, str]]], None] | None = None
+) -> bool:
     table = Table("what", "found", "verdict", title="lartpc doctor")
+    said = []
     fine = True
     for name, check in checks.items():
         try:
@@ -61,9 +69,13 @@ def _look(checks: dict[str, Callable[[], Finding]]) -> bool:
         except Exception as error:
             found, problem, advice = "", missing(error) or f"{type(error).__name__}: {error}", ""
         fine = fine and not problem
+        said.append({"name": name, "found": found, "problem": problem, "advice": advice})
         colour, verdict = ("red", problem) if problem else ("yellow", advice) if advice else ("green", "fine")
         table.add_row(name, escape(found), f"[{colour}]{escape(verdict)}[/{colour}]")
-    Console().print(table)
+    if tell:
+        tell(said)
+    else:
+        Console().print(table)
     return fine
 
 

@@ -64,7 +64,13 @@ class Difference:
 
 
 def compare(
-    first: Path, second: Path, out: Path, *, num_replicas: int = 200, seed: int = 1
+    first: Path,
+    second: Path,
+    out: Path,
+    *,
+    num_replicas: int = 200,
+    seed: int = 1,
+    is_quiet: bool = False,
 ) -> list[Difference]:
     """Compare two datasets on the events that both have, write table, JSON and page, and print the table.
 
@@ -77,6 +83,8 @@ def compare(
         Folders that `lartpc collect` wrote.
     out
         Folder for `compare.md`, `compare.json` and `compare.html`.
+    is_quiet
+        Do not print the table.
 
     Raises
     ------
@@ -132,7 +140,8 @@ def compare(
         sections=_sections(shown),
         text=_cells,
     )
-    Console(stderr=False).print(_terminal(shown, texts))
+    if not is_quiet:
+        Console().print(_terminal(shown, texts))
     return found
 
 

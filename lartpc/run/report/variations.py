@@ -12,7 +12,7 @@ from lartpc.tables.scenarios import NOMINAL, of_scenario
 
 
 def compare_scenarios(
-    dataset: Path, out: Path, *, num_replicas: int = 200, seed: int = 1
+    dataset: Path, out: Path, *, num_replicas: int = 200, seed: int = 1, is_quiet: bool = False
 ) -> dict[str, list[Difference]]:
     """Compare each scenario of a dataset with the nominal production, event by event.
 
@@ -22,6 +22,8 @@ def compare_scenarios(
         Folder that `lartpc collect` wrote, of a production with scenarios.
     out
         Folder for `scenarios.md` and `scenarios.json`, and a folder for each scenario as `compare` writes it.
+    is_quiet
+        Do not print the tables.
 
     Raises
     ------
@@ -33,7 +35,14 @@ def compare_scenarios(
         raise ValueError(f"{dataset} has no scenarios; name a second dataset to compare it with")
     nominal = of_scenario(dataset, NOMINAL)
     found = {
-        name: compare(nominal, of_scenario(dataset, name), out / name, num_replicas=num_replicas, seed=seed)
+        name: compare(
+            nominal,
+            of_scenario(dataset, name),
+            out / name,
+            num_replicas=num_replicas,
+            seed=seed,
+            is_quiet=is_quiet,
+        )
         for name in names
     }
     with replacing(out / "scenarios.md") as part:
