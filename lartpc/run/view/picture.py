@@ -67,13 +67,13 @@ def save_picture(server: Server, out: Path, event: str, mode: str, view: str = "
                 check=False,
                 timeout=PATIENCE_S,
             )
-            found = re.search(r'<script type="text/plain" id="svg">([^<]*)<', done.stdout)
-            if done.returncode or not server.num_shown or not (found if is_vector else drawn.is_file()):
+            vector = re.search(r'<script type="text/plain" id="svg">([^<]*)<', done.stdout)
+            if done.returncode or not server.num_shown or not (vector if is_vector else drawn.is_file()):
                 raise ValueError(
                     f"{program} drew nothing: {done.stderr.strip()[-500:] or 'no event was asked for'}"
                 )
-            if found:
-                part.write_text(unquote(found[1]))
+            if vector:
+                part.write_text(unquote(vector[1]))
             else:
                 drawn.replace(part)
     except subprocess.TimeoutExpired as error:
