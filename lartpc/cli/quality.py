@@ -35,6 +35,12 @@ def release(
             help="Folder that 'lartpc collect' wrote: figures of the released weights, for the card."
         ),
     ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page of 'lartpc detections' that was made with the released weights, for the card."
+        ),
+    ] = None,
     events: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,7 +58,9 @@ def release(
     from lartpc.run.release import release as run
     from lartpc.run.release import write_card
 
-    if not (weights or dataset):
+    if dataset and detections:
+        raise ValueError("--dataset and --detections are figures of different weights; give one of them")
+    if not (weights or dataset or detections):
         raise ValueError(
             "nothing to do: name weights to release, or with --dataset the figures of released ones"
         )
@@ -60,7 +68,7 @@ def release(
     for path in written:
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB", err=True)
     same = bool(written) and all(written.values())
-    typer.echo(f"{write_card(out, dataset, same_numbers=same)}: written", err=True)
+    typer.echo(f"{write_card(out, dataset, same_numbers=same, detections=detections)}: written", err=True)
 
 
 @clustering_app.command(name="measure")

@@ -78,8 +78,12 @@ def release(
     return written
 
 
-def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False) -> Path:
+def write_card(
+    folder: Path, dataset: Path | None, *, same_numbers: bool = False, detections: Path | None = None
+) -> Path:
     """Write the card of the weights in a folder, with the figures of a dataset that was made with them.
+
+    Those of `detect` are on a page of `lartpc detections`.
 
     `same_numbers` says that the weights are those that the card was of: without a dataset it keeps its figures.
 
@@ -108,12 +112,34 @@ def write_card(folder: Path, dataset: Path | None, *, same_numbers: bool = False
     if dataset:
         digests = {name: fingerprint(path)[1] for name, path in found.items()}
         lines += _figures(dataset, digests, any(_is_planar(path) for path in found.values()))
+    elif detections:
+        lines += _figures_of_detect(detections, found.get("detect"))
     elif same_numbers and card.is_file():
         _, heading, figures = card.read_text().partition(FIGURES)
         lines += (heading + figures).splitlines() if heading else []
     with replacing(card) as part:
         part.write_text("\n".join(lines) + "\n")
     return card
+
+
+def _figures_of_detect(page: Path, weights: Path | None) -> list[str]:
+    """Return a page of `lartpc detections` as a section of the card.
+
+    Raises
+    ------
+    ValueError
+        It is not of these weights.
+    """
+    from lartpc.run.quality.detections import TITLE, weights_line
+
+    title, _, text = page.read_text().partition("\n")
+    if title != TITLE or not weights:
+        raise ValueError(f"{page} must be a page of 'lartpc detections', and the folder must have detect.pt")
+    if weights_line([fingerprint(weights)[1]]) not in text:
+        raise ValueError(
+            f"{page} was not made with {weights}; run detect on its images with the released weights first"
+        )
+    return [FIGURES, "", *text.strip().splitlines()]
 
 
 def _without_own_paths(provenance: str) -> str:

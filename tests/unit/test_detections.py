@@ -1,14 +1,20 @@
 """Boxes against true ones, pixels by origin, and the table of `lartpc detections`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_detect import overlaid
 
+from lartpc import config
 from lartpc.event import IMAGE, Event, empty
 from lartpc.provenance import provenance
 from lartpc.run.quality.detections import Found, Pixels, detections, overlap
+from lartpc.run.release import release, write_card
+from lartpc.run.weights import save_weights
+from lartpc.stages import stage
 from lartpc.store import EventWriter
 from lartpc.truth import neutrino_boxes, origins
 from lartpc.vocab import Origin
@@ -62,7 +68,7 @@ def test_pixels_of_unknown_origin_do_not_count() -> None:
     assert found["iou_neutrino"] == found["iou_neutrino_of_images"] == pytest.approx(1 / 3)
 
 
-def written(folder: Path) -> list[Path]:
+def written(folder: Path, weights: Path | None = None) -> list[Path]:
     """Write two images with their truth, and detections that are the true ones, and a false one in the second."""
     events = [overlaid(entry) for entry in (0, 1)]
     truth = [name for name in events[0] if name.startswith("truth")]
@@ -71,7 +77,7 @@ def written(folder: Path) -> list[Path]:
     with EventWriter(paths[0], (*IMAGE, *truth), file_uid="s/0", box=events[0].box, attrs=attrs) as writer:
         for event in events:
             writer.append(event.entry, dict(event.products))
-    about = provenance("detect", 1, config={}, inputs=paths[:1])
+    about = provenance("detect", 1, config={}, inputs=paths[:1], weights=weights)
     names = ("origin", "detection")
     with EventWriter(paths[1], names, file_uid="s/0", box=events[0].box, attrs=about) as writer:
         for event in events:
@@ -105,3 +111,20 @@ def test_refuses_files_without_detections_and_other_chains(tmp_path: Path) -> No
         detections(paths[:1], tmp_path / "a.md")
     with pytest.raises(ValueError, match=r"group|identity|interaction|semantic"):
         detections(paths, tmp_path / "a.md", paths[:1])
+
+
+def test_the_card_of_weights_has_the_page_that_they_made(tmp_path: Path) -> None:
+    row, section = stage("detect"), config.Detect.model_validate({"unet": {"filters": 4, "depth": 4}})
+    torch.manual_seed(1)
+    about = provenance("train detect", 1, config=config.slice_of(section, "train"), seed=1)
+    about |= {"inputs": json.dumps({"2 events": "x"}), "final": {"step": 3}}
+    save_weights(tmp_path / "weights.pt", row, section, row.module().network(section).state_dict(), about)
+    release([tmp_path / "weights.pt"], tmp_path / "models")
+    with pytest.raises(ValueError, match="was not made with"):
+        detections(written(tmp_path), tmp_path / "other.md")
+        write_card(tmp_path / "models", None, detections=tmp_path / "other.md")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    detections(written(folder, tmp_path / "models" / "detect.pt"), tmp_path / "own.md")
+    text = write_card(tmp_path / "models", None, detections=tmp_path / "own.md").read_text()
+    assert "## detect" in text and "## Figures" in text and "| score ≥ 0.5 | 3 | 100.0 % |" in text

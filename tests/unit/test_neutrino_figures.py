@@ -6,7 +6,7 @@ import pytest
 
 from lartpc.run.quality.image_classes import image_lines
 from lartpc.run.quality.neutrinos import figures, judged_of
-from lartpc.run.report.neutrinos import neutrinos_table, read_tables
+from lartpc.run.report.neutrinos import neutrinos_table, read_images, read_tables
 from lartpc.tables import TABLES
 
 KINDS = [(14, "cc", "numu_like"), (12, "cc", "nue_like"), (14, "nc", "nc_like"), (14, "cc", "numu_like")]
@@ -162,3 +162,23 @@ def test_images_that_are_not_classified_say_nothing(dataset):
     path = dataset / "events" / "part-0.parquet"
     pd.read_parquet(path).assign(image_flavour=None).to_parquet(path)
     assert not [line for line in image_lines(judged_of(read_tables(dataset))) if line.num]
+
+
+def test_images_of_planes_belong_to_the_events_of_their_points(dataset):
+    rows = [
+        {"input": "planes", "stages": "segment,points", "plane": plane, "entry": 3 * entry + plane}
+        | {"semantic_confusion": np.full(25, 10 * entry + plane)}
+        for entry in range(len(KINDS))
+        for plane in range(3)
+    ]
+    points = [{"input": "predicted", "stages": "segment", "plane": -1, "entry": 1}]
+    (dataset / "metrics" / "part-0.parquet").unlink()
+    (dataset / "metrics").rmdir()
+    write(
+        dataset,
+        "metrics",
+        [*rows, *({**one, "semantic_confusion": np.zeros(25, np.int64)} for one in points)],
+    )
+    found = read_images(dataset).sort_values("entry")
+    assert found["entry"].tolist() == [0, 1, 2, 3] and found["kind"].tolist() == [kind for *_, kind in KINDS]
+    assert [confusion[0] for confusion in found["semantic_confusion"]] == [0, 10, 20, 30]

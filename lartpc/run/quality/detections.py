@@ -27,6 +27,8 @@ OVERLAP = 0.5
 SCORES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Least scores at which efficiency and purity are stated."""
 
+TITLE = "# Neutrinos found in images"
+
 MIN_VOXELS = config.Detect().min_voxels
 READS = ("event", "voxel", "truth_voxel", "truth_interaction", "truth_neutrino", "origin", "detection")
 CHAIN_READS = ("voxel", "semantic", "group", "identity", "interaction")
@@ -138,9 +140,11 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
     beside = {"interactions of the chain": Found(), f"— with {MANY} primaries and more": Found()}
     num_images = 0
     others = _by_shard(chain)
+    weights: set[str] = set()
     for uid, paths in _by_shard(files).items():
         with open_events(*paths) as images:
             images.require(READS)
+            weights.add(str(images.attributes()["detect"]["weights"]))
             set_aside = images.quarantined()
             chains = _boxes_of_chain(images, others[uid]) if uid in others else None
             if chain and chains is None:
@@ -161,10 +165,16 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
                         one.add(boxes, true)
     if not num_images:
         raise ValueError("there is no image to judge")
-    text = "\n".join(_lines(found, pixels, beside if chain else {}, num_images))
+    lines = _lines(found, pixels, beside if chain else {}, num_images)
+    text = "\n".join([TITLE, "", *lines, f"Made with {weights_line(weights)}.", ""])
     with replacing(out) as part:
         part.write_text(text)
     return text
+
+
+def weights_line(weights: Iterable[str]) -> str:
+    """Return how a page names the weights that it is of, by their digests."""
+    return f"weights of `detect` {', '.join(f'`{digest}`' for digest in sorted(weights))}"
 
 
 def overlap(low_3: Floats, high_3: Floats, low_T3: Floats, high_T3: Floats) -> Floats:
@@ -244,8 +254,6 @@ def _lines(
         for name, values in pixels[plane].of_images.items():
             all_pixels.of_images[name] += values
     lines = [
-        "# Neutrinos found in images",
-        "",
         f"{num_images:,} images with {everything.num_true:,} neutrinos of {MIN_VOXELS} voxels and more. A box is",
         f"right if it overlaps a true one by {OVERLAP:g} (IoU), each true one once.",
         "",

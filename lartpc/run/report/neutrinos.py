@@ -86,12 +86,17 @@ def read_tables(dataset: Path) -> Tables:
 def read_images(dataset: Path) -> pd.DataFrame:
     """Return the images of events with one neutrino: what was made of their voxels, and what the neutrino is.
 
-    Of views of wire planes it is the first plane, that of collection.
+    Of views of wire planes it is the first plane, that of collection. Where points were made of the planes, it is their
+    images, not the points: an event of the points is an entry of each plane there.
     """
     neutrinos = _neutrinos(dataset).drop_duplicates(KEY, keep=False)
     found = _read(dataset, "metrics", ("input", "stages", "plane", "semantic_confusion"))
+    num_planes = max(found["plane"], default=0) + 1
     found = found[(found["input"] != "truth") & (found["plane"] <= 0)]
     found = found[found["stages"].str.contains("segment")]
+    if (found["input"] == "planes").any():
+        found = found[found["input"] == "planes"]
+        found = found.assign(entry=found["entry"] // num_planes)
     return found.merge(neutrinos, on=KEY)
 
 
