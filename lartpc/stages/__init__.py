@@ -92,7 +92,7 @@ OPTIONAL = (
 )
 """Stages beside the chain: a production has them where they are asked for."""
 
-INGEST_VERSION = 8
+INGEST_VERSION = 9
 TABLES_VERSION = 22
 EVALUATE_VERSION = 13
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

@@ -3,6 +3,7 @@
 The names are those of larnd-sim's converter (cli/dumpTree.py), from 2020 to today.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lartpc.event import GENERATED, TRUTH
+from lartpc.ingest.formats.edepsim_header import HEADER, NEEDED, OPTIONAL, neutrinos_of
 from lartpc.ingest.formats.hdf5 import fields, is_hdf5, names, open_hdf5
 from lartpc.ingest.formats.tables import Aliases, Table, index_events
 from lartpc.ingest.physics import kinetic_energy_mev, kinetic_from_momentum_mev
@@ -43,8 +45,10 @@ TRAJECTORIES: Aliases = {
     "interaction": ("vertex_id", "vertexID"),
 }
 EVENTS: Aliases = {"event_id": ("event_id", "eventID")}
-EVENT_TABLES = ("vertices", "mc_hdr", "genie_hdr")
-"""Datasets that list events, whether these left steps or not; the last two are those of the 2x2 simulation."""
+HEADERS = ("mc_hdr", "genie_hdr")
+"""Datasets of neutrinos, of the 2x2 simulation."""
+EVENT_TABLES = ("vertices", *HEADERS)
+"""Datasets that list events, whether these left steps or not."""
 
 
 class EdepSimReader(StepSource):
@@ -60,7 +64,15 @@ class EdepSimReader(StepSource):
                 path, file, "trajectories", TRAJECTORIES, optional=("energy", "interaction")
             )
             tables.append(self._trajectories)
-        tables += [Table(path, file, name, EVENTS) for name in EVENT_TABLES if fields(path, file, name)]
+        self._header: int | None = None
+        for name in EVENT_TABLES:
+            if fields(path, file, name):
+                is_header = name in HEADERS
+                table = Table(path, file, name, HEADER if is_header else EVENTS, optional=OPTIONAL)
+                if is_header and set(table.field) >= NEEDED and self.truth:
+                    self._header = len(tables)
+                tables.append(table)
+        self._tables = tables
         ids, self._rows = index_events(tables)
         super().__init__(path, file, numbered(ids))
         if "packets" in names(path, file):
@@ -71,13 +83,14 @@ class EdepSimReader(StepSource):
         _, _, event = self.identity(entry)
         rows = self._segments.columns(*self._rows[0][entry])
         rows.setdefault("time", np.zeros(len(rows["energy"])))
-        return build_steps(
-            rows,
-            event=event,
-            length_in_cm=1.0,
-            time_in_ns=NS_PER_US,
-            trajectories=self._read_trajectories(entry, event) if self.has_truth else None,
+        trajectories = self._read_trajectories(entry, event) if self.has_truth else None
+        steps = build_steps(
+            rows, event=event, length_in_cm=1.0, time_in_ns=NS_PER_US, trajectories=trajectories
         )
+        if self._header is None or trajectories is None:
+            return steps
+        heads = self._tables[self._header].columns(*self._rows[self._header][entry])
+        return replace(steps, neutrinos=neutrinos_of(heads, trajectories))
 
     def _read_trajectories(self, entry: int, event: int) -> Trajectories:
         rows: dict[str, Any] = self._trajectories.columns(*self._rows[1][entry])

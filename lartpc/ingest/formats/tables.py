@@ -23,7 +23,8 @@ LARGEST_SPAN = 4_194_304
 
 INTEGERS = frozenset({"event_id", "track_id", "parent_id", "pdg", "process", "subprocess", "interaction"})
 VECTORS = frozenset({"position", "momentum", "lepton_momentum", "vertex"})
-"""Our names of columns that must be whole numbers, and of those with three numbers a row; others have one."""
+FOUR_VECTORS = frozenset({"four_momentum"})
+"""Our names of columns that must be whole numbers, and of those with three or four numbers a row; others have one."""
 
 Aliases = Mapping[str, tuple[str, ...]]
 """Our name of a column → the names that it has in files, the preferred one first."""
@@ -126,15 +127,17 @@ class Table:
 
     def _check_type(self, column: str, field: str, is_text: bool) -> None:
         base, shape = self._data.dtype[field].base, self._data.dtype[field].shape
-        wanted = (3,) if column in VECTORS else ()
+        wanted = (3,) if column in VECTORS else (4,) if column in FOUR_VECTORS else ()
         if is_text:
             fits, what = base.kind in "SUO", "text"
+        elif column.startswith("is_"):
+            fits, what = base.kind in "biu", "true or false"
         elif column in INTEGERS:
             fits, what = base.kind in "iu", "a whole number"
         else:
             fits, what = is_number(base), "a real number"
         if not fits or shape != wanted:
-            what = f"three of {what}" if wanted else what
+            what = f"{'three' if wanted == (3,) else 'four'} of {what}" if wanted else what
             raise ValueError(
                 f"{self.path}: field '{field}' of dataset '{self.name}' is {self._data.dtype[field]}; it must be {what}"
             )
