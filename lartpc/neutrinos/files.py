@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from lartpc.neutrinos import nuhepmc
 from lartpc.neutrinos.record import Interaction
 
@@ -47,5 +49,23 @@ def _read_one(kind: str, path: Path) -> Iterator[Interaction]:
 
 def _all(kind: str, files: Sequence[Path]) -> Iterator[Interaction]:
     for number, path in enumerate(files):
-        for interaction in _read_one(kind, path):
-            yield replace(interaction, columns={**interaction.columns, "file": number})
+        count = 0
+        try:
+            for interaction in _read_one(kind, path):
+                _check(interaction)
+                yield replace(interaction, columns={**interaction.columns, "file": number})
+                count += 1
+        except ValueError as error:
+            if str(path) in str(error):
+                raise
+            raise ValueError(f"{path}, interaction {count} from 0: {error}") from error
+
+
+def _check(interaction: Interaction) -> None:
+    """Raise ValueError where a number that all that follows needs is not finite."""
+    wanted = {name: interaction.columns.get(name, 0.0) for name in ("energy", "momentum", "weight")}
+    wanted |= {"position": interaction.position_cm or 0.0, "time": interaction.time_ns or 0.0}
+    for name, value in wanted.items():
+        if not np.isfinite(value).all():
+            of = "neutrino" if name in ("energy", "momentum") else "interaction"
+            raise ValueError(f"the {name} of the {of} is {value}, not finite")

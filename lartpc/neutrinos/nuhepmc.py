@@ -139,7 +139,7 @@ def read(path: Path) -> Iterator[Interaction]:
     num = 0
     with pyhepmc.open(str(path)) as file:
         run = None
-        for event in file:
+        for event in _events(file, path):
             run = run or _Run(event.run_info, found)
             if num < len(found.num_particles) and len(event.particles) != found.num_particles[num]:
                 break
@@ -150,6 +150,20 @@ def read(path: Path) -> Iterator[Interaction]:
             f"{path}: event {num} of {len(found.num_particles)} cannot be read by pyhepmc "
             f"{pyhepmc.__version__}; the file is not what HepMC3 writes"
         )
+
+
+def _events(file: Any, path: Path) -> Iterator[Any]:
+    """Yield the events of a file; what pyhepmc says of a bad one becomes ValueError."""
+    events, num = iter(file), 0
+    while True:
+        try:
+            event = next(events)
+        except StopIteration:
+            return
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"{path}: event {num} cannot be read by pyhepmc: {error}") from error
+        yield event
+        num += 1
 
 
 class _Run:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,8 +70,16 @@ def is_particle(pdg: int) -> bool:
 
 
 def outgoing(pdg: int, momentum: FourMomentum) -> Outgoing | None:
-    """Return a particle of the final state, None for what is not a particle or does not move."""
+    """Return a particle of the final state, None for what is not a particle or does not move.
+
+    Raises
+    ------
+    ValueError
+        A component is not a finite number.
+    """
     px, py, pz, energy = momentum
+    if not all(map(isfinite, momentum)):
+        raise ValueError(f"a particle {pdg} of the final state has a momentum that is not finite")
     square = px * px + py * py + pz * pz
     if not is_particle(pdg) or not square > MIN_MOMENTUM_MEV**2 or not energy > 0:
         return None
