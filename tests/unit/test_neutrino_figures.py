@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lartpc.run.quality.image_classes import image_lines
@@ -182,3 +184,11 @@ def test_images_of_planes_belong_to_the_events_of_their_points(dataset):
     found = read_images(dataset).sort_values("entry")
     assert found["entry"].tolist() == [0, 1, 2, 3] and found["kind"].tolist() == [kind for *_, kind in KINDS]
     assert [confusion[0] for confusion in found["semantic_confusion"]] == [0, 10, 20, 30]
+
+
+def test_neutrinos_whose_particles_were_not_looked_for(dataset, tmp_path):
+    for table in ("interactions", "particles", "truth_primaries"):
+        columns = {name: pa.array([], field.type) for name, field in TABLES[table].fields.items()}
+        pq.write_table(pa.table(columns), dataset / table / "part-0.parquet")
+    text = neutrinos_table(dataset, tmp_path / "neutrinos.md")
+    assert "| νμ: mean | 2 | 10.0" in text

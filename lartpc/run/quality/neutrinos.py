@@ -166,7 +166,7 @@ def _counts(judged: pd.DataFrame, particles: pd.DataFrame) -> Iterator[Line]:
             yield share(f"— {number}", right[true == number])
     neutrons = particles[particles["what"] == "neutron"]
     yield share("neutrons that leave a proton of 10 voxels or more", neutrons["is_seen"])
-    seen = neutrons[neutrons["is_seen"]]
+    seen = neutrons[neutrons["is_seen"].astype(bool)]  # of no rows it may be of any type
     yield share("— of these, found as a proton that is no primary", seen["is_right"])
 
 
