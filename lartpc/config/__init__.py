@@ -236,7 +236,9 @@ def slice_of(section: Section, part: Part) -> dict[str, Any]:
 
 def shared_slice(section: Section) -> dict[str, Any]:
     """Return what training and inference of a stage must agree on; weights carry it."""
-    return section.model_dump(mode="json", exclude={"infer", "train", "weights", "backend", "upstream"})
+    return section.model_dump(
+        mode="json", exclude={"infer", "train", "weights", "backend", "upstream", "enabled"}
+    )
 
 
 def completed(step: str, settings: Mapping[str, Any]) -> dict[str, Any]:

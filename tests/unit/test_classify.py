@@ -1,5 +1,7 @@
 """The classification of images: targets, images of interactions, views of planes, weights from and for segment."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from lartpc.event import Event, blank, empty
 from lartpc.run.infer import infer
 from lartpc.run.summarize import summarize
 from lartpc.run.training.optimize import Optimization
-from lartpc.run.weights import save_weights, warm_start
+from lartpc.run.weights import load_weights, save_weights, warm_start
 from lartpc.stages import classify, segment
 from lartpc.stages import stage as row_of
 from lartpc.store import open_events
@@ -242,6 +244,13 @@ def test_it_learns_to_count_and_to_tell_showers_from_tracks() -> None:
     ]
     right = sum(classify.metrics(event, event)["flavour_accuracy"][0] for event in found)
     assert right >= 7
+
+
+def test_weights_serve_whether_or_not_a_production_has_the_stage(tmp_path) -> None:
+    save_weights(tmp_path / "w.pt", row_of("classify"), SMALL, net_of(SMALL).state_dict(), {})
+    load_weights(tmp_path / "w.pt", row_of("classify"), SMALL.model_copy(update={"enabled": True}))
+    released = Path(__file__).parents[2] / "models/neutrino/classify.pt"
+    load_weights(released, row_of("classify"), config.Classify(enabled=True))
 
 
 def test_an_event_set_aside_has_no_scores() -> None:
