@@ -1,10 +1,12 @@
 """`lartpc infer`: run one stage over the events of a shard."""
 
+import gc
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,16 +52,17 @@ def infer(
     Number of events, of quarantined events and of voxels, and the seconds spent.
     """
     require_weights(stage, section, weights is not None)
-    module = stage.module()
     net = None
     domain: dict[str, Any] = {}
-    if weights:
-        # Only now: a stage without weights runs without waiting seconds for torch.
-        from lartpc.run.weights import load_weights, read_weights
+    with _uncollected():
+        module = stage.module()
+        if weights:
+            # Only now: a stage without weights runs without waiting seconds for torch.
+            from lartpc.run.weights import load_weights, read_weights
 
-        content = read_weights(weights, f"train them with 'lartpc train {stage.name}'")
-        net = load_weights(weights, stage, section, content)
-        domain = json.loads(content.get("domain") or "{}")
+            content = read_weights(weights, f"train them with 'lartpc train {stage.name}'")
+            net = load_weights(weights, stage, section, content)
+            domain = json.loads(content.get("domain") or "{}")
     # A GPU says itself that its memory is full.
     may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
 
@@ -146,6 +149,24 @@ def infer(
         for name, value in summary.items():
             writer.set_attribute(name, value)
     return summary
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let Python look for no unreachable cycles meanwhile, nor later among what is there by then.
+
+    Importing torch makes half a million objects, all to stay: going through them takes a tenth of the start of a job.
+    Where torch is there already, others may have left cycles that are to be found, and nothing is done.
+    """
+    if not gc.isenabled() or "torch" in sys.modules:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _look_outside(

@@ -64,3 +64,22 @@ def test_a_whole_job_imports_nothing_heavy_without_need(verb: str, tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (tmp_path / "out").exists(), done.stderr
     assert set(done.stdout.split()) <= needed
+
+
+def test_cycles_are_not_looked_for_while_torch_is_imported() -> None:
+    """Of half a million objects that stay; afterwards they are, among what came later."""
+    code = """if True:
+        import gc
+        from lartpc.run.infer import _uncollected
+        before = gc.get_freeze_count()
+        try:
+            with _uncollected():
+                assert not gc.isenabled()
+                import torch
+                raise KeyError
+        except KeyError:
+            assert gc.isenabled() and gc.get_freeze_count() > before + 100_000
+        with _uncollected():
+            assert gc.isenabled()
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

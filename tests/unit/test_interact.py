@@ -6,6 +6,7 @@ from conftest import ODD_EVENTS, labelled, line, typical
 from lartpc import config
 from lartpc.event import conform
 from lartpc.stages import interact
+from lartpc.stages.interact import graph
 from lartpc.stages.interact.targets import allowed_species
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Flavour, Semantic, Species
@@ -149,3 +150,17 @@ def test_odd_events(kind):
         conform(name, columns)
     sum(total for total, _ in interact.loss(net, [event], SMALL).values()).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_the_geometry_of_an_event_serves_wherever_its_particles_start():
+    event = two_interactions(1)
+    particle = dict(event["particle"])
+    particle["start_point"] = particle["start_point"] + np.float32(7.5)
+    moved = event.with_products({"particle": particle})
+    anew = graph.particle_graph(moved, SMALL)
+    again = graph.particle_graph(moved, SMALL, graph.geometry_of(event, SMALL))
+    before = graph.particle_graph(event, SMALL)
+    assert not torch.equal(anew.graph.node_FC, before.graph.node_FC)
+    for name in ("node_FC", "pair_2E", "edge_EC"):
+        assert torch.equal(getattr(anew.graph, name), getattr(again.graph, name))
+    np.testing.assert_array_equal(anew.turned_F, again.turned_F)

@@ -18,7 +18,7 @@ from lartpc.kinematics.starts import choose_again, started_at
 from lartpc.metrics import clustering
 from lartpc.nets.graph import cross_entropy, side_by_side
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
-from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Nodes, particle_graph
+from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Geometry, Nodes, geometry_of, particle_graph
 from lartpc.stages.interact.products import identity_of, products_of
 from lartpc.stages.interact.rules import by_rules
 from lartpc.stages.interact.targets import (
@@ -94,7 +94,8 @@ def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> li
     The vertices tell which of the candidates showers and deltas start at; where this is another one than before,
     all is found again from there.
     """
-    found = _found(net, batch, cfg)
+    geometry = [geometry_of(event, cfg) for event in batch] if cfg.needs_weights else []
+    found = _found(net, batch, cfg, geometry)
     if not cfg.infer.choose_starts:
         return [one | {"final_point": _as_before(event)} for event, one in zip(batch, found, strict=True)]
     chosen = [
@@ -107,7 +108,9 @@ def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> li
         for row, (event, starts) in enumerate(zip(batch, chosen, strict=True))
         if (particle := started_at(event, starts.start_A3)) is not None
     }
-    again = dict(zip(moved, _found(net, list(moved.values()), cfg) if moved else [], strict=True))
+    # voxels stay in their particles, and so do the edges
+    unmoved = [geometry[row] for row in moved] if geometry else []
+    again = dict(zip(moved, _found(net, list(moved.values()), cfg, unmoved) if moved else [], strict=True))
     return [again.get(row, one) | {"final_point": final[row]} for row, one in enumerate(found)]
 
 
@@ -116,13 +119,15 @@ def _as_before(event: Event) -> Columns:
     return conform("final_point", {name: event["point"][name] for name in ("position", "score")})
 
 
-def _found(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
-    """Return `identity` and `interaction` of each event; by rules, where there is no network."""
+def _found(
+    net: nn.Module | None, batch: list[Event], cfg: config.Interact, geometry: list[Geometry]
+) -> list[dict[str, Columns]]:
+    """Return `identity` and `interaction` of each event; by rules, where there is no network and no `geometry`."""
     if not cfg.needs_weights:
         return [by_rules(event, cfg) for event in batch]
     assert isinstance(net, InteractionNetwork)
     device = _device(net)
-    found = [particle_graph(event, cfg) for event in batch]
+    found = [particle_graph(event, cfg, known) for event, known in zip(batch, geometry, strict=True)]
     graph = side_by_side([nodes.graph for nodes in found], device)
     logits = net(graph)
     species = _species_scores(logits["species"], batch, found, cfg)

@@ -21,6 +21,21 @@ NUM_NODE_FEATURES = len(FEATURES) + len(END_FEATURES)
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """What the graph of an event has of its voxels, wherever its particles start.
+
+    `row_F` are the rows of `particle` that are in the graph; `pair_E2` its edges, between the voxels `one_E3` and
+    `two_E3`.
+    """
+
+    row_F: Ints
+    clusters: Clusters
+    pair_E2: Ints
+    one_E3: Floats
+    two_E3: Floats
+
+
+@dataclass(frozen=True)
 class Nodes:
     """The particles of one event that are in its graph.
 
@@ -32,20 +47,28 @@ class Nodes:
     graph: Graph
 
 
-def particle_graph(event: Event, cfg: config.Interact) -> Nodes:
-    """Return the graph over an event's showers, tracks, Michels and deltas."""
-    side = event.box.num_voxels
+def geometry_of(event: Event, cfg: config.Interact) -> Geometry:
+    """Return the clusters of an event's showers, tracks, Michels and deltas, and the edges between them."""
     row_F, clusters, columns = kept(event)
+    longest = longest_edges(cfg.edge_length)
+    return Geometry(row_F, clusters, *connect(clusters, columns["semantic"], longest, cfg.graph.max_edges))
+
+
+def particle_graph(event: Event, cfg: config.Interact, geometry: Geometry | None = None) -> Nodes:
+    """Return the graph over an event's showers, tracks, Michels and deltas.
+
+    `geometry` is what `geometry_of` returned of it, or of the event before its particles started elsewhere.
+    """
+    known = geometry or geometry_of(event, cfg)
+    clusters, edges = known.clusters, (known.pair_E2, known.one_E3, known.two_E3)
+    columns = {name: values[known.row_F] for name, values in event["particle"].items()}
     columns, turned_F = canonical(columns, clusters)
-    pairs, one, two = connect(
-        clusters, columns["semantic"], longest_edges(cfg.edge_length), cfg.graph.max_edges
-    )
+    side = event.box.num_voxels
     nodes = np.concatenate([features(clusters, columns, side), end_features(clusters, columns)], axis=1)
-    graph = make_graph(nodes, pairs, one, two, side)
-    more = torch.from_numpy(pair_features(columns, pairs, one, two))
-    return Nodes(
-        row_F, turned_F, Graph(graph.node_FC, graph.pair_2E, torch.cat([graph.edge_EC, more], dim=1))
-    )
+    graph = make_graph(nodes, *edges, side)
+    more = torch.from_numpy(pair_features(columns, *edges))
+    edge_EC = torch.cat([graph.edge_EC, more], dim=1)
+    return Nodes(known.row_F, turned_F, Graph(graph.node_FC, graph.pair_2E, edge_EC))
 
 
 def kept(event: Event) -> tuple[Ints, Clusters, Columns]:

@@ -1,0 +1,81 @@
+"""Whole jobs of one event: `python benchmarks/jobs.py STEPS.h5 [--against CHECKOUT] [--repeats 3]`.
+
+Processor time of each verb of the chain, from the start of its process to its end, which is nearly all imports: what
+each job of a cluster pays before its first event. Another checkout's jobs run in turn with ours, each on its own
+checkout's files and weights. Medians; the ratio is the median of those of the pairs.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+STEPS = ("ingest", "segment", "points", "cluster", "interact")
+READS = {
+    "segment": ("ingest",),
+    "points": ("ingest", "segment"),
+    "cluster": ("ingest", "segment", "points"),
+    "interact": ("ingest", "points", "cluster"),
+    "summarize": STEPS,
+    "evaluate": STEPS,
+}
+
+
+def command(verb: str, source: Path, checkout: Path, folder: Path) -> list[str]:
+    """Return the command of a job, which writes `folder / verb`."""
+    lartpc = [sys.executable, "-m", "lartpc"]
+    if verb == "ingest":
+        return [*lartpc, "ingest", str(source), "--first", "1", "--out", str(folder / verb)]
+    weights = checkout / "models" / f"{verb}.pt"
+    stage = verb not in ("summarize", "evaluate")
+    return [
+        *lartpc,
+        *(["infer", verb] if stage else [verb]),
+        *(str(folder / name) for name in READS[verb]),
+        *(["--weights", str(weights)] if weights.exists() else []),
+        *("--out", str(folder / verb)),
+    ]
+
+
+def processor_time(arguments: list[str], checkout: Path) -> float:
+    """Run a job to its end and return the time of user and system [s]."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(arguments, env=environment, cwd=checkout, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("steps", type=Path)
+    parser.add_argument("--against", type=Path, help="another checkout, with its bytecode")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    checkouts = [path.resolve() for path in (arguments.against, REPOSITORY) if path]
+    found: dict[str, list[list[float]]] = {verb: [] for verb in ("ingest", *READS)}
+    for repeat in range(arguments.repeats):
+        with tempfile.TemporaryDirectory() as name:
+            folders = [Path(name) / str(number) for number in range(len(checkouts))]
+            for verb, times in found.items():
+                times.append([])
+                for checkout, folder in zip(checkouts, folders, strict=True):
+                    folder.mkdir(exist_ok=True)
+                    job = command(verb, arguments.steps.resolve(), checkout, folder)
+                    times[-1].append(processor_time(job, checkout))
+                medians = [statistics.median(column) for column in zip(*times, strict=True)]
+                ratio = statistics.median(times[0] / times[-1] for times in found[verb])
+                told = "  ".join(f"{value:5.2f} s" for value in medians)
+                print(f"{repeat + 1}  {verb:10s}{told}  {ratio:.2f} times", flush=True)
+
+
+if __name__ == "__main__":
+    main()
