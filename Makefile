@@ -22,7 +22,7 @@ BYTECODE := $(COMPILE) -j 0 -x '/tests/|/testing/_internal/' $(VENV)/lib && $(CO
 # One thread per process: spinning OpenMP threads of several processes slow each other down.
 PYTEST := PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help image fuzz sanitize install run train-demo test test-slow test-slurm test-drills test-all check format docs schema clean
+.PHONY: help image fuzz sanitize install run train-demo test test-slow test-slurm test-drills test-all check format docs docs-versions schema clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -108,6 +108,9 @@ format: $(DEV) ## write the code in the project's format
 
 docs: $(DEV) ## build the site of the documentation: build/site/index.html
 	PATH="$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs $(SITE)
+
+docs-versions: $(DEV) ## the same for each release (git tags v...) and the checkout: build/versions/index.html
+	PATH="$(BIN):$$PATH" $(BIN)/python docs/versions.py
 
 # Apptainer reads lartpc.def; buildah and docker the Dockerfile, and an image of theirs becomes lartpc.sif elsewhere.
 image: ## build the container image: lartpc.sif where Apptainer is; GPU=1 with CUDA

@@ -1,5 +1,7 @@
 """The site of these pages: `make docs`."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ version = release = lartpc.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "fieldlist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
 # What a docstring has between backticks is code.
 default_role = "code"
 autodoc_member_order = "bysource"
@@ -26,6 +28,20 @@ html_theme = "furo"
 html_title = f"lartpc {release}"
 html_show_sphinx = False
 html_show_copyright = False
+# The sites of other versions that stand beside this one, where docs/versions.py builds them all.
+_versions = json.loads(os.environ.get("LARTPC_DOCS_VERSIONS", "{}"))
+templates_path = ["_templates"]
+html_context = {"versions": _versions.get("all", []), "shown_version": _versions.get("shown", "")}
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "versions.html",
+        "sidebar/scroll-end.html",
+    ]
+}
 
 
 def _command_line() -> str:
