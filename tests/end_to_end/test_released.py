@@ -1,6 +1,7 @@
 """The default production with the released weights: tables without training, of the quality that they have."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,16 @@ def test_the_first_tutorial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert drawn.shape == there.shape
     assert (folder / "event.png").is_file()
     plt.close("all")
+
+
+def test_the_questions_of_an_analysis(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert follow("tutorials/questions.md", folder, monkeypatch) == 6
+    said = capsys.readouterr().out
+    assert "resolution" in said and "pairs" in said and "Michel electrons" in said
+    right = re.search(r"right in ([\d.]+) ±", said)
+    assert right and float(right[1]) > 70
 
 
 def test_the_figures_of_the_card_need_no_training_either() -> None:
