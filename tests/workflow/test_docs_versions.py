@@ -16,12 +16,12 @@ def git(folder: Path, *words: str) -> None:
 
 def test_each_tag_has_its_site_and_links_to_the_others(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    (clone / "docs/how-to").mkdir(parents=True)
+    (clone / "docs" / "how-to").mkdir(parents=True)
     (clone / "lartpc").mkdir()
     for name in ("conf.py", "versions.py"):
         shutil.copy(REPOSITORY / "docs" / name, clone / "docs" / name)
     shutil.copytree(REPOSITORY / "docs/_templates", clone / "docs/_templates")
-    (clone / "docs/how-to/one.md").write_text("# One\n")
+    (clone / "docs" / "how-to" / "one.md").write_text("# One\n")
     git(clone, "init", "-q")
     for version in ("0.9", "0.10", "1.0-dev"):
         (clone / "lartpc/__init__.py").write_text(f'__version__ = "{version}"\n')
