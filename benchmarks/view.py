@@ -21,6 +21,7 @@ from browser import browser, look, wait_for
 MODES = ("energy", "semantic", "fragment", "interaction", "points", "vertices", "mistakes", "particle")
 KINDS = ("renderer", "gpu-process")
 NUM_FRAMES = 10
+PATIENCE_S = 900
 TURN = """
     const done = arguments[arguments.length - 1], picture = document.querySelector('[data-part=prediction]');
     (async () => {
@@ -74,6 +75,8 @@ def main() -> None:
         largest = int(catalogue.events["num_voxels"].argmax())
         with Server(catalogue, "benchmark") as server, browser() as page:
             Thread(target=server.serve_forever, daemon=True).start()
+            page.command_executor.client_config.timeout = PATIENCE_S  # the page answers when all is drawn
+            page.set_script_timeout(PATIENCE_S)
             look(page, 1400)
             page.get("about:blank")
             spent = [processor_times(page.service.process.pid)]

@@ -199,6 +199,14 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         for side in ("truth", "prediction"):
             wait_for(page, f"{faded.format(side)}.length > 0", f"the particles that are not meant, {side}")
         assert "particle=prediction%2F" in page.execute_script("return location.hash")
+        page.execute_script("""
+            const list = document.querySelector('[data-part=column]');
+            list.value = 'species';
+            list.dispatchEvent(new Event('change'));
+        """)
+        legend = "document.querySelector('[data-part=prediction-legend]').textContent"
+        wait_for(page, f"return /muon/.test({legend}) && !/MeV/.test({legend})", "particles by species")
+        assert "column=species" in page.execute_script("return location.hash")
         titles = [one.text for one in page.find_elements("css selector", "#list th")]
         assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
         page.find_elements("css selector", "#list tbody button")[1].click()

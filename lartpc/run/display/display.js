@@ -15,7 +15,7 @@ class EventDisplay {
     const away = root.clientWidth < 600 ? 1.3 : 1;
     const { eye } = EventDisplay.CAMERA;
     const camera = { ...EventDisplay.CAMERA, eye: { x: eye.x * away, y: eye.y * away, z: eye.z * away } };
-    this.state = { event: 0, mode: "semantic", view: "3d", fit: "detector", camera, particle: null, side: "prediction" };
+    this.state = { event: 0, mode: "semantic", view: "3d", fit: "detector", camera, particle: null, side: "prediction", column: "" };
     this.opened = new Map();
     this.hidden = new Set();
     this.build();
@@ -37,6 +37,7 @@ class EventDisplay {
       </div>
       <div class="tools">
         ${choice("mode", "colour by", modes)}
+        <select data-part="column" aria-label="colour particles by" title="colour particles by a column of their table"></select>
         <select data-part="view" aria-label="view"><option value="3d">3D</option>${Object.entries(Scene.VIEWS).filter(([, view]) => view).map(([key, view]) => `<option value="${key}">${view.name}</option>`).join("")}</select>
         ${choice("fit", "size of the picture", [["detector", "detector"], ["event", "event"]])}
         <button data-part="save" type="button" title="save the pictures as PNG files">PNG</button>
@@ -66,6 +67,7 @@ class EventDisplay {
     this.find("event").addEventListener("change", (change) => this.go(Number(change.target.value)));
     this.find("previous").addEventListener("click", () => this.go(this.state.event - 1));
     this.find("next").addEventListener("click", () => this.go(this.state.event + 1));
+    this.find("column").addEventListener("change", (change) => this.set({ mode: "particle", column: change.target.value }));
     this.find("view").addEventListener("change", (change) => this.set({ view: change.target.value }));
     this.find("save").addEventListener("click", () => this.save("png"));
     this.find("vector").addEventListener("click", () => this.save("svg"));
@@ -170,12 +172,23 @@ class EventDisplay {
         if (button.dataset.value === "mistakes" && part === "mode") button.disabled = single;
       }
     }
+    this.columns(event);
     const thinned = event.num_drawn < event.num_voxels ? `${event.num_drawn.toLocaleString("en")} of ` : "";
     this.find("note").textContent = `${thinned}${event.num_voxels.toLocaleString("en")} voxels, ${event.energy_mev} MeV deposited${event.set_aside ? `; set aside by ${event.set_aside}` : ""}`;
     for (const side of EventDisplay.SIDES) await this.drawSide(event, side);
     this.describe(event);
     this.source.shown?.(this.state, event);
     this.root.dataset.drawn = `${number}/${this.state.mode}/${this.state.view}`;
+  }
+
+  // The columns that particles of either side have, to colour them by.
+  columns(event) {
+    const rows = Object.values(event.sides).flatMap((side) => side.particles.slice(0, 1).map((particle) => particle.row));
+    const names = [...new Set(rows.flatMap((row) => Object.keys(row).filter((name) => !Array.isArray(row[name]))))];
+    if (this.state.column && !names.includes(this.state.column)) names.push(this.state.column);
+    this.find("column").replaceChildren(new Option("each particle", ""), ...names.map((name) => new Option(name, name)));
+    this.find("column").value = this.state.column;
+    this.find("column").hidden = this.state.mode !== "particle";
   }
 
   async drawSide(event, name) {

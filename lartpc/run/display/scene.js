@@ -186,6 +186,47 @@ const Scene = (() => {
     });
   }
 
+  // Particles by a column of their table: a scale for numbers, which both sides share, a colour for each word.
+  function columnTraces(event, view, side, state) {
+    const name = state.column, valueOf = (particle) => particle.row[name] ?? null;
+    const all = Object.values(event.sides).flatMap((one) => one.particles.map(valueOf)).filter((value) => value !== null);
+    const isNumber = all.length > 0 && all.every((value) => typeof value === "number");
+    const groups = new Map();
+    side.particle.forEach((label, row) => {
+      const value = label < 0 ? null : valueOf(side.particles[label]);
+      const key = value === null ? null : isNumber ? name : String(value);
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(row);
+    });
+    const words = [...new Set(all.map(String))].sort();
+    return [...groups.entries()].sort(([a], [b]) => (a === null) - (b === null) || String(a).localeCompare(String(b))).map(([key, rows]) => {
+      if (key === null) return voxels(event, view, rows, "unknown", { color: GREY, opacity: 0.3, size: 1.6 });
+      const marker = isNumber ? {
+        color: rows.map((row) => valueOf(side.particles[side.particle[row]])), colorscale: "Viridis", cmin: Math.min(...all), cmax: Math.max(...all), showscale: true,
+        colorbar: { title: { text: name }, thickness: 10, len: 0.7, outlinewidth: 0, x: 1, xanchor: "right" },
+      } : { color: OBJECTS[words.indexOf(key) % OBJECTS.length] };
+      return {
+        ...voxels(event, view, rows, key, marker), hovertemplate: `${where(view)}<br>${name}: %{text}<extra></extra>`,
+        text: rows.map((row) => `${valueOf(side.particles[side.particle[row]])}, ${side.particles[side.particle[row]].name}`),
+      };
+    });
+  }
+
+  // Where particles start, and where they go: a line of a tenth of the picture. The truth states momenta at creation.
+  function directions(event, view, side, state) {
+    const [low, high] = event.extent[state.fit][1], line = [[], [], []];
+    for (const { row } of side.particles) {
+      const start = ["x", "y", "z"].map((axis) => row[`start_${axis}_cm`]);
+      const along = ["x", "y", "z"].map((axis) => row[`direction_${axis}`] ?? row[`momentum_initial_${axis}_mev_c`]);
+      const size = Math.hypot(...along);
+      if (!(size > 0) || start.some((value) => typeof value !== "number")) continue;
+      line.forEach((values, axis) => values.push(start[axis], start[axis] + 0.1 * (high - low) * along[axis] / size, null));
+    }
+    const project = (weights) => line[0].map((value, row) => (value === null ? null : dot(weights, line, row)));
+    const drawn = view ? { type: "scattergl", x: project(view.right), y: project(view.up) } : { type: "scatter3d", x: line[0], y: line[1], z: line[2] };
+    return line[0].length ? [{ ...drawn, mode: "lines", name: "direction", rows: [], line: { color: colour("accent"), width: view ? 1.5 : 3 }, hoverinfo: "skip" }] : [];
+  }
+
   function content(event, view, side, state, words) {
     // Without truth there are no mistakes to show.
     const mode = state.mode === "mistakes" && !event.sides.truth ? "semantic" : state.mode;
@@ -207,11 +248,12 @@ const Scene = (() => {
       case "points":
         return [
           voxels(event, view, null, "voxels", { color: GREY, opacity: 0.25, size: 1.6 }),
-          ...pointTraces(event, view, side, words), ...vertices(),
+          ...pointTraces(event, view, side, words), ...directions(event, view, side, state), ...vertices(),
         ];
       case "vertices":
         return [...objectTraces(event, view, side, "interaction", state).map((trace) => ({ ...trace, marker: { ...trace.marker, opacity: 0.35, size: 1.8 } })), ...vertices()];
       default:
+        if (mode === "particle" && state.column) return [...columnTraces(event, view, side, state), ...vertices()];
         return [...objectTraces(event, view, side, mode, state), ...(mode === "fragment" ? [] : vertices())];
     }
   }

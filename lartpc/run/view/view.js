@@ -16,6 +16,7 @@
     const words = {
       ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode, view: state.view === "3d" ? "" : state.view,
       fit: state.fit === "detector" ? "" : state.fit, particle: state.particle === null ? "" : `${state.side}/${state.particle}`,
+      column: state.mode === "particle" ? state.column : "",
     };
     history.replaceState(null, "", `#${new URLSearchParams(Object.entries(words).filter(([, word]) => word))}`);
     for (const row of find("list").querySelectorAll("tbody tr")) {
@@ -89,6 +90,7 @@
   if (EventDisplay.MODES.includes(asked.get("mode"))) display.state.mode = asked.get("mode");
   if (asked.get("view") in Scene.VIEWS) display.state.view = asked.get("view");
   if (asked.get("fit") === "event") display.state.fit = "event";
+  display.state.column = asked.get("column") || "";
   const [side, particle] = (asked.get("particle") || "").split("/");
   if (EventDisplay.SIDES.includes(side) && /^\d+$/.test(particle)) Object.assign(display.state, { side, particle: Number(particle) });
   const place = source.titles.indexOf(asked.get("event"));
