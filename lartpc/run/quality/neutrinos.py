@@ -66,6 +66,7 @@ def figures(tables: Tables) -> dict[str, list[Line]]:
     found = {
         "Found": _found(tables.neutrinos, judged),
         "Flavour": [*_flavours(judged, tables.interactions)],
+        "Interactions of no neutrino: cosmics, rain": [*_others(tables.interactions)],
         "Final state": [*_counts(judged, tables.particles)],
         "Vertex": [*_vertices(judged)],
         "Selections": [*_selections(judged, tables.interactions)],
@@ -145,6 +146,17 @@ def _flavours(judged: pd.DataFrame, interactions: pd.DataFrame) -> Iterator[Line
         for other, words in {**FLAVOURS, "piece": "a piece of an interaction", "none": "no neutrino"}.items():
             if other != kind:
                 yield share(f"— {words}", called["kind"] == other)
+
+
+def _others(interactions: pd.DataFrame) -> Iterator[Line]:
+    """Yield which of the reconstructed interactions of no neutrino pass for one: fiducial, and by their flavour."""
+    others = interactions[interactions["kind"] == "none"]
+    is_fiducial = others["is_fiducial"] == True  # noqa: E712 (a column of objects)
+    yield share("with a fiducial vertex", is_fiducial)
+    for kind, name in FLAVOURS.items():
+        yield share(f"taken for {name}, fiducial", is_fiducial & (others["flavour"] == kind))
+    for topology, (name, _) in SELECTIONS.items():
+        yield share(f"selected as {name}", is_fiducial & (others["topology_above"] == topology))
 
 
 def _counts(judged: pd.DataFrame, particles: pd.DataFrame) -> Iterator[Line]:
