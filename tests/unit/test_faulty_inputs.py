@@ -129,6 +129,10 @@ def test_a_refusal_says_what_the_file_is(tmp_path, content, words):
             lambda file: file.create_group("Events") and file.create_group("Data/sparse2d_a_semantics_group"),
             r"is LArCV 3 without images of deposits, with sparse2d_a_semantics_group",
         ),
+        (
+            lambda file: [file.create_dataset(name, data=[1]) for name in ("adc", "pixels", "ticks")],
+            r"of an early larnd-sim-jax: .*make it again with a later version",
+        ),
         (lambda file: None, "is an HDF5 file with nothing in it"),
         (
             lambda file: [file.create_group(f"g{i:03d}") for i in range(99)],

@@ -143,6 +143,12 @@ def _hdf5(path: Path, file: Any, held: tuple[str, ...]) -> str:
             "seems to be of larnd-sim-jax, but its batches have no 'Q', 'pix_x', 'pix_y' and 'pix_z'; "
             f"{batches[0]} has {has_now}"
         )
+    if {"adc", "pixels", "ticks"} <= set(held):
+        return (
+            "is the output of an early larnd-sim-jax: adc, pixels and ticks, without charges, positions and numbers of "
+            "events; make it again with a later version (groups batch_<number>), or give the file that it was made of "
+            "('segments')"
+        )
     if not held:
         return "is an HDF5 file with nothing in it"
     return f"is an HDF5 file with {_listed(list(held))}"
