@@ -5,9 +5,15 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk is full, or the user's share of it."""
+
+ROOM_BYTES = 2**25
+"""Free space that writing HDF5 needs beside the rows: chunks and metadata that it holds back until it closes."""
 
 NOT_A_PLACE = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
@@ -72,13 +78,40 @@ def complete(part: Path, path: Path) -> None:
     part.replace(path)
 
 
+def need_room(path: Path, num_bytes: int = 0) -> None:
+    """Raise OSError (ENOSPC) where so many bytes, and what HDF5 needs to close, may not fit: it crashes there."""
+    if shutil.disk_usage(path.parent).free < ROOM_BYTES + num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def abandon(part: Path, close: Callable[[], None]) -> None:
+    """Close an HDF5 file that is not to be finished, and remove it, also where the disk is full."""
+    with suppress(OSError):
+        os.truncate(part, 0)  # HDF5 must write even to close a file: this gives it the space back
+    with suppress(OSError, RuntimeError):
+        close()
+    part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in what the system says of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename == str(path):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it becomes `path` if the block ends well, else it goes."""
     part = part_of(path)
     try:
-        yield part
-        complete(part, path)
+        with naming(path):
+            yield part
+            complete(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -100,7 +133,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     old = path.with_name(f"{path.name}.old")
     part.mkdir()
     try:
-        yield part
+        with naming(path):
+            yield part
         for folder in (found for found in (part, *part.rglob("*")) if found.is_dir()):
             _sync(folder)
         shutil.rmtree(old, ignore_errors=True)

@@ -70,6 +70,7 @@ def simulate(
     log_path = log or out.with_name(out.name + ".log")
     for path in (out, log_path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.need_room(out)
     try:
         meter = Meter("simulate", num_events, "events", quiet=on_event is not None)
         with log_path.open("wb") as log_file, meter:

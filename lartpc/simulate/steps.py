@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import __version__
-from lartpc.atomic import complete, part_of
+from lartpc.atomic import abandon, complete, need_room, part_of
 from lartpc.config import Simulate
 from lartpc.event import PRODUCTS
 from lartpc.neutrinos.record import record_fields, table
@@ -90,6 +90,7 @@ class StepsWriter:
         self.num_events = 0
         self._path = path
         self._part = part_of(path)
+        need_room(path)
         self._file = h5py.File(self._part, "w")
         self._file.attrs.update(
             {
@@ -121,11 +122,14 @@ class StepsWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
+            abandon(self._part, self._file.close)
             return
-        self._flush()
-        self._file.close()
+        try:
+            self._flush()
+            self._file.close()
+        except BaseException:
+            abandon(self._part, self._file.close)
+            raise
         complete(self._part, self._path)
 
     def add(
@@ -162,6 +166,7 @@ class StepsWriter:
             self._flush()
 
     def _flush(self) -> None:
+        need_room(self._path, sum(rows.nbytes for pieces in self._waiting.values() for rows in pieces))
         for name, pieces in self._waiting.items():
             rows = np.concatenate([np.empty(0, DATASETS[name]), *pieces])
             data = self._file[name]

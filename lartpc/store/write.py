@@ -1,12 +1,8 @@
 """Writing event files: in bounded memory, whole or not at all, also where the disk is full."""
 
-import errno
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +10,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from lartpc.atomic import complete, part_of
+from lartpc.atomic import ROOM_BYTES, abandon, complete, need_room, part_of
 from lartpc.event import PRODUCTS, Columns, conform, empty, num_rows
 from lartpc.geometry import Box
 from lartpc.store.layout import CONTENT, DIGESTS, SEAL
@@ -29,8 +25,6 @@ VERSIONS = ("package_version", "git_revision")
 
 FULL = "No space left on device"
 """What the system says where a disk is full (ENOSPC)."""
-ROOM_BYTES = 2**25
-"""Free space that writing needs beside the rows: chunks and metadata that HDF5 holds back until it closes."""
 ROW_BYTES = 256
 """No row of a product is larger."""
 
@@ -125,11 +119,7 @@ class EventWriter:
 
     def _abandon(self, error: BaseException | None) -> None:
         """Remove what was written; raise ValueError where the disk is full."""
-        with suppress(OSError):
-            os.truncate(self._part, 0)  # HDF5 must write even to close a file: this gives it the space back
-        with suppress(OSError, RuntimeError):
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        abandon(self._part, self._file.close)
         if FULL in str(error):
             raise self._full() from error
 
@@ -139,9 +129,8 @@ class EventWriter:
         )
 
     def _need_room(self) -> None:
-        """Raise OSError where what is in memory may not fit on the disk: HDF5 was seen to crash there."""
-        if shutil.disk_usage(self.path.parent).free < ROOM_BYTES + ROW_BYTES * self._buffered:
-            raise OSError(errno.ENOSPC, FULL, str(self.path))
+        """Raise OSError where what is in memory may not fit on the disk."""
+        need_room(self.path, ROW_BYTES * self._buffered)
 
     def _finish(self) -> None:
         self._flush()

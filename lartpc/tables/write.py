@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lartpc.atomic import complete, part_of
+from lartpc.atomic import complete, naming, part_of
 from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
@@ -129,7 +129,8 @@ class TableWriter:
         self._part = part_of(path)
         self._sink = pa.OSFile(str(self._part), "wb")
         try:
-            self._file = open_table(self._sink, table)
+            with naming(path):
+                self._file = open_table(self._sink, table)
             if about is not None:
                 self._file.add_key_value_metadata({PROVENANCE: json.dumps(about, sort_keys=True)})
         except BaseException:
@@ -151,7 +152,8 @@ class TableWriter:
     def _flush(self) -> None:
         if self._rows:
             whole = {name: _join([rows[name] for rows in self._rows]) for name in self._rows[0]}
-            self._file.write_table(to_arrow(self.table, whole), row_group_size=ROW_GROUP)
+            with naming(self.path):
+                self._file.write_table(to_arrow(self.table, whole), row_group_size=ROW_GROUP)
         self._rows, self._waiting = [], 0
 
     def __enter__(self) -> Self:
@@ -163,10 +165,11 @@ class TableWriter:
         try:
             if kind is None:
                 self._flush()
-                seal_pages(self._file, self._sink, self._part)
-                self._file.close()
-                self._sink.close()
-                complete(self._part, self.path)
+                with naming(self.path):
+                    seal_pages(self._file, self._sink, self._part)
+                    self._file.close()
+                    self._sink.close()
+                    complete(self._part, self.path)
         finally:
             for file in (self._file, self._sink):
                 with suppress(OSError):  # where the disk is full, closing fails, too

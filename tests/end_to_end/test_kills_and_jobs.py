@@ -1,4 +1,4 @@
-"""Tables are the same, byte for byte, whatever the number of jobs, and after any number of kills; the audit says so too."""
+"""Tables are the same, byte for byte, whatever the number of jobs, and after any number of kills."""
 
 import os
 import random

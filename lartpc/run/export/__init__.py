@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lartpc.atomic import complete, part_of
+from lartpc.atomic import replacing
 from lartpc.event import IMAGE, TRUTH
 from lartpc.ingest.formats.pilarnet import SIDE
 from lartpc.run.export.files import BLOCK, Hdf5Writer, ParquetWriter
@@ -61,34 +61,30 @@ def export(event_files: Sequence[Path], out: Path, *, to: Format = "pilarnet-m-v
         raise ValueError("no event file was given; give files of 'lartpc ingest'")
     total = _check(event_files, to)
     summary = Summary()
-    part = part_of(out)
     sizes: list[int] = []
     is_parquet = out.suffix == PARQUET
-    with Meter(f"export {out.name}", total, "events") as meter:
-        try:
-            with (ParquetWriter if is_parquet else Hdf5Writer)(part, to, _box(event_files)) as writer:
-                for path in event_files:
-                    with open_events(path) as events:
-                        left_out = events.quarantined()
-                        names = [name for name in IMAGE + TRUTH if name in events.products]
-                        for start in range(0, len(events), BLOCK):
-                            block = events.block(start, min(start + BLOCK, len(events)), names)
-                            good = [completed(event) for event in block if event.entry not in left_out]
-                            writer.append(
-                                [rows_of(event, to) for event in good],
-                                [
-                                    tuple(int(event["event"][key][0]) for key in ("run", "subrun", "event"))
-                                    for event in good
-                                ],
-                            )
-                            sizes += [event.num_voxels for event in good]
-                            summary.num_left_out += len(block) - len(good)
-                            meter.advance(len(block))
-            complete(part, out)
-        finally:
-            part.unlink(missing_ok=True)
-    if not is_parquet:
-        np.save(out.with_name(f"{out.stem}_points.npy"), np.asarray(sizes, np.int64))
+    with Meter(f"export {out.name}", total, "events") as meter, replacing(out) as part:
+        with (ParquetWriter if is_parquet else Hdf5Writer)(part, to, _box(event_files)) as writer:
+            for path in event_files:
+                with open_events(path) as events:
+                    left_out = events.quarantined()
+                    names = [name for name in IMAGE + TRUTH if name in events.products]
+                    for start in range(0, len(events), BLOCK):
+                        block = events.block(start, min(start + BLOCK, len(events)), names)
+                        good = [completed(event) for event in block if event.entry not in left_out]
+                        writer.append(
+                            [rows_of(event, to) for event in good],
+                            [
+                                tuple(int(event["event"][key][0]) for key in ("run", "subrun", "event"))
+                                for event in good
+                            ],
+                        )
+                        sizes += [event.num_voxels for event in good]
+                        summary.num_left_out += len(block) - len(good)
+                        meter.advance(len(block))
+        if not is_parquet:  # before the file has its name: both or none
+            with replacing(out.with_name(f"{out.stem}_points.npy")) as beside, beside.open("wb") as file:
+                np.save(file, np.asarray(sizes, np.int64))
     summary.num_events, summary.num_voxels = len(sizes), sum(sizes)
     return summary
 

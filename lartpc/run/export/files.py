@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import __version__
+from lartpc.atomic import abandon, need_room
 from lartpc.ingest.formats.pilarnet import UNIT, WRITER
 from lartpc.ingest.formats.pilarnet_layout import POINT
 from lartpc.run.export.rows import ROW_TYPES, Format, tables_of
@@ -30,6 +31,8 @@ class Hdf5Writer:
     """A dataset of rows of their own lengths for each table, and `identity`."""
 
     def __init__(self, path: Path, to: Format, box: Box) -> None:
+        need_room(path)
+        self._path = path
         self._file = h5py.File(path, "w")
         self._rows = {
             name: self._file.create_dataset(
@@ -48,6 +51,7 @@ class Hdf5Writer:
 
     def append(self, rows: Rows, identities: Sequence[tuple[int, ...]]) -> None:
         """Write the rows and the run, subrun and event numbers of some events."""
+        need_room(self._path, sum(table.nbytes for row in rows for table in row.values()))
         for name, data in self._rows.items():
             start = len(data)
             data.resize(start + len(rows), axis=0)
@@ -61,8 +65,11 @@ class Hdf5Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._file.close()
+        else:
+            abandon(self._path, self._file.close)
 
 
 class ParquetWriter:

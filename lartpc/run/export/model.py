@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lartpc import __version__, config
-from lartpc.atomic import complete, part_of
+from lartpc.atomic import need_room, replacing
 from lartpc.nets.portable import SIDE, PortableSegmenter
 from lartpc.run.weights import content_digest, load_weights, read_weights
 from lartpc.stages import stage
@@ -72,8 +72,8 @@ def export_model(weights: Path, out: Path) -> Written:
     net = load_weights(weights, row, cfg, content).cpu()
     module = row.module().portable(net, cfg, by_gathers=kind == "ONNX").requires_grad_(False)
     said = _describe(module, cfg, content)
-    part = part_of(out)
-    try:
+    with replacing(out) as part:
+        need_room(out)  # torch's own writers say nothing of the disk
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its exporters
             {"TorchScript": _torchscript, "ExportedProgram": _exported, "ONNX": _onnx}[kind](
@@ -82,9 +82,6 @@ def export_model(weights: Path, out: Path) -> Written:
             deviation = _try(kind, part, module)
         if not deviation <= TOLERANCE:
             raise ValueError(f"{out}: the program is off by {deviation:.1g} (relative), so it is not written")
-        complete(part, out)
-    finally:
-        part.unlink(missing_ok=True)
     return Written(kind, deviation)
 
 
