@@ -99,12 +99,20 @@ def reconstruct(
         *(() if "--dry-run" in options else ("progress",)),
         *("rules", "host"),
         *("--configfile", *map(str, settings), str(asked / "config.yaml")),
+        *logs_of_cluster(known if known.is_dir() else Path(profile), out),
         *options,
     ]
     owner.unlock(out)
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])}
     return subprocess.run(command, env=environment, check=False).returncode
+
+
+def logs_of_cluster(profile: Path, out: Path) -> list[str]:
+    """Return the words that put SLURM's own output beside the results, where the profile names a place for it."""
+    path = profile / "profile.yaml"
+    places = path.is_file() and "\nslurm-logdir:" in path.read_text()
+    return ["--slurm-logdir", str(out / "logs" / "slurm")] if places else []
 
 
 def matching(files: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from checkout import PROFILE, edit, environment, run
+from checkout import PROFILE, REPOSITORY, edit, environment, run
 from training import launch, reaches_step, write_events
 
 from lartpc.run.doctor import site
@@ -231,3 +233,24 @@ def test_a_step_that_is_signalled_saves_its_state_and_one_that_loses_a_rank_ends
     assert process.returncode != 0
     assert f"goes on from the checkpoint of step {int(first.stem[5:])}" in errors
     assert "is gone: it was killed, or it crashed; ending all ranks" in errors
+
+
+@pytest.mark.slow
+def test_files_are_reconstructed_by_one_verb(cluster: Cluster, checkout: Path) -> None:
+    hurry(checkout)
+    for name in ("one.root", "two.root"):
+        shutil.copy(REPOSITORY / "tests/data/edepsim_5ev.root", checkout / name)
+    words = ("reconstruct", "*.root", "--out", "mine", "--profile", "slurm", "--workflow", ".")
+    said = run(checkout, "lartpc", *words, seconds=1500)
+    assert "tables  mine/dataset" in said
+    events = pd.read_parquet(checkout / "mine/dataset/events")
+    assert events.groupby("file_uid")["status"].apply(sorted).tolist() == 2 * [
+        3 * ["ok"] + 2 * ["quarantined"]
+    ]
+    here = subprocess.run(
+        ["scontrol", "show", "jobs", "--oneliner"], capture_output=True, text=True, check=True
+    )
+    jobs = [line for line in here.stdout.splitlines() if f"WorkDir={checkout} " in f"{line} "]
+    assert len(jobs) >= 2 * 5, "each stage of each file is a job of the cluster"
+    assert all("JobState=COMPLETED" in line for line in jobs)
+    assert not (checkout / "results").exists(), "all that is left is in the folder that was asked for"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lartpc.cli import app
 from lartpc.plan import plan
-from lartpc.run.reconstruct import chosen_weights, matching, workflow_folder
+from lartpc.run.reconstruct import chosen_weights, logs_of_cluster, matching, workflow_folder
 
 EVENTS = REPOSITORY / "tests/data/edepsim_5ev.root"
 
@@ -88,3 +88,12 @@ def test_a_folder_of_weights_gives_those_that_it_has(folder: Path) -> None:
 def test_files_are_taken_once_and_the_clone_is_found(folder: Path) -> None:
     assert matching(["a $b [1]/one.root", "a $b [[]1]/one.root"]) == [str(folder / "a $b [1]/one.root")]
     assert workflow_folder(None) == REPOSITORY
+
+
+def test_output_of_slurm_lies_beside_the_results() -> None:
+    assert logs_of_cluster(REPOSITORY / "profiles/slurm", Path("mine")) == [
+        "--slurm-logdir",
+        "mine/logs/slurm",
+    ]
+    assert logs_of_cluster(REPOSITORY / "profiles/local", Path("mine")) == []
+    assert logs_of_cluster(Path("a name of a profile elsewhere"), Path("mine")) == []
