@@ -24,6 +24,10 @@ AT_POINT = 2.0
 """A point nearer than this to a place is there [voxel]."""
 ALIGNED_RAD, ASTRAY_RAD = 0.1, 0.3
 """Angles between a shower and the way from a place to it: below the first it points back, above the second not."""
+SURE = 0.98
+"""A track whose direction has at least this score is not turned round by its vertex."""
+VERTEX_TRUST = 0.8
+"""Score of a direction that the vertex decides: 34 of 42 such tracks of 1,000 events were wrong before."""
 EVIDENCE = {
     "track_starts": 0.08,
     "track_ends": 3.72,
@@ -142,6 +146,19 @@ def find_vertex(particles: Particles, points: Points) -> Floats:
     if away.min(initial=np.inf) < AT_POINT:
         best = points.position_P3[away.argmin()]
     return best
+
+
+def wrong_way(particles: Particles, vertex_F3: Floats) -> NDArray[np.bool_]:
+    """Tell which particles (F,) are primary tracks that end at the vertex of theirs (F, 3), and start elsewhere.
+
+    Not those of which the direction is sure.
+    """
+    to_start, to_end = (
+        np.linalg.norm(ends - vertex_F3, axis=1) for ends in (particles.start_F3, particles.end_F3)
+    )
+    is_there: NDArray[np.bool_] = (to_end < TOUCH) & (to_start >= TOUCH) & (particles.start_F < SURE)
+    is_there &= (particles.semantic_F == Semantic.TRACK) & (particles.primary_F >= PRIMARY_THRESHOLD)
+    return is_there
 
 
 def candidates(particles: Particles, points: Points) -> tuple[Floats, Floats]:

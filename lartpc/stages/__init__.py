@@ -48,7 +48,7 @@ CHAIN = (
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        7,
+        8,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,
@@ -58,7 +58,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        9,
+        10,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,

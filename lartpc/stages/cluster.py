@@ -24,9 +24,10 @@ from lartpc.kinematics import (
     connect,
     describe,
     features,
+    michels,
     pointing,
 )
-from lartpc.kinematics.classes import class_scores, decide
+from lartpc.kinematics.classes import class_scores, decide, shares
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.cones import group_by_cones
 from lartpc.metrics import clustering
@@ -250,15 +251,22 @@ def products(
 ) -> dict[str, Columns]:
     """Return `group`, `fragment` and `particle` of an event, given the particle of each fragment (F,)."""
     voxel, columns = event["voxel"], found.columns
+    first = _first(columns, particle_F, primary_score)
+    particle_F = michels.regroup(columns, particle_F, first, found.label_V, voxel["coord"])
     particle_V = np.append(particle_F, NONE)[found.label_V]
     num_fragments = np.bincount(particle_F)
     # The first piece of a particle gives it its start, unless it is a track; all voxels together its class.
-    order = np.lexsort((-columns["energy"], -primary_score, particle_F))
-    first = order[np.unique(particle_F[order], return_index=True)[1]]
+    first = _first(columns, particle_F, primary_score)
     score = class_scores(particle_V, event["semantic"]["score"], len(num_fragments))
     first_class = columns["semantic"][first].astype(np.int64)
     # where pieces of several classes are one particle, all its voxels decide
     semantic = np.where(num_fragments > 1, decide(score, first_class), first_class)
+    semantic = michels.decide(
+        semantic,
+        shares(score, first_class),
+        np.bincount(particle_F, columns["energy"]),
+        np.bincount(particle_F, columns["num_voxels"]),
+    )
     described = {name: columns[name][first] for name in columns if name != "semantic"}
     # a particle of one fragment is described as that, unless it is of another class
     several = (num_fragments > 1) | (semantic != columns["semantic"][first])
@@ -280,6 +288,12 @@ def products(
             {"semantic": semantic, "class_score": score, "num_fragments": num_fragments, **described},
         ),
     }
+
+
+def _first(columns: Columns, particle_F: Ints, score_F: NDArray[np.float32]) -> Ints:
+    """Return the first fragment of each particle: that of the highest score, of equal ones that of more energy."""
+    order = np.lexsort((-columns["energy"], -score_F, particle_F))
+    return order[np.unique(particle_F[order], return_index=True)[1]]
 
 
 def _device(net: nn.Module) -> torch.device:

@@ -6,11 +6,10 @@ from numpy.typing import NDArray
 from lartpc.event import Columns
 from lartpc.kinematics.classes import ALLOWED, LEAST_SHARE, class_shares
 from lartpc.kinematics.clusters import Floats
+from lartpc.kinematics.michels import MOST_MEV
 from lartpc.tables.fields import Field, Rows, flag
 from lartpc.vocab import EnergyMethod, Semantic
 
-MICHEL_MEV = 60.0
-"""Above it no Michel electron deposits: the spectrum ends at 52.8 MeV, and what a nucleus adds is below [MeV]."""
 APART_CM = 5.0
 """A Michel starts nearer than this to an end of the track that it comes from [cm]."""
 UNBOUNDED = 0.5
@@ -23,7 +22,7 @@ FLAGS: dict[str, Field] = {
         f"less than {LEAST_SHARE:g} of the class scores of its voxels are for its class"
     ),
     "flag_species_of_other_class": flag("its class does not allow its species"),
-    "flag_michel_energy_high": flag(f"a Michel that deposits more than {MICHEL_MEV:g} MeV"),
+    "flag_michel_energy_high": flag(f"a Michel that deposits more than {MOST_MEV:g} MeV"),
     "flag_michel_apart": flag(f"a Michel that starts more than {APART_CM:g} cm from the ends of its parent"),
     "flag_without_parent": flag("a Michel or delta without a particle that it comes from"),
     "flag_range_without_track": flag("its best energy is by range, and it is not a track"),
@@ -50,7 +49,7 @@ def flag_rows(particle: Columns, species_F: NDArray[np.integer], rows: Rows) -> 
         found = [
             share_F < LEAST_SHARE,
             ~allowed,
-            is_michel & (particle["energy"] > MICHEL_MEV),
+            is_michel & (particle["energy"] > MOST_MEV),
             is_michel & (rows["parent_distance_cm"] > APART_CM),
             (is_michel | is_delta) & (rows["parent_id"] < 0),
             (rows["energy_method"] == EnergyMethod.RANGE) & (semantic_F != Semantic.TRACK),

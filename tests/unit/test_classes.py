@@ -32,7 +32,9 @@ def shares(**of):
         # a delta grouped with a shower that comes first
         (shares(shower=0.7, delta=0.3), SHOWER, SHOWER),
         # electromagnetic classes count together against track
-        (shares(track=0.4, shower=0.3, michel=0.3), TRACK, SHOWER),
+        (shares(track=0.39, shower=0.31, michel=0.3), TRACK, SHOWER),
+        # and less than half of the scores is enough for a track in pieces
+        (shares(track=0.45, shower=0.55), SHOWER, TRACK),
         # what low-energy scores say is of no class
         (shares(low_energy=0.9, delta=0.06, track=0.04), DELTA, DELTA),
     ],
@@ -60,10 +62,20 @@ def test_species_are_weighted_by_the_shares_of_classes():
     among[0, SHOWER, [Species.PHOTON, Species.ELECTRON]] = 0.25, 0.75
     among[0, TRACK, [Species.MUON, Species.PROTON]] = 0.9, 0.1
     among[0, [MICHEL, DELTA], Species.ELECTRON] = 1.0
-    found = species_scores(among, np.array([shares(shower=0.4, track=0.5, delta=0.1)]))[0]
-    assert found[[Species.PHOTON, Species.ELECTRON]].tolist() == pytest.approx([0.1, 0.4])
-    assert found[[Species.MUON, Species.PROTON]].tolist() == pytest.approx([0.45, 0.05])
-    assert found.sum() == pytest.approx(1.0)
+    share = np.array([shares(shower=0.4, track=0.5, delta=0.1)] * 3)
+    found = species_scores(np.repeat(among, 3, axis=0), share, np.array([SHOWER, TRACK, MICHEL]))
+    # of what the class allows: photon 0.1 and electron 0.4, muon 0.45 and proton 0.05
+    assert found[0, [Species.PHOTON, Species.ELECTRON]].tolist() == pytest.approx([0.2, 0.8])
+    assert found[1, [Species.MUON, Species.PROTON]].tolist() == pytest.approx([0.9, 0.1])
+    assert found[2].tolist() == pytest.approx(np.eye(len(Species))[Species.ELECTRON])
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+
+
+def test_a_class_of_no_voxel_has_its_own_species():
+    among = np.zeros((1, 5, len(Species)))
+    among[0, SHOWER, Species.PHOTON] = among[0, TRACK, Species.PROTON] = 1.0
+    found = species_scores(among, np.array([shares(shower=1.0)]), np.array([TRACK]))
+    assert found[0].tolist() == np.eye(len(Species))[Species.PROTON].tolist()
 
 
 def a_muon_and_its_delta():
@@ -95,13 +107,13 @@ def test_a_muon_that_begins_with_a_delta_stays_a_muon(monkeypatch):
 
 def test_a_small_delta_is_one_whatever_its_voxels_were_called():
     """Its class was told by growing; of several pieces, the voxels decide."""
-    score = np.float32([shares(track=0.6, delta=0.4), shares(track=0.4, shower=0.6)])
+    score = np.float32([shares(track=0.6, delta=0.4), shares(track=0.35, shower=0.65)])
     delta = np.array([Semantic.DELTA, Semantic.TRACK])
     np.testing.assert_allclose(class_shares(score, delta), [shares(delta=1.0), score[1]], atol=1e-6)
     assert decide(score, delta).tolist() == [Semantic.TRACK, Semantic.SHOWER]
 
 
-def test_species_are_not_limited_by_the_class():
+def test_class_and_species_never_contradict():
     event = upstream_from_truth(
         a_muon_and_its_delta(), ["point", "candidate", "group", "fragment", "particle"]
     )
@@ -115,7 +127,6 @@ def test_species_are_not_limited_by_the_class():
     )
     score = products["identity"]["species_score"]
     light = score[:, [Species.PHOTON, Species.ELECTRON]].sum(axis=1)
-    assert light.tolist() == pytest.approx([0.75, 1.0]) and score.sum(axis=1).tolist() == pytest.approx(
-        [1, 1]
-    )
+    # though most voxels of the track score as shower
+    assert light.tolist() == pytest.approx([0.0, 1.0]) and score.sum(axis=1).tolist() == pytest.approx([1, 1])
     assert products["identity"]["species"].tolist() == score.argmax(axis=1).tolist()

@@ -5,7 +5,15 @@ import pytest
 
 from lartpc.kinematics import vertex as module
 from lartpc.kinematics.clusters import unit
-from lartpc.kinematics.vertex import EVIDENCE, Particles, Points, candidates, find_vertex, find_vertices
+from lartpc.kinematics.vertex import (
+    EVIDENCE,
+    Particles,
+    Points,
+    candidates,
+    find_vertex,
+    find_vertices,
+    wrong_way,
+)
 from lartpc.vocab import Semantic
 
 TRACK, SHOWER, MICHEL, DELTA = Semantic.TRACK, Semantic.SHOWER, Semantic.MICHEL, Semantic.DELTA
@@ -133,3 +141,11 @@ def test_blocks_change_nothing(monkeypatch):
     for one, two in zip(whole, candidates(particles(*rows), at), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-9)
     assert whole[1].shape == (len(whole[0]), len(EVIDENCE)) and np.isfinite(whole[1]).all()
+
+
+def test_a_primary_track_starts_at_its_vertex():
+    rows = [(TRACK, (50, 0, 0), (0, 0, 0)), (TRACK, (0, 0, 1), (0, 40, 0)), (TRACK, (1, 0, 0), (0, 0, 2))]
+    rows += [(TRACK, (0, 0, 60), (0, 0, 0)), (SHOWER, (9, 0, 60), (0, 0, 0)), (TRACK, (0, 70, 0), (0, 1, 0))]
+    found = particles(*rows, score=[0.9, 0.9, 0.9, 0.2, 0.9, 0.9], starts=[0.9, 0.9, 0.9, 0.9, 0.9, 0.99])
+    # not one that starts there, too, a secondary, a shower, or one of which the direction is sure
+    assert wrong_way(found, np.zeros((6, 3))).tolist() == [True] + [False] * 5

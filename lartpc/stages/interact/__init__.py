@@ -233,7 +233,7 @@ def _species_scores(
     allowed_KS = allowed_species(cfg)
     mask = torch.from_numpy(allowed_KS).to(species_FS.device)
     among_FKS = species_FS[:, None].masked_fill(~mask, -30.0).softmax(2) * mask
-    return species_scores(among_FKS.cpu().numpy(), class_shares(score, semantic))
+    return species_scores(among_FKS.cpu().numpy(), class_shares(score, semantic), semantic)
 
 
 def _shifted(parts: list[Ints], sizes: list[int], least: int) -> Ints:

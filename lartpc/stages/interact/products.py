@@ -10,7 +10,15 @@ from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
-from lartpc.kinematics.vertex import CAN_BE_PRIMARY, PRIMARY_THRESHOLD, Particles, Points, find_vertices
+from lartpc.kinematics.vertex import (
+    CAN_BE_PRIMARY,
+    PRIMARY_THRESHOLD,
+    VERTEX_TRUST,
+    Particles,
+    Points,
+    find_vertices,
+    wrong_way,
+)
 from lartpc.nets.graph import spanning_forest
 from lartpc.stages.interact.graph import Nodes
 from lartpc.vocab import NONE, Semantic, Species
@@ -83,17 +91,25 @@ def products_of(
 ) -> dict[str, Columns]:
     """Return `identity` and `interaction`, from columns of rows (as of `identity_of`) and scores of interactions."""
     particle = {name: values[row_F] for name, values in event["particle"].items()}
-    turn = identity["is_turned"][:, None]
-    start, end = particle["start_point"], particle["end_point"]
-    particle |= {"start_point": np.where(turn, end, start), "end_point": np.where(turn, start, end)}
+    particle |= _turned_ends(particle, identity["is_turned"])
     group = identity["interaction"]
     count = np.bincount(group)
     points = Points.of(event["point"])
     whole = np.full(len(event["particle"]["semantic"]) + 1, NONE, np.int64)
     whole[row_F] = group
     owner_P = points.owners(event["voxel"]["coord"], whole[event["group"]["particle"]])
+    found = Particles.of(particle, identity)
+    vertex = find_vertices(found, group, points, owner_P)
+    wrong_F = wrong_way(found, vertex[group])
+    particle |= _turned_ends(particle, wrong_F)
+    is_turned = np.asarray(identity["is_turned"], bool) ^ wrong_F
+    trust_F = np.where(is_turned, VERTEX_TRUST, 1.0 - VERTEX_TRUST)
+    identity = identity | {
+        "is_turned": is_turned,
+        "turned_score": np.where(wrong_F, trust_F, identity["turned_score"]),
+    }
     interaction = {
-        "vertex": find_vertices(Particles.of(particle, identity), group, points, owner_P),
+        "vertex": vertex,
         "num_particles": count,
         "num_primaries": np.bincount(group[identity["is_primary"]], minlength=len(count)),
         "energy": np.bincount(group, particle["energy"], minlength=len(count)),
@@ -107,3 +123,9 @@ def products_of(
     for name, values in identity.items():
         every[name][row_F] = values
     return {"identity": every, "interaction": conform("interaction", interaction)}
+
+
+def _turned_ends(particle: Columns, turn_F: NDArray[np.bool_]) -> Columns:
+    """Return the ends of particles, exchanged where they are turned."""
+    turn, start, end = np.asarray(turn_F, bool)[:, None], particle["start_point"], particle["end_point"]
+    return {"start_point": np.where(turn, end, start), "end_point": np.where(turn, start, end)}
