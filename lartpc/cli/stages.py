@@ -101,7 +101,10 @@ def backproject(
 @app.command(name="export-model")
 @plainly
 def export_model(
-    weights: Annotated[Path, typer.Argument(help="Weights of 'lartpc train segment', or released ones.")],
+    weights: Annotated[
+        Path,
+        typer.Argument(help="Weights of 'lartpc train' of segment, cluster or interact, or released ones."),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -109,9 +112,10 @@ def export_model(
         ),
     ],
 ) -> None:
-    """Write the segmentation network as a program that torch or ONNX runs without lartpc.
+    """Write a network as a program that torch or ONNX runs without lartpc.
 
-    It takes voxels and energies [MeV] and gives scores of classes and points; docs/how-to/deployment.md has all of it.
+    That of segment takes voxels and energies [MeV] and gives scores of classes and points; those of cluster and
+    interact take graphs of clusters with their features. docs/how-to/deployment.md has all of it.
     """
     from lartpc.run.export.model import export_model as run
 

@@ -40,6 +40,7 @@ from lartpc.nets.graph import (
     side_by_side,
     spanning_forest,
 )
+from lartpc.nets.portable_graph import PortableGraphNetwork
 from lartpc.truth import majority
 from lartpc.vocab import NONE, Semantic
 
@@ -86,6 +87,12 @@ class Networks(nn.Module):
 def network(cfg: config.Cluster) -> nn.Module:
     """Build the networks with fresh weights."""
     return Networks(cfg)
+
+
+def portable(net: nn.Module, cfg: config.Cluster, *, by_gathers: bool) -> PortableGraphNetwork:
+    """Return the graph network over fragments in plain tensor operations; `by_gathers` changes nothing in it."""
+    assert isinstance(net, Networks)
+    return PortableGraphNetwork(net.graph).eval()
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, tuple[Tensor, Tensor]]:

@@ -11,7 +11,8 @@ import torch
 from lartpc import config
 from lartpc.config import shared_slice
 from lartpc.nets import ppn
-from lartpc.run.export.model import DESCRIPTION, _image, export_model
+from lartpc.run.export.model import DESCRIPTION, export_model
+from lartpc.run.export.programs import image
 from lartpc.run.weights import save_weights
 from lartpc.stages import segment, stage
 
@@ -47,7 +48,7 @@ def small_network(folder, more=None):
     net = segment.network(cfg)
     net.train()
     with torch.no_grad():
-        coord, energy = _image(3000, cfg.dimension, 7)
+        coord, energy = image(3000, cfg.dimension, 7)
         for _ in range(40):
             net(coord, energy, 2, 768)
     net.eval()
@@ -87,7 +88,7 @@ def test_a_program_says_the_same_without_lartpc(tmp_path, name, more):
     weights, net, cfg = small_network(tmp_path, more)
     written = export_model(weights, tmp_path / name)
     assert written.deviation <= 1e-5
-    coord, energy = _image(1500, cfg.dimension, 5)
+    coord, energy = image(1500, cfg.dimension, 5)
     assert (coord[1:, 0] < coord[:-1, 0]).any(), "voxels are in no order"
     np.savez(tmp_path / "in.npz", coord=coord.numpy(), energy=energy.numpy())
     subprocess.run([sys.executable, "-I", "-c", RUN, tmp_path / name, tmp_path], check=True, cwd="/")
@@ -116,9 +117,9 @@ def test_what_cannot_be_a_program_is_refused(tmp_path):
     weights, _, _ = small_network(tmp_path)
     with pytest.raises(ValueError, match=r"must end with one of \.ts \(TorchScript\)"):
         export_model(weights, tmp_path / "a.pth")
-    section = config.Cluster.model_validate({"graph": {"num_hidden": 8}})
-    row = stage("cluster")
-    save_weights(tmp_path / "cluster.pt", row, section, row.module().network(section).state_dict(), {})
-    with pytest.raises(ValueError, match="holds weights of 'cluster', of which no program can be written"):
-        export_model(tmp_path / "cluster.pt", tmp_path / "a.ts")
+    section = config.Classify()
+    row = stage("classify")
+    save_weights(tmp_path / "other.pt", row, section, row.module().network(section).state_dict(), {})
+    with pytest.raises(ValueError, match="holds weights of 'classify', of which no program can be written"):
+        export_model(tmp_path / "other.pt", tmp_path / "a.ts")
     assert not (tmp_path / "a.ts").exists()

@@ -1,8 +1,13 @@
-"""Software of the jobs: what each rule names, and where containers start. A stand-in takes the place of Apptainer."""
+"""Software of the jobs: what each rule names, and where containers start.
+
+A stand-in takes the place of Apptainer, but for the slow test, which runs a production in a real image.
+"""
 
 import os
 import re
+import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +16,7 @@ from checkout import copy_checkout, run
 
 from lartpc.config import Config
 from lartpc.run.doctor.doctor import software
+from lartpc.store import open_events
 
 STAND_IN = """#!/bin/sh
 # Runs what Apptainer would, outside of any image, and writes down how it was called.
@@ -56,6 +62,67 @@ def test_a_job_runs_in_the_image(folder: Path) -> None:
     assert (folder / "results/config/points.infer.json").read_text().startswith("{")
     (called,) = (folder.parent / "called").read_text().splitlines()[:1]
     assert called.startswith("exec --home") and " lartpc.sif " in called
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> tuple[Path, list[str]]:
+    """An image by the real Apptainer, of folders in which those of this machine are seen, and options to run it with.
+
+    Where a container may not have all capabilities of root, it runs without.
+    """
+    if not shutil.which("apptainer"):
+        pytest.skip("needs Apptainer")
+    tree = tmp_path / "tree"
+    scripts, root = Path(sys.executable).parent, Path(__file__).parents[2]
+    bound = {"/usr", *(f"/{path.resolve().parts[1]}" for path in (scripts, Path(sys.executable), root))}
+    for name in ("usr", "etc", "proc", "sys", "dev", "tmp", "var/tmp", "root", "home", ".singularity.d/env"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (tree / name).symlink_to(f"usr/{name}")
+    for name in bound:
+        (tree / name[1:]).mkdir(exist_ok=True)
+    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    (tree / "etc/lartpc-image").write_text("in the image")
+    (tree / ".singularity.d/env/90-environment.sh").write_text(
+        f"export PATH={scripts}:$PATH PYTHONPATH={root} OMP_NUM_THREADS=1\n"
+    )
+    made = subprocess.run(
+        ["apptainer", "build", tmp_path / "image.sif", tree], capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    options = ["--bind", ",".join(sorted(bound))]
+    for more in ([], ["--no-privs"]):
+        command = [
+            "apptainer",
+            "exec",
+            *more,
+            *options,
+            str(tmp_path / "image.sif"),
+            "cat",
+            "/etc/lartpc-image",
+        ]
+        said = subprocess.run(command, capture_output=True, text=True)
+        if said.stdout == "in the image":
+            return tmp_path / "image.sif", [*more, *options]
+    pytest.skip(f"Apptainer starts no container here: {said.stderr[-300:]}")
+
+
+@pytest.mark.slow
+def test_jobs_and_ranks_run_in_a_real_image(image: tuple[Path, list[str]], tmp_path: Path) -> None:
+    path, options = image
+    home = tmp_path / "home"
+    home.mkdir()
+    folder = copy_checkout(home)
+    said = run(
+        folder,
+        *("snakemake", "--sdm", "apptainer", f"--apptainer-args={' '.join(options)}", "--cores", "2"),
+        *("--configfile", "config/test/config.yaml", "--config", f"image={path}", "--"),
+        *("results/models/segment/weights.pt", "results/events/segment/mini_test/0000.h5"),
+        seconds=1500,
+    )
+    assert "Activating singularity image" in said and "16 of 16 steps (100%) done" in said
+    with open_events(folder / "results/events/segment/mini_test/0000.h5") as events:
+        assert len(events) == 3
 
 
 def test_environments_install_lartpc_when_they_are_made() -> None:

@@ -12,18 +12,16 @@ from torch import Tensor
 
 from lartpc import __version__, config
 from lartpc.atomic import need_room, replacing
-from lartpc.nets.portable import SIDE, PortableSegmenter
+from lartpc.run.export.programs import FEWEST, Program, program_of
 from lartpc.run.weights import content_digest, load_weights, read_weights
 from lartpc.stages import stage
-from lartpc.vocab import Semantic
 
-INPUTS = ("coord", "energy")
+STAGES = ("segment", "cluster", "interact")
+"""Stages whose networks are programs."""
+
 SUFFIXES = {".ts": "TorchScript", ".pt2": "ExportedProgram", ".onnx": "ONNX"}
 DESCRIPTION = "lartpc.json"
 """Name of what the file says of itself: an extra file of TorchScript and ExportedProgram, a property of ONNX."""
-
-FEWEST = 3
-"""Voxels that a batch must have at least: torch takes sizes of 0, 1 and 2 for constants."""
 
 OPSET = 18
 NUM_TRACED, NUM_TRIED = 700, 400
@@ -42,12 +40,12 @@ class Written:
 
 
 def export_model(weights: Path, out: Path) -> Written:
-    """Write the network of a weights file as a program, and run it once on an image of another size.
+    """Write the network of a weights file as a program, and run it once on inputs of another size.
 
     Parameters
     ----------
     weights
-        File of `lartpc train segment`.
+        File of `lartpc train`, of one of `STAGES`.
     out
         File to write; its suffix, of `SUFFIXES`, says the kind.
 
@@ -63,109 +61,98 @@ def export_model(weights: Path, out: Path) -> Written:
         raise ValueError(f"{out}: the name must end with one of {known}")
     content = read_weights(weights)
     row = stage(str(content["stage"]))
-    if row.name != "segment":
+    if row.name not in STAGES:
         raise ValueError(
-            f"{weights} holds weights of '{row.name}', of which no program can be written: its network sees features "
-            "of clusters that are computed outside of it; only 'segment' goes from voxels to its results"
+            f"{weights} holds weights of '{row.name}', of which no program can be written; those of "
+            f"{', '.join(STAGES)} can"
         )
-    cfg = config.Segment.model_validate(config.completed(row.name, json.loads(content["settings"])))
+    cfg = config.SECTIONS[row.name].model_validate(
+        config.completed(row.name, json.loads(content["settings"]))
+    )
     net = load_weights(weights, row, cfg, content).cpu()
-    module = row.module().portable(net, cfg, by_gathers=kind == "ONNX").requires_grad_(False)
-    said = _describe(module, cfg, content)
+    program = program_of(row, net, cfg, by_gathers=kind == "ONNX")
+    said = _describe(program, row.name, content)
     with replacing(out) as part:
         need_room(out)  # torch's own writers say nothing of the disk
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its exporters
             {"TorchScript": _torchscript, "ExportedProgram": _exported, "ONNX": _onnx}[kind](
-                module, part, said
+                program, part, said
             )
-            deviation = _try(kind, part, module)
+            deviation = _try(kind, part, program)
         if not deviation <= TOLERANCE:
             raise ValueError(f"{out}: the program is off by {deviation:.1g} (relative), so it is not written")
     return Written(kind, deviation)
 
 
-def _describe(module: PortableSegmenter, cfg: config.Segment, content: Mapping[str, Any]) -> dict[str, str]:
+def _describe(program: Program, name: str, content: Mapping[str, Any]) -> dict[str, str]:
     said = {
         "writer": f"lartpc {__version__}",
-        "stage": "segment",
+        "stage": name,
         "weights_digest": content_digest(content),
-        "inputs": {
-            "coord": f"int64 (V, {1 + cfg.dimension}): event in the batch, then voxel indices, 0 to {SIDE - 1}; "
-            "each voxel once, in any order",
-            "energy": "float32 (V,) [MeV]",
-        },
-        "outputs": list(module.outputs),
-        "classes": [kind.name.lower() for kind in Semantic],
-        "fewest_voxels": FEWEST,
+        "inputs": program.inputs,
+        "outputs": list(program.module.outputs),
+        **program.notes,
         "settings": json.loads(content["settings"]),
         "domain": json.loads(content.get("domain") or "null"),
     }
-    return {DESCRIPTION: json.dumps(said, sort_keys=True)}
+    return {DESCRIPTION: json.dumps(said)}  # inputs and outputs in their order
 
 
-def _image(num: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the voxels of tracks of two events, some hundreds, to trace a program with or to try it."""
-    random = torch.Generator().manual_seed(seed)
-    steps = torch.randint(-1, 2, (num, dimension), generator=random)
-    line_VD = 300 + steps.cumsum(0)
-    event_V1 = (torch.arange(num) % 2)[:, None]
-    coord_VD1 = torch.unique(torch.cat([event_V1, line_VD], 1), dim=0)
-    coord_VD1 = coord_VD1[torch.randperm(len(coord_VD1), generator=random)]
-    return coord_VD1, torch.rand(len(coord_VD1), generator=random) * 2
-
-
-def _torchscript(module: PortableSegmenter, part: Path, said: dict[str, str]) -> None:
+def _torchscript(program: Program, part: Path, said: dict[str, str]) -> None:
     jit: Any = torch.jit
-    traced = jit.trace(module, _image(NUM_TRACED, module.dimension, 1), check_trace=False)
+    traced = jit.trace(program.module, program.example(NUM_TRACED, 1), check_trace=False)
     jit.save(traced, part, _extra_files=said)
 
 
-def _exported(module: PortableSegmenter, part: Path, said: dict[str, str]) -> None:
+def _exported(program: Program, part: Path, said: dict[str, str]) -> None:
     with part.open("wb") as file:
-        torch.export.save(_program(module), file, extra_files=said)
+        torch.export.save(_program(program), file, extra_files=said)
 
 
-def _program(module: PortableSegmenter) -> torch.export.ExportedProgram:
-    size = torch.export.Dim("V", min=FEWEST)
-    example = _image(NUM_TRACED, module.dimension, 1)
-    return torch.export.export(module, example, dynamic_shapes=({0: size}, {0: size}))
+def _program(program: Program) -> torch.export.ExportedProgram:
+    named = {name for axes in program.sizes for name in axes.values()}
+    size = {name: torch.export.Dim(name, min=FEWEST) for name in named}
+    shapes = tuple({axis: size[name] for axis, name in axes.items()} for axes in program.sizes)
+    return torch.export.export(program.module, program.example(NUM_TRACED, 1), dynamic_shapes=shapes)
 
 
-def _onnx(module: PortableSegmenter, part: Path, said: dict[str, str]) -> None:
+def _onnx(program: Program, part: Path, said: dict[str, str]) -> None:
     import onnx
     import onnxscript  # noqa: F401  torch needs it, and says so less plainly
 
-    program: Any = torch.onnx.export(
-        _program(module),
-        input_names=list(INPUTS),
-        output_names=list(module.outputs),
+    written: Any = torch.onnx.export(
+        _program(program),
+        input_names=list(program.inputs),
+        output_names=list(program.module.outputs),
         opset_version=OPSET,
         dynamo=True,
         optimize=False,  # takes minutes, and runtimes do it when they load
         verbose=False,
     )
-    model = program.model_proto
+    model = written.model_proto
     onnx.helper.set_model_props(model, said)
     part.write_bytes(model.SerializeToString())
 
 
-def _try(kind: str, part: Path, module: PortableSegmenter) -> float:
-    """Run a program on an image of another size, and return its largest relative deviation."""
-    coord, energy = _image(NUM_TRIED, module.dimension, 2)
-    wanted = module(coord, energy)
+def _try(kind: str, part: Path, program: Program) -> float:
+    """Run a program on inputs of another size, and return its largest relative deviation."""
+    given = program.example(NUM_TRIED, 2)
+    wanted: tuple[Tensor, ...] = program.module(*given)
     found: Any
     if kind == "TorchScript":
         jit: Any = torch.jit
-        found = jit.load(part)(coord, energy)
+        found = jit.load(part)(*given)
     elif kind == "ExportedProgram":
         with part.open("rb") as file:
-            found = torch.export.load(file).module()(coord, energy)
+            found = torch.export.load(file).module()(*given)
     else:
         import onnxruntime
 
         run = onnxruntime.InferenceSession(part.read_bytes(), providers=["CPUExecutionProvider"])
-        values = run.run(None, {"coord": coord.numpy(), "energy": energy.numpy()})
+        values = run.run(
+            None, {name: value.numpy() for name, value in zip(program.inputs, given, strict=True)}
+        )
         found = [torch.from_numpy(value) for value in values]
     return max(
         float(((theirs - ours).abs() / ours.abs().clamp(min=1)).max())

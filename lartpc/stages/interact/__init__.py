@@ -18,6 +18,7 @@ from lartpc.kinematics.starts import choose_again, started_at
 from lartpc.metrics import clustering
 from lartpc.nets.graph import cross_entropy, side_by_side
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
+from lartpc.nets.portable_graph import PortableInteractionNetwork
 from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Geometry, Nodes, geometry_of, particle_graph
 from lartpc.stages.interact.products import identity_of, products_of
 from lartpc.stages.interact.rules import by_rules
@@ -51,6 +52,12 @@ def network(cfg: config.Interact) -> nn.Module:
         GROUP_HEADS,
         SWAPPED,
     )
+
+
+def portable(net: nn.Module, cfg: config.Interact, *, by_gathers: bool) -> PortableInteractionNetwork:
+    """Return the graph network over particles in plain tensor operations; `by_gathers` changes nothing in it."""
+    assert isinstance(net, InteractionNetwork)
+    return PortableInteractionNetwork(net).eval()
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, tuple[Tensor, Tensor]]:
