@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -110,6 +110,55 @@ def xrootd_server(folder: Path, protocol: str = "root") -> Iterator[str]:
         shutil.chown(folder / "data", "nobody")
     with _running(["xrootd", *user, "-c", str(settings), "-l", str(folder / "admin" / "log")], port):
         yield f"{protocol}://127.0.0.1:{port}{'/' if protocol == 'root' else ''}"
+
+
+@contextmanager
+def cutting_proxy(port: int, num_cuts: int, after: int = 4000) -> Iterator[tuple[int, list[int]]]:
+    """Stand between clients and a server of this machine; yield the port, and what was sent before each cut [bytes].
+
+    The first `num_cuts` connections on which the server sends more than `after` bytes end there, in the middle of a
+    file.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    cuts: list[int] = []
+    sockets = [listener]
+    lock = threading.Lock()
+
+    def copy(source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        sent = 0
+        try:
+            while block := source.recv(1024):
+                target.sendall(block)
+                sent += len(block)
+                with lock:
+                    if is_answer and sent > after and len(cuts) < num_cuts:
+                        cuts.append(sent)
+                        break
+        except OSError:
+            pass
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", port))
+            sockets.extend((client, server))
+            for ends in ((client, server, False), (server, client, True)):
+                threading.Thread(target=copy, args=ends, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1], cuts
+    finally:
+        for one in sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
 
 def free_port() -> int:

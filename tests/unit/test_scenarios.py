@@ -28,7 +28,10 @@ BOTH = {"cluster on truth", "interact on truth", "segment on truth", "points on 
 def found(scenarios: dict, **given: object) -> dict[str, set[str]]:
     """Return the jobs that are each scenario's own."""
     config, _, configs = production({}, {**given, "scenarios": scenarios}, str)
-    return {one.name: set(one.own) for one in branches(config, configs, lambda path: Path(path).read_text())}
+    return {
+        one.name: set(one.own)
+        for one in branches(config, configs, lambda path: Path(path).read_bytes().hex())
+    }
 
 
 def test_a_scenario_has_what_it_changes_and_what_follows(tmp_path: Path) -> None:
@@ -78,8 +81,13 @@ def test_the_example_is_a_table_of_scenarios() -> None:
     import yaml
 
     given = yaml.safe_load((ROOT / "config/scenarios.yaml").read_text())
-    own = found(given.pop("scenarios"), **given)
-    assert len(own) == 9 and "ingest" not in own["score_down"] and "ingest" in own["field_up"]
+    scenarios = given.pop("scenarios")
+    weights = scenarios["weights_of_neutrinos"]["interact"]
+    weights["weights"] = str(ROOT / weights["weights"])
+    own = found(scenarios, interact={"weights": str(ROOT / "models/interact.pt")}, **given)
+    assert len(own) == 11 and "ingest" not in own["score_down"]
+    assert "ingest" in own["field_up"] and "ingest" in own["voxels_larger"]
+    assert own["weights_of_neutrinos"] == {"interact", "interact on truth"} | TAIL
 
 
 @pytest.fixture(scope="module")

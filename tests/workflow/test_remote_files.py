@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkout import copy_checkout, environment
 from handmade_steps import g4_muon, write_geant4
-from servers import http_server, s3_server, xrootd_server
+from servers import cutting_proxy, http_server, s3_server, xrootd_server
 
 from lartpc.ingest.formats.geant4 import FORMAT
 from lartpc.remote import RemoteFile, read_catalogue
@@ -18,6 +18,7 @@ from lartpc.store import open_events
 
 pytestmark = pytest.mark.slow
 NUM = {"a.h5": 2, "b.h5": 3}
+needs_xrootd = pytest.mark.skipif(not shutil.which("xrootd"), reason="needs Debian's xrootd-server")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,36 @@ def test_s3(files: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             catalogue(["s3://other/raw/*.h5"], work / "none.tsv")
 
 
-@pytest.mark.skipif(not shutil.which("xrootd"), reason="needs Debian's xrootd-server")
+def test_s3_that_fails_in_mid_transfer(files: Path, work: Path) -> None:
+    import boto3
+
+    with s3_server() as settings:
+        name = "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL"
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        client = boto3.client("s3", endpoint_url=settings[name], **keys)
+        client.create_bucket(Bucket="lar")
+        client.upload_file(str(files / "data" / "a.h5"), "lar", "a.h5")
+        with cutting_proxy(int(settings[name].rpartition(":")[2]), 2) as (port, cuts):
+            done = ingested(work, "s3://lar/a.h5", ["a"], **{**settings, name: f"http://127.0.0.1:{port}"})
+    assert done.returncode == 0, done.stderr
+    assert len(cuts) == 2 and max(cuts) < (files / "data" / "a.h5").stat().st_size
+    check(work, ["s3://lar/a.h5"])
+
+
+@needs_xrootd
+def test_xrootd_that_fails_in_mid_transfer(files: Path, work: Path) -> None:
+    with (
+        xrootd_server(files) as host,
+        cutting_proxy(int(host.rstrip("/").rpartition(":")[2]), 2) as (port, cuts),
+    ):
+        url = f"root://127.0.0.1:{port}//a.h5"
+        done = ingested(work, url, ["a"], XRD_STREAMERRORWINDOW="1", XRD_CONNECTIONRETRY="1")
+    assert done.returncode == 0, done.stderr
+    assert len(cuts) == 2 and max(cuts) < (files / "data" / "a.h5").stat().st_size
+    check(work, [url])
+
+
+@needs_xrootd
 def test_xrootd(files: Path, work: Path) -> None:
     with xrootd_server(files) as host:
         found = catalogue([f"{host}/*.h5"], work / "catalogue.tsv").files
