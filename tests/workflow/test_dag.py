@@ -180,22 +180,9 @@ def test_weights_that_do_not_exist_are_named(folder: Path) -> None:
     assert "segment.weights: the file models/no.pt does not exist" in found.stdout + found.stderr
 
 
-def test_lint_asks_only_for_what_comments_explain(folder: Path) -> None:
-    said = snakemake(folder, "--lint").stderr
-    found = {
-        (rule, title)
-        for part in said.split("Lints for ")[1:]
-        for rule in [part.split(" ")[1]]
-        for title in re.findall(r"^    \* (.+):$", part, re.M)
-    }
-    environments = {"Specify a conda environment or container for each rule."}
-    assert {title for _, title in found} - environments == {"No log directive defined"}
-    assert {rule for rule, title in found if title not in environments} == {
-        "settings",
-        "settings_of_way",
-        "settings_of_variation",
-        "configuration",
-    }
+def test_lint_is_content(folder: Path) -> None:
+    found = snakemake(folder, "--lint")
+    assert "your workflow is in a good condition" in found.stdout + found.stderr
 
 
 def test_a_wrong_sheet_is_named(folder: Path) -> None:

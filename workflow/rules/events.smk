@@ -1,11 +1,13 @@
 # Settings, simulation and ingestion: what every later rule reads.
 
 
-# No log here, nor in `settings_of_way`, though `snakemake --lint` asks for one: there is nothing that could be said.
+# Its log, as those of others that only write settings, stays empty: printf says nothing.
 rule settings:
     """Write the settings that one step depends on. Keep this rule as it is: all jobs depend on it."""
     output:
         "<results>/<branch>config/{step}.{part}.json",
+    log:
+        "<results>/<branch>logs/config/{step}.{part}.log",
     localrule: True
     conda:
         ENVIRONMENT

@@ -8,6 +8,8 @@ rule settings_of_way:
     """Write the settings of interact for one way from particles to interactions."""
     output:
         "<results>/config/interact.{way}.json",
+    log:
+        "<results>/logs/config/interact.{way}.log",
     wildcard_constraints:
         way="|".join(WAYS),
     localrule: True

@@ -6,6 +6,8 @@ rule settings_of_variation:
     """Write the settings of simulate or ingest of one variation."""
     output:
         "<results>/config/{step}.{variation}.json",
+    log:
+        "<results>/logs/config/{step}.{variation}.log",
     wildcard_constraints:
         step="simulate|ingest",
         variation="|".join(VARIATIONS),

@@ -54,6 +54,8 @@ rule configuration:
     """Write the settings that decide what the tables say, of all steps and scenarios: the dataset carries them."""
     output:
         "<results>/config/configuration.json",
+    log:
+        "<results>/logs/config/configuration.log",
     localrule: True
     conda:
         ENVIRONMENT
