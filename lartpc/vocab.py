@@ -9,6 +9,9 @@ GHOST = -2
 """The class of a voxel that no deposit made: an artefact of making 3D points from wires. No later stage uses it."""
 
 
+MAX_COUNT = 3
+"""Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
+
 MAX_CLASSES = 16
 """Most classes of one's own that whole images are told apart by (`classify.classes`)."""
 

@@ -6,12 +6,12 @@ from lartpc.event.products import (
     CLASSIFIED,
     GENERATED,
     IMAGE,
-    MAX_COUNT,
     PRODUCTS,
     PROPOSED,
     SCHEMA_VERSION,
     TRUTH,
 )
+from lartpc.vocab import MAX_COUNT
 
 __all__ = [
     "CLASSIFIED",

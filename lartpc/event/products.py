@@ -9,15 +9,15 @@ row of that product in the same event, or `vocab.NONE`.
 
 from math import nan
 
+from lartpc.event.beside import BESIDE
 from lartpc.event.columns import Column, Product, code, index, pdg, record, scalar, vector
 from lartpc.vocab import (
-    MAX_CLASSES,
+    MAX_COUNT,
     NONE,
     CreationProcess,
     Current,
     Flavour,
     InteractionMode,
-    Origin,
     PointKind,
     Semantic,
     Species,
@@ -31,46 +31,12 @@ counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.u
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
 in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`."""
 
-MAX_COUNT = 3
-"""Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
-
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
 _SEMANTIC = code(Semantic, "voxel class")
 _VOXEL_CLASS = "; -1: none, -2: a ghost, which no deposit made"
 _START = vector("voxel", "start point")
 _END = vector("voxel", "end point; of a shower, the voxel farthest from its start")
-
-_SAID_OF_IMAGES = {
-    "flavour": code(Flavour, "flavour-like class of the highest score"),
-    "flavour_score": Column(
-        "f4", "", "score of each flavour-like class; nan: no such head", shape=(len(Flavour),), none=nan
-    ),
-    **{
-        f"num_{name}s_score": Column(
-            "f4",
-            "",
-            f"score of each number of {word} from 0; the last is for more, too; nan: no such head",
-            shape=(MAX_COUNT + 1,),
-            none=nan,
-        )
-        for name, word in (
-            ("proton", "protons with voxels"),
-            ("pion", "charged pions with voxels"),
-            ("pi_zero", "π⁰ with voxels"),
-            ("neutron", "neutrons that leave the vertex"),
-        )
-    },
-    "antineutrino_score": Column("f4", "", "score of an antineutrino; nan: no such head", none=nan),
-    "pdg": pdg("first PDG code of the class of one's own (`classify.classes`) of the highest score"),
-    "class_score": Column(
-        "f4",
-        "",
-        "score of each class of one's own, in their order, then 0; nan: no such head",
-        shape=(MAX_CLASSES,),
-        none=nan,
-    ),
-}
 
 PRODUCTS: dict[str, Product] = {
     # -- written by ingest ---------------------------------------------------------------------
@@ -357,32 +323,7 @@ PRODUCTS: dict[str, Product] = {
             },
         },
     ),
-    # -- written by classify -------------------------------------------------------------------
-    "image": Product("what an image is as a whole (one row)", _SAID_OF_IMAGES),
-    "interaction_image": Product(
-        "what a reconstructed interaction is, by the image without the voxels of others",
-        _SAID_OF_IMAGES,
-        per="interaction",
-    ),
-    # -- written by detect ---------------------------------------------------------------------
-    "origin": Product(
-        "what brought the charge of a voxel: neutrino, cosmic muon, or nothing",
-        {
-            "score": Column("f4", "", "score of each origin, 1 in all", shape=(len(Origin),), packed=False),
-            "label": code(Origin, "origin of the highest score"),
-        },
-        per="voxel",
-    ),
-    "detection": Product(
-        "a box in which a neutrino is found to interact, the best first",
-        {
-            "low": vector("voxel", "lower corner of the box"),
-            "high": vector("voxel", "upper corner of the box"),
-            "vertex": vector("voxel", "where the neutrino is found to interact"),
-            "score": scalar("f4", "", "score that the box is of a neutrino"),
-            "peak_score": scalar("f4", "", "height of the peak of the heatmap that proposed it"),
-        },
-    ),
+    **BESIDE,
 }
 
 IMAGE = ("event", "voxel")
