@@ -3,7 +3,7 @@
 Voxel size, dimension and the detector's response are stated by the events. The energy scale and the number
 of voxels are measured: the typical event of a sample, by its median, must lie among the middle 68 % of the
 training's events, as that of 16 events of the same kind does in 999 of 1,000 samples; that of fewer events among
-the middle 98 %.
+the middle 98 %, as must one of many events where detectors were drawn for each file of the training.
 """
 
 import json
@@ -93,7 +93,7 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
         (medians, "energy_mev", "the typical event has a median voxel energy of {:.4g} MeV"),
     ):
         least, low, _, high, most = domain[name]
-        if len(values) < FEW:
+        if len(values) < FEW or varied:  # events of a file are of one detector, of all that were drawn
             low, high = least, most
         if len(values) and not low * (1 - SLACK) <= np.median(values) <= high * (1 + SLACK):
             found.append(f"{what.format(np.median(values))}, those trained on {low:g} to {high:g}")

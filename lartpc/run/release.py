@@ -111,7 +111,7 @@ def write_card(
     card = folder / CARD
     if dataset:
         digests = {name: fingerprint(path)[1] for name, path in found.items()}
-        lines += _figures(dataset, digests, any(_is_planar(path) for path in found.values()))
+        lines += _figures(dataset, digests, list(found.values()))
     elif detections:
         lines += _figures_of_detect(detections, found.get("detect"))
     elif same_numbers and card.is_file():
@@ -218,8 +218,13 @@ def _inline(values: Mapping[str, Any], prefix: str = "") -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _figures(dataset: Path, digests: Mapping[str, str], planar: bool) -> list[str]:
-    """Return the figures of a production as a section of the card; `planar`: of images of planes."""
+def _is_varied(path: Path) -> bool:
+    """Tell whether weights were trained on detectors that were drawn for each file."""
+    return "varied" in json.loads(read_weights(path).get("domain") or "{}")
+
+
+def _figures(dataset: Path, digests: Mapping[str, str], files: Sequence[Path]) -> list[str]:
+    """Return the figures of a production with the weights `files` as a section of the card."""
     summary = read_summary(dataset)
     for name, here in digests.items():
         there = summary["throughput"].get(name, {}).get("weights", [])
@@ -230,7 +235,14 @@ def _figures(dataset: Path, digests: Mapping[str, str], planar: bool) -> list[st
             )
     samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
     configuration, note = "config/quality.yaml", []
-    if planar:
+    if any(map(_is_varied, files)):
+        configuration += " config/detector.yaml config/quality_detector.yaml"
+        note = [
+            "They are of images of one kind; the same command makes those of others, as scenarios, which are in",
+            "docs/reference/results.md, too.",
+            "",
+        ]
+    if any(map(_is_planar, files)):
         configuration += " config/wire.yaml"
         note = [
             "Figures are of the images of planes, a voxel being a pixel. Published ones of voxels and points are of 3D",

@@ -84,7 +84,9 @@ def test_the_example_is_a_table_of_scenarios() -> None:
     scenarios = given.pop("scenarios")
     weights = scenarios["weights_of_neutrinos"]["interact"]
     weights["weights"] = str(ROOT / weights["weights"])
-    own = found(scenarios, interact={"weights": str(ROOT / "models/interact.pt")}, **given)
+    for stage in ("segment", "cluster", "interact"):
+        given[stage]["weights"] = str(ROOT / given[stage]["weights"])
+    own = found(scenarios, **given)
     assert len(own) == 11 and "ingest" not in own["score_down"]
     assert "ingest" in own["field_up"] and "ingest" in own["voxels_larger"]
     assert own["weights_of_neutrinos"] == {"interact", "interact on truth"} | TAIL

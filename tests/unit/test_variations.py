@@ -77,7 +77,8 @@ def read(path: Path, uid: str, **settings: object) -> Path:
     return path
 
 
-def test_the_domain_states_what_detectors_were_drawn_from(tmp_path: Path):
+def test_the_domain_states_what_detectors_were_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lartpc.run.domain.FEW", 1)  # files of many events
     files = [read(tmp_path / f"{number}.h5", f"train/{number}", variations=RANGES) for number in range(3)]
     with open_events(files[0]) as events:
         drawn = json.loads(events.attributes()["ingest"][DRAWN])
@@ -86,7 +87,8 @@ def test_the_domain_states_what_detectors_were_drawn_from(tmp_path: Path):
     words = in_words(domain)
     assert "voxels of 0.3 to 0.5 cm" in words
     assert "recombination none or birks or box" in words and "lifetime_us 1500 to 6000 or none" in words
-    domain |= {"energy_mev": [0, 0, 1, 9, 9], "num_voxels": [0, 0, 1, 1e6, 1e6]}  # those of three files vary
+    # one detector's typical event is not that of all: among the middle 98 % is enough
+    domain |= {"energy_mev": [0, 5, 6, 7, 9], "num_voxels": [0, 1e5, 2e5, 3e5, 1e6]}
     inside = {
         "voxel_size_cm": 0.38,
         "response": {"recombination": "box", "lifetime_us": 9000, "noise_electrons": 500},
