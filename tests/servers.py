@@ -102,7 +102,7 @@ def xrootd_server(folder: Path, protocol: str = "root") -> Iterator[str]:
         "all.export /\nxrootd.chksum max 2 adler32\nxrootd.async off\n"
         + ("xrd.protocol http libXrdHttp.so\n" if protocol == "http" else "")
     )
-    (folder / "admin").mkdir()
+    (folder / "admin").mkdir(exist_ok=True)
     user = []
     if os.geteuid() == 0:  # it refuses to run as root
         user = ["-R", "nobody"]
