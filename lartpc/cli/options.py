@@ -140,7 +140,7 @@ ConfigFile = Annotated[
         help="The step's settings (JSON); default: those of a production without its own.",
     ),
 ]
-StageName = Annotated[str, typer.Argument(help="segment, points, cluster, interact or classify.")]
+StageName = Annotated[str, typer.Argument(help=" or ".join(row.name for row in (*CHAIN, *OPTIONAL)) + ".")]
 ChosenEvents = Annotated[
     str | None,
     typer.Option(

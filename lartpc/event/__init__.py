@@ -1,5 +1,6 @@
 """THE contract: what an event holds. `products` has every product and column, with units."""
 
+from lartpc.event.beside import COUNTED
 from lartpc.event.columns import Column, Columns, Product
 from lartpc.event.event import Event, blank, check_finite, conform, empty, num_rows
 from lartpc.event.products import (
@@ -15,6 +16,7 @@ from lartpc.vocab import MAX_COUNT
 
 __all__ = [
     "CLASSIFIED",
+    "COUNTED",
     "GENERATED",
     "IMAGE",
     "MAX_COUNT",

@@ -5,6 +5,14 @@ from math import nan
 from lartpc.event.columns import Column, Product, code, pdg, scalar, vector
 from lartpc.vocab import MAX_CLASSES, MAX_COUNT, Flavour, Origin
 
+COUNTED = {
+    "proton": "protons with voxels",
+    "pion": "charged pions with voxels",
+    "pi_zero": "π⁰ with voxels",
+    "neutron": "neutrons that leave the vertex",
+}
+"""What images say the numbers of, and the words for it."""
+
 _SAID_OF_IMAGES = {
     "flavour": code(Flavour, "flavour-like class of the highest score"),
     "flavour_score": Column(
@@ -18,12 +26,7 @@ _SAID_OF_IMAGES = {
             shape=(MAX_COUNT + 1,),
             none=nan,
         )
-        for name, word in (
-            ("proton", "protons with voxels"),
-            ("pion", "charged pions with voxels"),
-            ("pi_zero", "π⁰ with voxels"),
-            ("neutron", "neutrons that leave the vertex"),
-        )
+        for name, word in COUNTED.items()
     },
     "antineutrino_score": Column("f4", "", "score of an antineutrino; nan: no such head", none=nan),
     "pdg": pdg("first PDG code of the class of one's own (`classify.classes`) of the highest score"),

@@ -169,8 +169,8 @@ def _convert(
     paths = [path for path, _ in source.parts]
     attrs = provenance("ingest", INGEST_VERSION, config=cfg.model_dump(mode="json"), inputs=paths)
     uid = file_uid or json.loads(attrs["inputs"])[source.path.name]  # the digest, which takes its time
-    if cfg.variations != config.Variations():
-        cfg = vary(cfg, uid)
+    given, cfg = cfg, vary(cfg, uid)
+    if cfg is not given:
         attrs[DRAWN] = json.dumps(
             {"voxel_size_cm": cfg.voxel_size_cm, "response": cfg.response.model_dump(mode="json")}
         )

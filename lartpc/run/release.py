@@ -234,17 +234,18 @@ def _figures(dataset: Path, digests: Mapping[str, str], files: Sequence[Path]) -
                 "reconstruct its events with the released weights first"
             )
     samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
-    configuration, note = "config/quality.yaml", []
+    configuration = "config/quality.yaml"
+    note: list[str] = []
     if any(map(_is_varied, files)):
         configuration += " config/detector.yaml config/quality_detector.yaml"
-        note = [
+        note += [
             "They are of images of one kind; the same command makes those of others, as scenarios, which are in",
             "docs/reference/results.md, too.",
             "",
         ]
     if any(map(_is_planar, files)):
         configuration += " config/wire.yaml"
-        note = [
+        note += [
             "Figures are of the images of planes, a voxel being a pixel. Published ones of voxels and points are of 3D",
             "images, those of voxels per image of MicroBooNE's collection plane.",
             "",

@@ -13,6 +13,8 @@ from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event, conform, empty, num_rows
 from lartpc.nets.classifier import ImageClassifier
 from lartpc.nets.graph import cross_entropy
+from lartpc.nets.inputs import Image, image_of, side_by_side, voxels_per_side
+from lartpc.nets.unet import memory_per_voxel
 from lartpc.truth import compositions
 from lartpc.vocab import NONE, Current, Flavour
 
@@ -32,9 +34,6 @@ COUNT_WEIGHT = 0.25
 CLASS = "class"
 FLAVOURS = {14: Flavour.NUMU_LIKE, 12: Flavour.NUE_LIKE}
 NEUTRON = 2112
-
-Voxels = tuple[NDArray[np.integer], NDArray[np.floating]]
-"""Coordinates (V, D), sorted, and energies (V,) of an image."""
 
 
 def network(cfg: config.Classify) -> nn.Module:
@@ -56,14 +55,15 @@ def sizes(cfg: config.Classify) -> dict[str, int]:
 
 
 def bytes_per_voxel(cfg: config.Classify) -> float:
-    """Return the memory [B] that inference takes for each voxel of a batch on a CPU, as that of `segment`."""
-    return (300 + 130 * cfg.unet.filters) * max(1, len(cfg.views_deg))
+    """Return the memory [B] that inference takes for each voxel of a batch on a CPU, in all views."""
+    return memory_per_voxel(cfg.unet) * max(1, len(cfg.views_deg))
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Classify) -> dict[str, tuple[Tensor, Tensor]]:
     """Return sum and count of the cross entropies of all heads; images without a target do not count."""
     device = next(net.parameters()).device
-    logits = net(*_inputs([_image(event, cfg) for event in batch], batch, cfg, device))
+    num_cells = voxels_per_side(batch, cfg.dimension, "classify")
+    logits = net(*_inputs([image_of(event) for event in batch], num_cells, cfg, device))
     targets = [targets_of(event, cfg) for event in batch]
     terms = {}
     for name in sizes(cfg):
@@ -81,16 +81,13 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Classify) -> list[dict
     it is the image of the event.
     """
     device = next(net.parameters()).device
-    images = [_image(event, cfg) for event in batch]
-    own, first = [], [len(batch)]
+    images, first = [image_of(event) for event in batch], []
     for event in batch:
-        mine = _images_of_interactions(event, cfg)
-        own += mine
-        first.append(first[-1] + len(mine))
-    events = batch + [
-        event for event, a, b in zip(batch, first, first[1:], strict=False) for _ in range(a, b)
-    ]
-    logits = net(*_inputs(images + own, events, cfg, device))
+        first.append(len(images))
+        images += _images_of_interactions(event)
+    first.append(len(images))
+    num_cells = voxels_per_side(batch, cfg.dimension, "classify")
+    logits = net(*_inputs(images, num_cells, cfg, device))
     score = {name: values.softmax(1).cpu().numpy() for name, values in logits.items()}
     found = []
     for row, event in enumerate(batch):
@@ -226,52 +223,30 @@ def _columns(product: str, score: dict[str, NDArray[np.float32]], cfg: config.Cl
     return conform(product, found)
 
 
-def _image(event: Event, cfg: config.Classify) -> Voxels:
-    if event.box.dimension != cfg.dimension:
-        raise ValueError(
-            f"classify.dimension is {cfg.dimension}, and these images have {event.box.dimension} dimensions; set it to "
-            "that"
-        )
-    return event["voxel"]["coord"][:, : cfg.dimension], event["voxel"]["energy"]
-
-
-def _images_of_interactions(event: Event, cfg: config.Classify) -> list[Voxels]:
+def _images_of_interactions(event: Event) -> list[Image]:
     """Return the image of each interaction of an event with several; none for others."""
     num = num_rows(event["interaction"]) if "interaction" in event else 0
     if num < 2:
         return []
-    coord_VD, energy_V = _image(event, cfg)
+    coord_VD, energy_V = image_of(event)
     owner_V = np.append(event["identity"]["interaction"], NONE)[event["group"]["particle"]]
     kept = [(owner_V == number) | (owner_V < 0) for number in range(num)]
     return [(coord_VD[mine], energy_V[mine]) for mine in kept]
 
 
 def _inputs(
-    images: list[Voxels], events: list[Event], cfg: config.Classify, device: torch.device
+    images: list[Image], num_cells: int, cfg: config.Classify, device: torch.device
 ) -> tuple[Tensor, Tensor, int, int]:
     """Put the voxels of images, or of their views, one after another, with the number of the image in front."""
-    boxes = {event.box.num_voxels for event in events}
-    if len(boxes) != 1:
-        raise ValueError(f"the events of a batch must have one box size, got {sorted(boxes)} voxels per side")
-    num_cells = boxes.pop()
     if cfg.views_deg:
         coarsest = 2 ** (cfg.unet.depth - 1)
         side = -(-3 * num_cells // (2 * coarsest)) * coarsest
         images = [seen(image, angle, num_cells, side) for image in images for angle in cfg.views_deg]
         num_cells = side
-    number_V = np.repeat(np.arange(len(images)), [len(energy) for _, energy in images])
-    coord_VD = np.concatenate([coord for coord, _ in images])
-    energy_V = np.concatenate([energy for _, energy in images]).astype(np.float32)
-    coord_VD1 = np.concatenate([number_V[:, None], coord_VD], 1)
-    return (
-        torch.from_numpy(coord_VD1).to(device),
-        torch.from_numpy(energy_V).to(device),
-        len(images),
-        num_cells,
-    )
+    return *side_by_side(images, device), len(images), num_cells
 
 
-def seen(image: Voxels, angle_deg: float, num_cells: int, side: int) -> Voxels:
+def seen(image: Image, angle_deg: float, num_cells: int, side: int) -> Image:
     """Return what a plane of wires sees of a 3D image: drift and wire (U, 2), sorted, and energies (U,).
 
     The wires are as far apart as voxels are long, at an angle to y, towards z; the wire through the centre of the box

@@ -17,6 +17,7 @@ from lartpc.nets.detector import Boxes, Detector, Maps, best_of, corrected, over
 from lartpc.nets.inputs import column_of, stack
 from lartpc.nets.losses import lovasz_softmax
 from lartpc.nets.rowwise import whole
+from lartpc.nets.unet import memory_per_voxel
 from lartpc.truth import neutrino_boxes, origins
 from lartpc.vocab import NONE, Origin
 
@@ -52,8 +53,8 @@ def network(cfg: config.Detect) -> nn.Module:
 
 
 def bytes_per_voxel(cfg: config.Detect) -> float:
-    """Return the memory [B] that inference takes for each voxel of a batch on a CPU: that of `segment`, and its map."""
-    return 300 + 130 * cfg.unet.filters
+    """Return the memory [B] that inference takes for each voxel of a batch on a CPU."""
+    return memory_per_voxel(cfg.unet)
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Detect) -> dict[str, tuple[Tensor, Tensor]]:
@@ -172,9 +173,8 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
         found[f"iou_{kind.name.lower()}"] = (float((one & other).sum()), float((one | other).sum()))
     low, high, _ = neutrino_boxes(truth, 1)
     kept = pred["detection"]["score"] >= METRIC_SCORE
-    ours = (torch.from_numpy(pred["detection"][name][kept]).double() for name in ("low", "high"))
-    right = overlaps(next(ours), next(ours), torch.from_numpy(low), torch.from_numpy(high)).numpy()
-    right = right >= RIGHT_OVERLAP
+    ours = (pred["detection"][name][kept].astype(np.float64) for name in ("low", "high"))
+    right = overlaps(*map(torch.from_numpy, (*ours, low, high))).numpy() >= RIGHT_OVERLAP
     found["boxes_found"] = (float(right.any(0).sum()), float(len(low)))
     found["boxes_right"] = (float(right.any(1).sum()), float(kept.sum()))
     return found

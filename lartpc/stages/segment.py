@@ -26,7 +26,7 @@ from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
 from lartpc.nets.symmetry import reflect, reflections, signs
 from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
-from lartpc.nets.unet import UResNet
+from lartpc.nets.unet import UResNet, memory_per_voxel
 from lartpc.sparse import Lattice
 from lartpc.vocab import GHOST, Semantic
 
@@ -100,12 +100,8 @@ def portable(net: nn.Module, cfg: config.Segment, *, by_gathers: bool) -> Portab
 
 
 def bytes_per_voxel(cfg: config.Segment) -> float:
-    """Return the memory [B] that inference takes for each voxel of a batch on a CPU.
-
-    Measured with 16 filters: 1,400 to 2,320 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
-    and the rest are features.
-    """
-    return 300 + 130 * cfg.unet.filters
+    """Return the memory [B] that inference takes for each voxel of a batch on a CPU."""
+    return memory_per_voxel(cfg.unet)
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, tuple[Tensor, Tensor]]:

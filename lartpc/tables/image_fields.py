@@ -3,17 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from lartpc.event import MAX_COUNT, Columns, Event, empty, num_rows
+from lartpc.event import COUNTED, MAX_COUNT, Columns, Event, empty, num_rows
 from lartpc.tables.fields import Field, Rows, count, names_of, number, per, values, word
 from lartpc.vocab import MAX_CLASSES, Flavour
-
-COUNTS = {
-    "proton": "protons with voxels",
-    "pion": "charged pions with voxels",
-    "pi_zero": "π⁰ with voxels",
-    "neutron": "neutrons that leave the vertex",
-}
-"""What the network counts, and the words for it."""
 
 _NONE = "; null: not classified"
 
@@ -29,7 +21,7 @@ def image_fields(what: str) -> dict[str, Field]:
             f"image_{name}_count": count(
                 f"likeliest number of {words} by the image; {MAX_COUNT}: or more; -1: none"
             )
-            for name, words in COUNTS.items()
+            for name, words in COUNTED.items()
         },
         **{
             f"image_{name}_count_score": values(
@@ -37,7 +29,7 @@ def image_fields(what: str) -> dict[str, Field]:
                 f"score of each number of {words} from 0, by the image{_NONE}",
                 size=MAX_COUNT + 1,
             )
-            for name, words in COUNTS.items()
+            for name, words in COUNTED.items()
         },
         "image_antineutrino_score": number(f"score of an antineutrino, by the image{_NONE}"),
         "image_class_pdg": count("first PDG code of the class of one's own of the highest score; 0: none"),
@@ -57,7 +49,7 @@ def image_rows(event: Event, product: str, num: int) -> Rows:
     rows: Rows = {"image_flavour": found["flavour"]}
     for code, name in enumerate(names_of(Flavour)):
         rows[f"image_flavour_score_{name}"] = found["flavour_score"][:, code]
-    for name in COUNTS:
+    for name in COUNTED:
         score = found[f"num_{name}s_score"]
         known = np.asarray(np.isfinite(score).all(axis=1))
         rows[f"image_{name}_count"] = np.where(known, np.nan_to_num(score).argmax(axis=1), -1)

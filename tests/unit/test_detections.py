@@ -10,8 +10,9 @@ from test_detect import overlaid
 
 from lartpc import config
 from lartpc.event import IMAGE, Event, empty
+from lartpc.nets.detector import overlaps
 from lartpc.provenance import provenance
-from lartpc.run.quality.detections import Found, Pixels, detections, overlap
+from lartpc.run.quality.detections import Found, Pixels, detections
 from lartpc.run.release import release, write_card
 from lartpc.run.weights import save_weights
 from lartpc.stages import stage
@@ -35,7 +36,8 @@ def boxes(*rows: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
 
 def test_the_overlap_of_a_box_with_others() -> None:
     low, high, *_ = boxes((5, 0, 1))
-    np.testing.assert_allclose(overlap(low[0], high[0], *TRUE[:2]), [1 / 3, 0])
+    found = overlaps(*map(torch.from_numpy, (low, high, *TRUE[:2])))
+    np.testing.assert_allclose(found, [[1 / 3, 0]])
 
 
 def test_each_true_box_is_found_once_by_the_best() -> None:
@@ -68,7 +70,7 @@ def test_pixels_of_unknown_origin_do_not_count() -> None:
     assert found["iou_neutrino"] == found["iou_neutrino_of_images"] == pytest.approx(1 / 3)
 
 
-def written(folder: Path, weights: Path | None = None) -> list[Path]:
+def written(folder: Path, weights: Path | None = None, cfg: config.Detect = config.Detect()) -> list[Path]:
     """Write two images with their truth, and detections that are the true ones, and a false one in the second."""
     events = [overlaid(entry) for entry in (0, 1)]
     truth = [name for name in events[0] if name.startswith("truth")]
@@ -77,7 +79,7 @@ def written(folder: Path, weights: Path | None = None) -> list[Path]:
     with EventWriter(paths[0], (*IMAGE, *truth), file_uid="s/0", box=events[0].box, attrs=attrs) as writer:
         for event in events:
             writer.append(event.entry, dict(event.products))
-    about = provenance("detect", 1, config={}, inputs=paths[:1], weights=weights)
+    about = provenance("detect", 1, config=config.slice_of(cfg, "infer"), inputs=paths[:1], weights=weights)
     names = ("origin", "detection")
     with EventWriter(paths[1], names, file_uid="s/0", box=events[0].box, attrs=about) as writer:
         for event in events:
@@ -103,6 +105,11 @@ def test_the_table(tmp_path: Path) -> None:
     assert "| score ≥ 0.5 | 3 | 100.0 % | 66.7 % | 100.0 % | 0.0 |" in text
     assert "| score ≥ 0.7 | 2 | 100.0 % | 100.0 % | 100.0 % | 0.0 |" in text
     assert "| neutrino: IoU of all pixels | 100.0 % | 100.0 % | > 70 % |" in text
+
+
+def test_what_a_true_box_is_follows_from_the_settings_of_the_files(tmp_path: Path) -> None:
+    files = written(tmp_path, cfg=config.Detect(min_voxels=100_000))
+    assert "2 images with 0 neutrinos of 100000 voxels" in detections(files, tmp_path / "detections.md")
 
 
 def test_refuses_files_without_detections_and_other_chains(tmp_path: Path) -> None:

@@ -290,16 +290,19 @@ def identities(path: Path, file: Any) -> IntArray:
 
 def recognises(path: Path) -> bool:
     """Tell whether the file is LArCV 3 with voxels in 3D."""
+    found = split_names(products_in(path), "_group")
+    return bool(found["sparse3d"] or found["cluster3d"])
+
+
+def products_in(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's products; none if it is not LArCV 3."""
     if not is_hdf5(path):
-        return False
+        return ()
     with open_hdf5(path) as file:
         if not {"Data", "Events"} <= set(names(path, file)):
-            return False
+            return ()
         data = node(path, file, "Data")
-        if not isinstance(data, h5py.Group):
-            return False
-        found = split_names(names(path, data), "_group")
-        return bool(found["sparse3d"] or found["cluster3d"])
+        return names(path, data) if isinstance(data, h5py.Group) else ()
 
 
 def _dataset(path: Path, file: Any, name: str, needed: tuple[str, ...]) -> Any:

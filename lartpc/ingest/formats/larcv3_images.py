@@ -8,13 +8,12 @@ Shape suffixes: E events, U pixels.
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from lartpc.event import Columns, empty
-from lartpc.ingest.formats.hdf5 import is_hdf5, names, node, open_hdf5
+from lartpc.ingest.formats.hdf5 import names, node, open_hdf5
 from lartpc.ingest.formats.larcv import CLASSES, cm_per_unit, preferred, split_names
-from lartpc.ingest.formats.larcv3 import Product, identities
+from lartpc.ingest.formats.larcv3 import Product, identities, products_in
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.source import PlaneSource, Voxels
 from lartpc.ingest.steps import FloatArray, IntArray
@@ -147,10 +146,4 @@ def _chosen(products: tuple[str, ...]) -> tuple[str, str]:
 
 def recognises(path: Path) -> bool:
     """Tell whether the file is LArCV 3 with images of planes."""
-    if not is_hdf5(path):
-        return False
-    with open_hdf5(path) as file:
-        if not {"Data", "Events"} <= set(names(path, file)):
-            return False
-        data = node(path, file, "Data")
-        return isinstance(data, h5py.Group) and bool(_chosen(names(path, data))[0])
+    return bool(_chosen(products_in(path))[0])

@@ -9,27 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.atomic import replacing
 from lartpc.event import Event
 from lartpc.ingest.detector.project import Plane
+from lartpc.nets.detector import overlaps
+from lartpc.stages.detect import RIGHT_OVERLAP
 from lartpc.store import NUM_PLANES, Events, open_events
 from lartpc.truth import neutrino_boxes, origins
 from lartpc.vocab import NONE, Origin, Semantic
 
 Floats = NDArray[np.float64]
 
-OVERLAP = 0.5
-"""A box is right if it overlaps a true one by so much (IoU)."""
-
 SCORES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Least scores at which efficiency and purity are stated."""
 
 TITLE = "# Neutrinos found in images"
 
-MIN_VOXELS = config.Detect().min_voxels
 READS = ("event", "voxel", "truth_voxel", "truth_interaction", "truth_neutrino", "origin", "detection")
 CHAIN_READS = ("voxel", "semantic", "group", "identity", "interaction")
 MANY = 2
@@ -56,10 +55,11 @@ class Found:
         """Add the boxes of an image, corners, vertices (R, 3) and scores (R,), and its true ones."""
         low, high, vertex, score = boxes
         left = list(range(len(true[0])))
+        iou_RT = overlaps(*map(torch.from_numpy, (low, high, true[0], true[1]))).numpy()
         for row in np.argsort(-score, kind="stable"):
-            iou = overlap(low[row], high[row], true[0][left], true[1][left])
+            iou = iou_RT[row, left]
             best = int(iou.argmax()) if len(left) else NONE
-            is_right = best != NONE and iou[best] >= OVERLAP
+            is_right = best != NONE and iou[best] >= RIGHT_OVERLAP
             self.score.append(float(score[row]))
             self.overlap.append(float(iou[best]) if is_right else np.nan)
             away = np.linalg.norm(vertex[row] - true[2][left[best]]) if is_right else np.nan
@@ -141,10 +141,14 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
     num_images = 0
     others = _by_shard(chain)
     weights: set[str] = set()
+    sizes: set[int] = set()
     for uid, paths in _by_shard(files).items():
         with open_events(*paths) as images:
             images.require(READS)
-            weights.add(str(images.attributes()["detect"]["weights"]))
+            about = images.attributes()["detect"]
+            weights.add(str(about["weights"]))
+            min_voxels = int(json.loads(str(about["config"]))["min_voxels"])
+            sizes.add(min_voxels)
             set_aside = images.quarantined()
             chains = _boxes_of_chain(images, others[uid]) if uid in others else None
             if chain and chains is None:
@@ -155,7 +159,7 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
                     continue
                 num_images += 1
                 plane = int(event["event"]["plane"][0])
-                true = neutrino_boxes(event, MIN_VOXELS)
+                true = neutrino_boxes(event, min_voxels)
                 found.setdefault(plane, Found()).add(_boxes(event), true)
                 pixels.setdefault(plane, Pixels()).add(
                     origins(event), np.asarray(event["origin"]["label"], np.int64)
@@ -165,7 +169,9 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
                         one.add(boxes, true)
     if not num_images:
         raise ValueError("there is no image to judge")
-    lines = _lines(found, pixels, beside if chain else {}, num_images)
+    if len(sizes) > 1:
+        raise ValueError(f"the files of detect have several detect.min_voxels: {sorted(sizes)}")
+    lines = _lines(found, pixels, beside if chain else {}, num_images, sizes.pop())
     text = "\n".join([TITLE, "", *lines, f"Made with {weights_line(weights)}.", ""])
     with replacing(out) as part:
         part.write_text(text)
@@ -175,15 +181,6 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
 def weights_line(weights: Iterable[str]) -> str:
     """Return how a page names the weights that it is of, by their digests."""
     return f"weights of `detect` {', '.join(f'`{digest}`' for digest in sorted(weights))}"
-
-
-def overlap(low_3: Floats, high_3: Floats, low_T3: Floats, high_T3: Floats) -> Floats:
-    """Return the IoU (T,) of a box with others."""
-    side_T3 = np.minimum(high_3, high_T3) - np.maximum(low_3, low_T3)
-    both_T = np.prod(np.maximum(side_T3, 0.0), axis=1)
-    sizes = np.prod(high_3 - low_3) + np.prod(high_T3 - low_T3, axis=1)
-    iou_T: Floats = both_T / np.maximum(sizes - both_T, 1e-9)
-    return iou_T
 
 
 def _boxes(event: Event) -> tuple[Floats, Floats, Floats, Floats]:
@@ -241,7 +238,11 @@ def _seen(event: Event, plane: Plane) -> tuple[NDArray[np.int64], tuple[Floats, 
 
 
 def _lines(
-    found: Mapping[int, Found], pixels: Mapping[int, Pixels], beside: Mapping[str, Found], num_images: int
+    found: Mapping[int, Found],
+    pixels: Mapping[int, Pixels],
+    beside: Mapping[str, Found],
+    num_images: int,
+    min_voxels: int,
 ) -> list[str]:
     """Return the lines of the page."""
     planes = sorted(found)
@@ -254,8 +255,8 @@ def _lines(
         for name, values in pixels[plane].of_images.items():
             all_pixels.of_images[name] += values
     lines = [
-        f"{num_images:,} images with {everything.num_true:,} neutrinos of {MIN_VOXELS} voxels and more. A box is",
-        f"right if it overlaps a true one by {OVERLAP:g} (IoU), each true one once.",
+        f"{num_images:,} images with {everything.num_true:,} neutrinos of {min_voxels} voxels and more. A box is",
+        f"right if it overlaps a true one by {RIGHT_OVERLAP:g} (IoU), each true one once.",
         "",
         "| boxes | number | efficiency | purity | IoU of the right ones, mean | their vertices away, median [voxel] |",
         "|---|---|---|---|---|---|",

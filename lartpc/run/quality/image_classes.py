@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from lartpc.event import COUNTED
 from lartpc.run.quality.neutrinos import CVN, ENERGY_BINS_GEV, FLAVOURS, Line, bins, share
-from lartpc.tables.image_fields import COUNTS
 
 WAYS = {"image_flavour": "image", "flavour": "graph"}
 """Columns that call a flavour, and what they go by."""
@@ -29,7 +29,7 @@ def image_lines(judged: pd.DataFrame) -> Iterator[Line]:
             for label, inside in bins(ENERGY_BINS_GEV, mine["neutrino_energy_mev"]):
                 yield share(f"— {label}", right[inside])
             yield share("— purity", of.loc[of[column] == kind, "kind"] == kind)
-    for name, words in COUNTS.items():
+    for name, words in COUNTED.items():
         true = of[f"true_{name}_count"]
         known = (true >= 0) & (of[f"image_{name}_count"] >= 0)
         right = (of[f"image_{name}_count"] == true)[known]

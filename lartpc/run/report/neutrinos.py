@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from lartpc.atomic import replacing
-from lartpc.event import MAX_COUNT
+from lartpc.event import COUNTED, MAX_COUNT
 from lartpc.metrics import MATCH_IOU
 from lartpc.run.quality.image_classes import image_lines
 from lartpc.run.quality.microboone import pixel_lines
 from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, judged_of, read_kind
-from lartpc.tables.image_fields import COUNTS as IMAGE_COUNTS
 from lartpc.tables.scenarios import table_folder
 
 SEEN_VOXELS = 10
@@ -102,7 +101,7 @@ def read_images(dataset: Path) -> pd.DataFrame:
 
 def _with_images(dataset: Path, neutrinos: pd.DataFrame) -> pd.DataFrame:
     """Add what the images of events are classified as, for neutrinos that are alone in their event."""
-    columns = ["image_flavour", "image_antineutrino_score", *(f"image_{name}_count" for name in IMAGE_COUNTS)]
+    columns = ["image_flavour", "image_antineutrino_score", *(f"image_{name}_count" for name in COUNTED)]
     images = _read(dataset, "events", columns)
     alone = _read(dataset, "truth_neutrinos", ["truth_neutrino_id"]).drop_duplicates(KEY, keep=False)[KEY]
     born = _read(dataset, "truth_primaries", ["truth_neutrino_id"], where=ds.field("pdg") == 2112)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lartpc.remote import RemoteFile, is_pattern, matches
 
-T = TypeVar("T")
 _FINAL = (3010, 3011)  # not permitted, not there
 
 
