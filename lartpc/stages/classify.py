@@ -104,8 +104,12 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Classify) -> list[dict
     return found
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
-    """Return whether each head is right on an image, as numerator and denominator, to be summed over events."""
+def metrics(pred: Event, truth: Event, cfg: config.Classify) -> dict[str, tuple[float, float]]:
+    """Return figures of an image as numerator and denominator, to be summed over events.
+
+    `<head>_accuracy` is whether a head is right; `recall_<class>` and `class_accuracy` are whether an image is of the
+    class of one's own that has the highest score, of each class and of all.
+    """
     image, known = pred["image"], _known_targets(truth)
     found = {}
     for name, target in known.items():
@@ -113,21 +117,11 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
         if np.isfinite(score).all():
             best = int(score[0] >= 0.5) if name == "antineutrino" else int(score[0].argmax())
             found[f"{name}_accuracy"] = (float(target >= 0 and best == target), float(target >= 0))
-    return found
-
-
-def metrics_of_settings(pred: Event, truth: Event, cfg: config.Classify) -> dict[str, tuple[float, float]]:
-    """Return, as `metrics`, whether an image is of the class of one's own that has the highest score, of each class."""
-    found = {}
-    target = class_of(truth, cfg)
-    for row, name in enumerate(cfg.classes):
-        right = row == target == int(pred["image"]["class_score"][0].argmax())
-        found[f"recall_{name}"] = (float(right), float(row == target))
     if cfg.classes:
-        found["class_accuracy"] = (
-            sum(part for part, _ in found.values()),
-            sum(count for _, count in found.values()),
-        )
+        target, best = class_of(truth, cfg), int(image["class_score"][0].argmax())
+        for row, name in enumerate(cfg.classes):
+            found[f"recall_{name}"] = (float(row == target == best), float(row == target))
+        found["class_accuracy"] = (float(best == target), float(target >= 0))
     return found
 
 

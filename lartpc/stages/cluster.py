@@ -170,7 +170,7 @@ def _by_rule(found: Fragments, cfg: config.Cluster) -> Groups:
     return group_by_cones(found.columns, pairs[kept], one_E3, two_E3, cfg.infer.cones)
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+def metrics(pred: Event, truth: Event, cfg: config.Cluster) -> dict[str, tuple[float, float]]:
     """Return purity, efficiency and adjusted Rand index of the particles; low-energy voxels do not count."""
     label_V = truth["truth_voxel"]
     true_V = np.where(label_V["semantic"] == Semantic.LOW_ENERGY, NONE, label_V["particle"])

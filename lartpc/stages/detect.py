@@ -158,7 +158,7 @@ def infer(net: Detector, batch: list[Event], cfg: config.Detect) -> list[dict[st
     return found
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+def metrics(pred: Event, truth: Event, cfg: config.Detect) -> dict[str, tuple[float, float]]:
     """Return figures of one event as (numerator, denominator).
 
     `accuracy` is of the voxels that are not background, `iou_...` the intersection over union of voxels of each
@@ -171,7 +171,7 @@ def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
     for kind in Origin:
         one, other = wanted == kind, (label == kind) & (wanted != NONE)
         found[f"iou_{kind.name.lower()}"] = (float((one & other).sum()), float((one | other).sum()))
-    low, high, _ = neutrino_boxes(truth, 1)
+    low, high, _ = neutrino_boxes(truth, cfg.min_voxels)
     kept = pred["detection"]["score"] >= METRIC_SCORE
     ours = (pred["detection"][name][kept].astype(np.float64) for name in ("low", "high"))
     right = overlaps(*map(torch.from_numpy, (*ours, low, high))).numpy() >= RIGHT_OVERLAP

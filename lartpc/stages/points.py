@@ -84,7 +84,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     }
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+def metrics(pred: Event, truth: Event, cfg: config.Points) -> dict[str, tuple[float, float]]:
     """Return figures of one event as numerator and denominator, to be summed over events.
 
     `found_<d>` is the share of true points with a predicted one within `d` voxels, `right_<d>` the share

@@ -244,7 +244,7 @@ def _mean(views: list[Said]) -> Said:
     return Said(score_VK.argmax(1), score_VK, **others)
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+def metrics(pred: Event, truth: Event, cfg: config.Segment) -> dict[str, tuple[float, float]]:
     """Return figures of one event as numerator and denominator, to be summed over events.
 
     `accuracy` and `recall_<class>` are over voxels; `points_found` is the share of true points with a

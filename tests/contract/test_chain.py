@@ -164,9 +164,7 @@ def test_does_not_change_its_input(stage: Case) -> None:
 def test_metrics_are_fractions(stage: Case) -> None:
     event = inputs(stage)
     (products,) = stage.module().infer(network(stage), [event], small(stage))
-    found = stage.module().metrics(event.with_products(products), event)
-    if by_settings := getattr(stage.module(), "metrics_of_settings", None):
-        found |= by_settings(event.with_products(products), event, small(stage))
+    found = stage.module().metrics(event.with_products(products), event, small(stage))
     assert found
     for name, (part, whole) in found.items():
         assert np.isfinite([part, whole]).all(), name

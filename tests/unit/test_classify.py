@@ -242,7 +242,7 @@ def test_it_learns_to_count_and_to_tell_showers_from_tracks() -> None:
         event.with_products(one)
         for event, one in zip(fresh, classify.infer(run.net, fresh, cfg), strict=True)
     ]
-    right = sum(classify.metrics(event, event)["flavour_accuracy"][0] for event in found)
+    right = sum(classify.metrics(event, event, cfg)["flavour_accuracy"][0] for event in found)
     assert right >= 7
 
 

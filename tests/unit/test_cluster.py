@@ -207,7 +207,7 @@ def test_learns_to_group_showers_by_heart():
         assert num_rows(products["particle"]) == 5
         found = clustering(event["truth_voxel"]["particle"], products["group"]["particle"])
         assert found.ari == pytest.approx(1)
-        assert cluster.metrics(event.with_products(products), event)["ari"] == (pytest.approx(1), 1.0)
+        assert cluster.metrics(event.with_products(products), event, SMALL)["ari"] == (pytest.approx(1), 1.0)
         # The primary fragment gives the start, and the Michel stays a particle of its own.
         order = [
             int(products["group"]["particle"][event["truth_voxel"]["particle"] == i][0]) for i in range(5)

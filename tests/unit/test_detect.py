@@ -87,7 +87,7 @@ def test_learns_where_the_neutrino_is() -> None:
     assert isinstance(net, detect.Detector)
     sums: dict[str, np.ndarray] = {}
     for event, products in zip(batch, detect.infer(net, batch, cfg), strict=True):
-        for name, pair in detect.metrics(event.with_products(products), event).items():
+        for name, pair in detect.metrics(event.with_products(products), event, cfg).items():
             sums[name] = sums.get(name, np.zeros(2)) + pair
         best = products["detection"]["vertex"][0]
         assert np.linalg.norm(best - neutrino_boxes(event, 1)[2][0]) < 8

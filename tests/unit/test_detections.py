@@ -70,7 +70,7 @@ def test_pixels_of_unknown_origin_do_not_count() -> None:
     assert found["iou_neutrino"] == found["iou_neutrino_of_images"] == pytest.approx(1 / 3)
 
 
-def written(folder: Path, weights: Path | None = None, cfg: config.Detect = config.Detect()) -> list[Path]:
+def written(folder: Path, weights: Path | None = None, cfg: config.Detect | None = None) -> list[Path]:
     """Write two images with their truth, and detections that are the true ones, and a false one in the second."""
     events = [overlaid(entry) for entry in (0, 1)]
     truth = [name for name in events[0] if name.startswith("truth")]
@@ -79,7 +79,13 @@ def written(folder: Path, weights: Path | None = None, cfg: config.Detect = conf
     with EventWriter(paths[0], (*IMAGE, *truth), file_uid="s/0", box=events[0].box, attrs=attrs) as writer:
         for event in events:
             writer.append(event.entry, dict(event.products))
-    about = provenance("detect", 1, config=config.slice_of(cfg, "infer"), inputs=paths[:1], weights=weights)
+    about = provenance(
+        "detect",
+        1,
+        config=config.slice_of(cfg or config.Detect(), "infer"),
+        inputs=paths[:1],
+        weights=weights,
+    )
     names = ("origin", "detection")
     with EventWriter(paths[1], names, file_uid="s/0", box=events[0].box, attrs=about) as writer:
         for event in events:

@@ -210,7 +210,7 @@ def test_the_head_learns_ghosts_and_no_later_stage_uses_them() -> None:
     found = event.with_products(segment.infer(net.eval(), [event], cfg)[0])
     label = found["semantic"]["label"]
     np.testing.assert_array_equal(label == GHOST, found["semantic"]["ghost_score"] >= 0.5)
-    figures = segment.metrics(found, event)
+    figures = segment.metrics(found, event, cfg)
     assert figures["ghosts_removed"][0] / figures["ghosts_removed"][1] > 0.95
     assert figures["real_kept"][0] / figures["real_kept"][1] > 0.95
     # A proposal is made by one voxel each; ghosts make none.

@@ -77,7 +77,7 @@ def test_learns_an_event_by_heart():
         np.testing.assert_array_equal(interaction["num_particles"], [3, 2])
         np.testing.assert_array_equal(interaction["num_primaries"], [2, 2])
         np.testing.assert_allclose(interaction["energy"], event["truth_interaction"]["energy"], rtol=1e-5)
-        for name, (part, whole) in interact.metrics(event.with_products(products), event).items():
+        for name, (part, whole) in interact.metrics(event.with_products(products), event, SMALL).items():
             assert part == pytest.approx(whole), name
 
 

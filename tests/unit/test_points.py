@@ -178,7 +178,7 @@ def test_metrics_leave_deltas_out_on_both_sides() -> None:
     true["position"][:] = [[1, 0, 0], [40, 0, 0], [26, 0, 0]]
     true["semantic"][:] = [Semantic.TRACK, Semantic.DELTA, Semantic.SHOWER]
     event = Event("file", 0, Box((0.0, 0.0, 0.0), 0.3, 64), {"point": point, "truth_point": true})
-    assert points.metrics(event, event) == {
+    assert points.metrics(event, event, CFG) == {
         "found_3": (1, 2),
         "right_3": (1, 2),
         "found_10": (2, 2),

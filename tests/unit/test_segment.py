@@ -78,7 +78,9 @@ def test_overfits_one_event() -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.2 * losses[0]
     found = event.with_products(segment.infer(net.eval(), [event], SMALL)[0])
-    figures = {name: top / max(bottom, 1) for name, (top, bottom) in segment.metrics(found, event).items()}
+    figures = {
+        name: top / max(bottom, 1) for name, (top, bottom) in segment.metrics(found, event, SMALL).items()
+    }
     assert figures["accuracy"] > 0.95
     assert figures["points_found"] == 1.0
     assert figures["proposals_right"] > 0.9
@@ -151,7 +153,7 @@ def test_metrics_count_what_is_right() -> None:
     proposal["position"][:] = [[5, 20, 30], [44, 22, 30], [60, 60, 60]]
     proposal["score"][:] = [0.9, 0.8, 0.7]
     semantic = {**empty("semantic", event.num_voxels), "label": label}
-    found = segment.metrics(event.with_products({"semantic": semantic, "proposal": proposal}), event)
+    found = segment.metrics(event.with_products({"semantic": semantic, "proposal": proposal}), event, SMALL)
     num = event.num_voxels
     assert found["accuracy"] == (num - 4, num)
     assert found["recall_track"] == (40 - wrong_tracks, 40)
@@ -168,6 +170,7 @@ def test_points_of_small_and_low_energy_particles_are_no_targets() -> None:
     assert segment.metrics(
         both.with_products({"semantic": empty("semantic", event.num_voxels), "proposal": empty("proposal")}),
         both,
+        SMALL,
     )["points_found"] == (0, 0)
 
 

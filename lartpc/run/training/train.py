@@ -235,7 +235,9 @@ class _Run:
 
         for event in sample.share(self.settings.num_validation_events, self.ranks):
             products = self.module.infer(net, [event], self.section)[0]
-            for name, fraction in self._figures(event.with_products(products), event).items():
+            for name, fraction in self.module.metrics(
+                event.with_products(products), event, self.section
+            ).items():
                 add("figure", name, fraction)
             with torch.no_grad():
                 for name, (total, count) in self.module.loss(net, [event], self.section).items():
@@ -250,12 +252,6 @@ class _Run:
             held_out = {"validation_loss": sum(terms), **held_out}
             self._compare(sum(terms))
         self.curve.add_line(self.step, held_out, learning_rate(self.step, self.settings))
-
-    def _figures(self, pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
-        """Return the stage's figures of an event, with those that its settings define."""
-        found: dict[str, tuple[float, float]] = self.module.metrics(pred, truth)
-        by_settings = getattr(self.module, "metrics_of_settings", None)
-        return found | by_settings(pred, truth, self.section) if by_settings else found
 
     def _compare(self, loss: float) -> None:
         """Keep the weights if their loss on held-out events is the lowest so far."""

@@ -178,7 +178,7 @@ def _found(
     ]
 
 
-def metrics(pred: Event, truth: Event) -> dict[str, tuple[float, float]]:
+def metrics(pred: Event, truth: Event, cfg: config.Interact) -> dict[str, tuple[float, float]]:
     """Return how well interactions, species, primaries, starts, parents and flavours were found."""
     label_V, group_V = truth["truth_voxel"], pred["group"]["particle"]
     true_V = np.where(label_V["semantic"] == Semantic.LOW_ENERGY, NONE, label_V["interaction"])
