@@ -40,13 +40,29 @@ def browser():
 
 
 def look(page, width, height=900, *, dark=False):
-    """Give the page the size of a screen, and light or dark."""
+    """Give the page the size of a screen, and light or dark; a narrow one is touched by fingers."""
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
     )
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 600})
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+
+
+def swipe(page, selector, *, down=0, right=0):
+    """Draw a finger over the middle of an element, upwards where the page is to go down [pixels]."""
+    element = page.find_element("css selector", selector)
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    box = page.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.execute_cdp_cmd(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
+    for part in range(1, 9):
+        at = {"x": x + right * part / 8, "y": y - down * part / 8}
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
+    page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def wait_for(page, script, what):

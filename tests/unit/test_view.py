@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -13,41 +12,27 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from browser import browser, errors, look, num_colours, wait_for
-from handmade import good_event, write_shard
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 from typer.testing import CliRunner, Result
+from viewing import SHOWN, UID, served, small_production
 
 from lartpc.cli import app
-from lartpc.run.collect import collect
 from lartpc.run.display.page import HERE
-from lartpc.run.quality.evaluate import evaluate
-from lartpc.run.summarize import summarize
 from lartpc.run.view.catalogue import Catalogue, names_in
 from lartpc.run.view.picture import BROWSERS, MODES, VIEWS
 from lartpc.run.view.server import Server
 
-UID = "beam/0000"
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("view")
-    paths = write_shard(root, UID, [good_event() for _ in range(3)])
-    summarize(paths, root / "tables")
-    evaluate(paths, root / "metrics.parquet")
-    collect([root / "tables"], [root / "metrics.parquet"], [paths[0]], root / "dataset")
-    return root
+    return small_production(tmp_path_factory.mktemp("view"))
 
 
 @pytest.fixture(scope="module")
 def server(results: Path) -> Iterator[Server]:
-    with Server(Catalogue([results], 1000), "beam") as started:
-        thread = threading.Thread(target=started.serve_forever)
-        thread.start()
+    with served(results) as started:
         yield started
-        started.shutdown()
-        thread.join()
 
 
 def ask(server: Server, path: str, host: str | None = None, **words: object) -> tuple[int, dict]:
@@ -177,17 +162,16 @@ def test_a_vector_picture_needs_no_screen(results: Path, tmp_path: Path) -> None
 
 
 def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
-    shown = "return document.getElementById('display').dataset.drawn"
     with browser() as page:
         look(page, 1400)
         page.get(
             f"{server.address}#table=events&where=entry+%3E+0&event={UID.replace('/', '%2F')}%2F2&mode=particle"
         )
-        assert wait_for(page, shown, "the event of the link") == "1/particle/3d"
+        assert wait_for(page, SHOWN, "the event of the link") == "1/particle/3d"
         assert page.execute_script("return document.getElementById('said').textContent") == "2 of 3 events"
         assert num_colours(page, "[data-part=prediction]") > 8
         page.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
-        wait_for(page, f"{shown} === '0/particle/3d'", "→")
+        wait_for(page, f"{SHOWN} === '0/particle/3d'", "→")
         assert "event=beam%2F0000%2F1" in page.execute_script("return location.hash")
         # a particle that is clicked and its match stand out from the others, on both sides
         page.execute_script("""
@@ -210,7 +194,7 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         titles = [one.text for one in page.find_elements("css selector", "#list th")]
         assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
         page.find_elements("css selector", "#list tbody button")[1].click()
-        wait_for(page, f"{shown} === '1/particle/3d'", "a click on a row")
+        wait_for(page, f"{SHOWN} === '1/particle/3d'", "a click on a row")
         chosen = "return document.querySelector('#list [aria-selected=true]').dataset.place"
         assert page.execute_script(chosen) == "1"
         field = page.find_element("css selector", "#where")

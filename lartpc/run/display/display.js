@@ -53,7 +53,7 @@ class EventDisplay {
         </figure>`).join("")}
       </div>
       <div class="object" data-part="object" hidden></div>
-      <p class="note">Drag to turn; a click into a picture lets the wheel zoom. Keys: <kbd>←</kbd> <kbd>→</kbd> event, <kbd>1</kbd> to <kbd>8</kbd> colours, <kbd>v</kbd> view, <kbd>f</kbd> detector or event, <kbd>Esc</kbd> forget the particle; in a picture the arrows turn it. A click on a particle says what is known of it; coloured by particle, it and its match stand out. A reconstructed object has the colour of the true one that it matches best. Crosses are vertices, open squares starts, diamonds ends. Mistakes: voxels of the wrong class, named “true → predicted” and in the colour of each side's class, and points that have none of the other side within 3 voxels.</p>`;
+      <p class="note"><span class="keys">Drag to turn; a click into a picture lets the wheel zoom. Keys: <kbd>←</kbd> <kbd>→</kbd> event, <kbd>1</kbd> to <kbd>8</kbd> colours, <kbd>v</kbd> view, <kbd>f</kbd> detector or event, <kbd>Esc</kbd> forget the particle; in a picture the arrows turn it. </span>A click on a particle says what is known of it; coloured by particle, it and its match stand out. A reconstructed object has the colour of the true one that it matches best. Crosses are vertices, open squares starts, diamonds ends. Mistakes: voxels of the wrong class, named “true → predicted” and in the colour of each side's class, and points that have none of the other side within 3 voxels.</p>`;
     this.list();
   }
 

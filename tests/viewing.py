@@ -1,0 +1,37 @@
+"""A small production, and the page of `lartpc view` on it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handmade import good_event, write_shard
+
+from lartpc.run.collect import collect
+from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.summarize import summarize
+from lartpc.run.view.catalogue import Catalogue
+from lartpc.run.view.server import Server
+
+UID = "beam/0000"
+SHOWN = "return document.getElementById('display').dataset.drawn"
+
+
+def small_production(root: Path) -> Path:
+    """Write three events by hand with their tables; the last one was set aside."""
+    paths = write_shard(root, UID, [good_event() for _ in range(3)])
+    summarize(paths, root / "tables")
+    evaluate(paths, root / "metrics.parquet")
+    collect([root / "tables"], [root / "metrics.parquet"], [paths[0]], root / "dataset")
+    return root
+
+
+@contextmanager
+def served(results: Path, max_voxels: int = 1000) -> Iterator[Server]:
+    """Serve the page of a production until the end of the block."""
+    with Server(Catalogue([results], max_voxels), "beam") as started:
+        thread = threading.Thread(target=started.serve_forever)
+        thread.start()
+        yield started
+        started.shutdown()
+        thread.join()
