@@ -9,6 +9,9 @@ GHOST = -2
 """The class of a voxel that no deposit made: an artefact of making 3D points from wires. No later stage uses it."""
 
 
+MAX_PLANES = 3
+"""Planes of wires whose hits are kept for each point; of a detector with more, the first."""
+
 MAX_COUNT = 3
 """Largest number of protons, pions and π⁰ that is distinguished; it stands for more, too (arXiv:2006.15052)."""
 

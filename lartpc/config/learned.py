@@ -207,6 +207,11 @@ class Segment(Section):
     dimension: Literal[2, 3] = Field(
         3, description="of the images: 3, or 2 for views of wire planes (ingest.wires)"
     )
+    plane_hits: bool = Field(
+        False,
+        description="see the hits of the wire planes that points are made of, too (ingest.tomography, "
+        "ingest.wires.space_points)",
+    )
     unet: UResNet = UResNet()
     ppn: Ppn = Ppn()
     heads: Heads = Heads()
@@ -230,6 +235,8 @@ class Segment(Section):
             )
         if self.infer.ghost_threshold != 0.5 and not self.heads.ghost:
             raise ValueError("infer.ghost_threshold needs heads.ghost")
+        if self.plane_hits and self.dimension != 3:
+            raise ValueError("plane_hits are of 3D points; dimension: 2 has images of single planes")
         return self
 
 

@@ -10,9 +10,10 @@ from lartpc.event.products import (
     PRODUCTS,
     PROPOSED,
     SCHEMA_VERSION,
+    SEEN,
     TRUTH,
 )
-from lartpc.vocab import MAX_COUNT
+from lartpc.vocab import MAX_COUNT, MAX_PLANES
 
 __all__ = [
     "CLASSIFIED",
@@ -20,9 +21,11 @@ __all__ = [
     "GENERATED",
     "IMAGE",
     "MAX_COUNT",
+    "MAX_PLANES",
     "PRODUCTS",
     "PROPOSED",
     "SCHEMA_VERSION",
+    "SEEN",
     "TRUTH",
     "Column",
     "Columns",

@@ -13,6 +13,7 @@ from lartpc.event.beside import BESIDE
 from lartpc.event.columns import Column, Product, code, index, pdg, record, scalar, vector
 from lartpc.vocab import (
     MAX_COUNT,
+    MAX_PLANES,
     NONE,
     CreationProcess,
     Current,
@@ -23,13 +24,13 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.8"
+SCHEMA_VERSION = "1.9"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
-in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`."""
+in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -62,6 +63,25 @@ PRODUCTS: dict[str, Product] = {
             "coord": Column("i4", "voxel", "voxel indices x, y, z", shape=(3,)),
             "energy": scalar("f4", "MeV", "deposited energy"),
         },
+    ),
+    "plane_hit": Product(
+        "hits of wire planes that a 3D point is made of (images of `ingest.tomography` and `wires.space_points` only)",
+        {
+            "charge": Column(
+                "f4",
+                "MeV",
+                "charge of the wire that sees it at its time, by plane; 0: none does",
+                shape=(MAX_PLANES,),
+                packed=False,
+            ),
+            "num_points": Column(
+                "i4",
+                "",
+                "points that share this charge, it included, by plane; 0: no wire sees it",
+                shape=(MAX_PLANES,),
+            ),
+        },
+        per="voxel",
     ),
     "truth_voxel": Product(
         "true labels of a voxel",
@@ -327,6 +347,10 @@ PRODUCTS: dict[str, Product] = {
 }
 
 IMAGE = ("event", "voxel")
+"""What each image has."""
+
+SEEN = ("plane_hit",)
+"""What images of points have besides, that are made of planes of wires."""
 """What ingest writes for every source."""
 
 TRUTH = (

@@ -33,12 +33,13 @@ def augment(event: Event, rng: np.random.Generator, settings: Training) -> Event
 def turn(event: Event, rng: np.random.Generator) -> Event:
     """Return the event under a random symmetry of its box: axes exchanged and flipped, 48 in all.
 
-    An image of wires is flipped only: along the drift and across the wires it does not look the same.
+    An image of wires, or of points made of them, is flipped only: its axes are not alike.
     Voxel indices and positions, directions and momenta turn together. Voxels are sorted by
     coordinate again, and so are the products aligned with them. The box itself keeps its place.
     """
     size, dimension = event.box.num_voxels, event.box.dimension
-    axes = rng.permutation(3) if dimension == 3 else np.arange(3)
+    of_planes = dimension != 3 or "plane_hit" in event
+    axes = np.arange(3) if of_planes else rng.permutation(3)
     flip = np.zeros(3, bool)
     flip[:dimension] = rng.integers(0, 2, dimension)
     turned: dict[str, Columns] = {}

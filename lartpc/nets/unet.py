@@ -113,9 +113,16 @@ class Encoder(nn.Module):
             Downsample(fine, coarse, dimension, backend) for fine, coarse in pairwise(widths)
         )
 
-    def encode(self, feat_VC: Tensor, lattices: list[Lattice]) -> list[Tensor]:
-        """Return the features (V_l, C_l) of each level l, finest first, on the lattices of `levels`."""
+    def encode(
+        self, feat_VC: Tensor, lattices: list[Lattice], added_VC: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the features (V_l, C_l) of each level l, finest first, on the lattices of `levels`.
+
+        `added_VC` are further features of the voxels, as many as those of the finest level, to which they are added.
+        """
         feat = self.stem(feat_VC, lattices[0])
+        if added_VC is not None:
+            feat = feat + added_VC.to(feat.dtype)
         found = []
         for level, blocks in enumerate(self.encoder):
             if level:
@@ -151,10 +158,10 @@ class UResNet(Encoder):
         self.decoder = nn.ModuleList(Blocks(2 * fine, fine, cfg, dimension, backend) for fine in widths[:-1])
         self.dropout = nn.ModuleList(FeatureDropout(dropout, level) for level in range(cfg.depth) if dropout)
 
-    def forward(self, feat_VC: Tensor, lattice: Lattice) -> list[Tensor]:
-        """Return the decoder's features (V_l, C_l) of each level l, finest first."""
+    def forward(self, feat_VC: Tensor, lattice: Lattice, added_VC: Tensor | None = None) -> list[Tensor]:
+        """Return the decoder's features (V_l, C_l) of each level l, finest first; `added_VC` as of `encode`."""
         lattices = levels(lattice, self.depth)
-        skips = self.encode(feat_VC, lattices)
+        skips = self.encode(feat_VC, lattices, added_VC)
         feat = self._drop(skips[-1], lattices, self.depth - 1)
         decoded = [feat]
         for level in reversed(range(self.depth - 1)):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.atomic import clear
 from lartpc.choice import Asked
-from lartpc.event import IMAGE, Columns, empty
+from lartpc.event import IMAGE, SEEN, Columns, empty
 from lartpc.faults import PassingError, passes
 from lartpc.geometry import Box
 from lartpc.ingest import open_sources
@@ -193,7 +193,8 @@ def _convert(
         image_box = Box.flat(0.0, drift_size_cm, pitch_cm, cfg.wires.num_pixels)
         num_planes = source.num_planes
     num_images = num_planes or 1
-    products = IMAGE + source.truth
+    made_of_planes = bool(cfg.tomography.angles_deg) or cfg.wires.space_points
+    products = IMAGE + (SEEN if made_of_planes else ()) + source.truth
     if len(paths) > 1:
         attrs[SOURCES] = json.dumps([(_origin(path, origins), num) for path, num in source.parts])
     if num_planes:

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lartpc.event import CLASSIFIED, GENERATED, IMAGE, PRODUCTS, TRUTH
+from lartpc.event import CLASSIFIED, GENERATED, IMAGE, PRODUCTS, SEEN, TRUTH
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ CHAIN = (
         learned=True,
         learns=("truth_voxel", "truth_point"),
         network=1,
+        also_reads=SEEN,
     ),
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
@@ -92,7 +93,7 @@ OPTIONAL = (
 )
 """Stages beside the chain: a production has them where they are asked for."""
 
-INGEST_VERSION = 9
+INGEST_VERSION = 10
 TABLES_VERSION = 22
 EVALUATE_VERSION = 13
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
@@ -150,7 +151,7 @@ def upstream_of(row: Stage) -> tuple[Stage, ...]:
 
 
 def _check(chain: Sequence[Stage]) -> None:
-    written = set(IMAGE)
+    written = {*IMAGE, *SEEN}
     for row in chain:
         reads = {*row.reads, *row.also_reads}
         assert reads <= written, f"{row.name} reads {reads - written} before it is written"

@@ -22,6 +22,7 @@ from lartpc.nets.dropout import sampled
 from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
 from lartpc.nets.inputs import column_of, stack
 from lartpc.nets.losses import ghost_term, semantic_terms
+from lartpc.nets.plane_hits import PlaneHits, features_of
 from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
 from lartpc.nets.symmetry import reflect, reflections, signs
@@ -47,9 +48,15 @@ class Segmenter(nn.Module):
         self.classes = nn.Linear(cfg.unet.filters, len(Semantic))
         self.ppn = ppn.Ppn(cfg.unet, cfg.dimension, backend=cfg.backend)
         self.ghost = nn.Linear(cfg.unet.filters, 1) if cfg.heads.ghost else None
+        self.hits = PlaneHits(cfg.unet.filters, cfg.unet.leakiness) if cfg.plane_hits else None
 
     def forward(
-        self, coord_VD1: Tensor, energy_V: Tensor, batch_size: int, num_cells: int
+        self,
+        coord_VD1: Tensor,
+        energy_V: Tensor,
+        batch_size: int,
+        num_cells: int,
+        hit_VC: Tensor | None = None,
     ) -> tuple[Tensor, ppn.Proposals, Lattice, Tensor | None]:
         """Return class logits (V, K), proposals, the lattice of the batch, and logits of ghosts (V,), if any.
 
@@ -63,18 +70,25 @@ class Segmenter(nn.Module):
             Number of events.
         num_cells
             Voxels per side of the box.
+        hit_VC
+            Features of the hits of planes (`plane_hits.features_of`), for a network that sees them.
         """
         lattice = Lattice(coord_VD1, batch_size, (num_cells,) * (coord_VD1.shape[1] - 1))
-        decoded = self.unet(energy_features(energy_V), lattice)
+        decoded = self.unet(energy_features(energy_V), lattice, self._added(hit_VC))
         ghost_V = None if self.ghost is None else self.ghost(decoded[0])[:, 0]
         return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, ghost_V
 
-    def sample(self, energy_V: Tensor, lattice: Lattice, num_passes: int) -> Iterator[Tensor]:
+    def sample(
+        self, energy_V: Tensor, lattice: Lattice, num_passes: int, hit_VC: Tensor | None = None
+    ) -> Iterator[Tensor]:
         """Yield the scores (V, K) of thinned networks: passes with features dropped."""
-        feat_VC = energy_features(energy_V)
+        feat_VC, added_VC = energy_features(energy_V), self._added(hit_VC)
         for number in range(num_passes):
             with sampled(self, number):
-                yield torch.softmax(self.classes(self.unet(feat_VC, lattice)[0]), 1)
+                yield torch.softmax(self.classes(self.unet(feat_VC, lattice, added_VC)[0]), 1)
+
+    def _added(self, hit_VC: Tensor | None) -> Tensor | None:
+        return None if self.hits is None or hit_VC is None else self.hits(hit_VC)
 
 
 def network(cfg: config.Segment) -> nn.Module:
@@ -85,6 +99,10 @@ def network(cfg: config.Segment) -> nn.Module:
 def portable(net: nn.Module, cfg: config.Segment, *, by_gathers: bool) -> PortableSegmenter:
     """Return the network in plain tensor operations; `by_gathers`: without a search in sorted keys."""
     assert isinstance(net, Segmenter)
+    if net.hits is not None:
+        raise ValueError(
+            "a network that sees the hits of planes (segment.plane_hits) cannot be exported as a program"
+        )
     return PortableSegmenter(
         net.unet,
         net.ppn,
@@ -112,7 +130,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     `cfg.heads.ghost`, see `losses.ghost_term`; ghosts have no class and do not enter `semantic`.
     """
     device = next(net.parameters()).device
-    logit_VK, proposals, lattice, ghost_V = net(*stack(batch, device, cfg.dimension, "segment"))
+    logit_VK, proposals, lattice, ghost_V = net(*_inputs(batch, device, cfg))
     label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
     known_V = label_V >= 0
     event_V = lattice.coord_VD1[:, 0]
@@ -132,6 +150,16 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)
     return terms
+
+
+Inputs = tuple[Tensor, Tensor, int, int, Tensor | None]
+"""What the network takes (`Segmenter.forward`)."""
+
+
+def _inputs(batch: list[Event], device: torch.device, cfg: config.Segment) -> Inputs:
+    coord_VD1, energy_V, batch_size, num_cells = stack(batch, device, cfg.dimension, "segment")
+    hit_VC = features_of(batch, energy_V) if cfg.plane_hits else None
+    return coord_VD1, energy_V, batch_size, num_cells, hit_VC
 
 
 @dataclass
@@ -158,7 +186,7 @@ def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[
     A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
     scores are means over reflections of the image, and offsets are weighted by the scores of the points.
     """
-    inputs = stack(batch, next(net.parameters()).device, cfg.dimension, "segment")
+    inputs = _inputs(batch, next(net.parameters()).device, cfg)
     said = _mean([_say(net, inputs, cfg, axes) for axes in reflections(cfg.infer.symmetries, cfg.dimension)])
     # where there are no ghosts the score is nan, and nothing is one
     label_V = torch.where(said.ghost_V >= cfg.infer.ghost_threshold, GHOST, said.label_V)
@@ -187,19 +215,20 @@ def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[
     ]
 
 
-def _say(
-    net: Segmenter, inputs: tuple[Tensor, Tensor, int, int], cfg: config.Segment, axes: tuple[bool, ...]
-) -> Said:
+def _say(net: Segmenter, inputs: Inputs, cfg: config.Segment, axes: tuple[bool, ...]) -> Said:
     """Return what the network says of the voxels of a batch, seen with some axes turned round."""
-    coord_VD1, energy_V, batch_size, num_cells = inputs
+    coord_VD1, energy_V, batch_size, num_cells, hit_VC = inputs
     order_V = None
     if any(axes):
         coord_VD1, order_V = reflect(coord_VD1, axes, num_cells)
         energy_V = energy_V[order_V]
-    logit_VK, proposals, lattice, ghost_V = net(coord_VD1, energy_V, batch_size, num_cells)
+        hit_VC = None if hit_VC is None else hit_VC[order_V]
+    logit_VK, proposals, lattice, ghost_V = net(coord_VD1, energy_V, batch_size, num_cells, hit_VC)
     label_V = logit_VK.argmax(1)
     if cfg.infer.num_passes:
-        score_VK, unsure_V = mean_and_disagreement(net.sample(energy_V, lattice, cfg.infer.num_passes))
+        score_VK, unsure_V = mean_and_disagreement(
+            net.sample(energy_V, lattice, cfg.infer.num_passes, hit_VC)
+        )
         label_V = score_VK.argmax(1)
     elif cfg.heads.evidential:
         score_VK, unsure_V = mean_and_vacuity(logit_VK)

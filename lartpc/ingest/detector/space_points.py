@@ -18,7 +18,15 @@ from lartpc.config import Wires
 from lartpc.event import Columns
 from lartpc.geometry import Box
 from lartpc.ingest.detector.project import Plane, View
-from lartpc.ingest.detector.tomography import Hits, WirePlane, crossings, share_charge, with_ghosts
+from lartpc.ingest.detector.tomography import (
+    Hits,
+    WirePlane,
+    crossings,
+    hits_of,
+    plane_hits,
+    share_charge,
+    with_ghosts,
+)
 from lartpc.ingest.keys import number, rows_of
 from lartpc.ingest.steps import IntArray
 from lartpc.ingest.voxelize import Image
@@ -37,7 +45,7 @@ def space_points(
     cfg: Wires,
     dead: Sequence[NDArray[np.bool_]] = (),
 ) -> tuple[Image, dict[str, Columns]]:
-    """Return the image of points that the images of planes give, and the truth with rows for the points.
+    """Return the image of points that the images of planes give, the truth with rows for the points, and `plane_hit`.
 
     The charge of each pixel is shared among the points that may have made it (`tomography.share_charge`); that of
     pixels which no other plane explains is lost. A point has the labels of the nearest voxel with deposits, or is a
@@ -68,10 +76,11 @@ def space_points(
             for one, is_dead, plane in zip(hits, dead, planes, strict=True)
         ]
     coord_N3 = crossings(wires, hits, side)
-    energy_N = share_charge(coord_N3, wires, hits, cfg.charge_iterations)
+    hit_PN = hits_of(coord_N3, wires, hits)
+    energy_N = share_charge(hit_PN, hits, cfg.charge_iterations)
     kept_N = energy_N > 0
     coord_N3, energy_N = coord_N3[kept_N], energy_N[kept_N]
-    found = dict(truth)
+    found = {**truth, "plane_hit": plane_hits([hit_N[kept_N] for hit_N in hit_PN], hits)}
     if "truth_voxel" in truth:
         found["truth_voxel"] = with_ghosts(truth["truth_voxel"], _nearest(coord_N3, image.coord))
     seen_mev = float(energy_N.sum())

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.config import Tomography
-from lartpc.event import Columns
+from lartpc.event import Columns, empty
 from lartpc.geometry import Box
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.ingest.voxelize import Image
-from lartpc.vocab import GHOST, NONE
+from lartpc.vocab import GHOST, MAX_PLANES, NONE
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -89,10 +89,11 @@ def reconstruct(
     The charge of each hit is shared among the points that may have made it, such that all planes are
     explained (`cfg.charge_iterations` of maximum-likelihood expectation maximisation, Shepp and Vardi,
     IEEE Trans. Med. Imaging 1 (1982) 113): all energy stays in the image, and some of it goes to ghosts.
-    Ghosts have the class GHOST and belong to nothing. True objects keep what they deposited.
+    Ghosts have the class GHOST and belong to nothing. True objects keep what they deposited. With the truth comes
+    `plane_hit`, what the planes see of each point.
     """
     if not len(image.energy):
-        return image, truth
+        return image, {**truth, "plane_hit": empty("plane_hit")}
     pitch_voxel = cfg.pitch_cm / box.voxel_size_cm
     planes = [
         WirePlane(np.array([-np.sin(angle), np.cos(angle)]) / pitch_voxel, box.num_voxels)
@@ -109,7 +110,9 @@ def reconstruct(
         **({"truth_voxel": with_ghosts(truth["truth_voxel"], origin_N)} if "truth_voxel" in truth else {}),
     }
     deposits = replace(image.deposits, voxel=np.append(row_V, NONE)[image.deposits.voxel])
-    energy_N = share_charge(coord_N3, planes, hits, cfg.charge_iterations)
+    hit_PN = hits_of(coord_N3, planes, hits)
+    found["plane_hit"] = plane_hits(hit_PN, hits)
+    energy_N = share_charge(hit_PN, hits, cfg.charge_iterations)
     return replace(image, coord=coord_N3, energy=energy_N, deposits=deposits), found
 
 
@@ -176,22 +179,37 @@ def _cross(planes: list[WirePlane], hits: list[Hits], num_voxels: int, pair: tup
     return np.concatenate(found)
 
 
-def share_charge(
-    coord_N3: IntArray, planes: list[WirePlane], hits: list[Hits], num_iterations: int
-) -> FloatArray:
+def hits_of(coord_N3: IntArray, planes: list[WirePlane], hits: list[Hits]) -> list[IntArray]:
+    """Return the row of the hit of each plane that sees each point (N,), NONE where a plane does not see it."""
+    return [plane.hit_of(coord_N3, seen) for plane, seen in zip(planes, hits, strict=True)]
+
+
+def plane_hits(hit_PN: list[IntArray], hits: list[Hits]) -> Columns:
+    """Return the product `plane_hit` of points, of the first MAX_PLANES planes."""
+    found = empty("plane_hit", len(hit_PN[0]))
+    for plane, (hit_N, seen) in enumerate(zip(hit_PN[:MAX_PLANES], hits, strict=False)):
+        seen_N = hit_N != NONE
+        row_N = hit_N[seen_N]
+        found["charge"][seen_N, plane] = seen.charge[row_N]
+        found["num_points"][seen_N, plane] = np.bincount(row_N, minlength=len(seen.charge))[row_N]
+    return found
+
+
+def share_charge(hit_PN: list[IntArray], hits: list[Hits], num_iterations: int) -> FloatArray:
     """Return the charge of points (N,) [MeV], from equal ones on.
 
     Where each hit has a point, their sum is that of the hits of a plane, or the mean of planes; the charge of hits
     without one is lost. A point is explained by the planes that see it.
     """
-    hit_PN = [plane.hit_of(coord_N3, seen) for plane, seen in zip(planes, hits, strict=True)]
     num_N = np.sum([hit_N != NONE for hit_N in hit_PN], axis=0)
-    charge_N: FloatArray = np.ones(len(coord_N3))
+    # the last row is for points that the plane does not see
+    row_PN = [
+        np.where(hit_N == NONE, len(seen.charge), hit_N) for hit_N, seen in zip(hit_PN, hits, strict=True)
+    ]
+    charge_N: FloatArray = np.ones(len(num_N))
     for _ in range(num_iterations):
-        ratio_N = np.zeros(len(coord_N3))
-        for hit_N, seen in zip(hit_PN, hits, strict=True):
-            # the last one is for points that the plane does not see
-            row_N = np.where(hit_N == NONE, len(seen.charge), hit_N)
+        ratio_N = np.zeros(len(num_N))
+        for row_N, seen in zip(row_PN, hits, strict=True):
             sum_H = np.bincount(row_N, charge_N, len(seen.charge) + 1).astype(np.float64)[:-1]
             ratio_H = np.divide(seen.charge, sum_H, out=np.zeros_like(sum_H), where=sum_H > TINY)
             ratio_N += np.append(ratio_H, 0.0)[row_N]

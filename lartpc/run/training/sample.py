@@ -154,7 +154,7 @@ class Sample:
         """Read rows of a block."""
         shard, start = int(self.order.shard_of[block]), self.order.start(block)
         events = self._events(shard)
-        wanted = {*self._needed, *TRUTH, *self._stage.also_learns}
+        wanted = {*self._needed, *TRUTH, *self._stage.also_reads, *self._stage.also_learns}
         products = [name for name in events.products if name in wanted]
         return events.block(start + first, min(start + last, len(events)), products)
 
