@@ -47,6 +47,9 @@ class Gun(Section):
 
     pdg: tuple[int, ...] = Field((13,), description="PDG codes, drawn with equal probability")
     kinetic_energy_mev: Range = Field((1000, 1000), description="uniform range of the kinetic energy [MeV]")
+    momentum_mev_c: Range | None = Field(
+        None, description="uniform range of the momentum instead; null: kinetic_energy_mev holds [MeV/c]"
+    )
     position_cm: Vector | None = Field(
         None,
         description="start from the centre of the box [cm]; null: anywhere `wall_margin_cm` off the walls",

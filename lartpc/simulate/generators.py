@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lartpc.config import Generator, GeneratorFiles, Gun, ParticleGroup, Simulate, Vector
+from lartpc.masses import known_mass_mev
 from lartpc.simulate import cosmic, neutrinos
 from lartpc.simulate.primary import Primary
 
@@ -51,6 +52,9 @@ def check(cfg: Simulate) -> None:
             raise ValueError(f"{key}.kinetic_energy_mev must be a range above 0, got [{low:g}, {high:g}]")
         if not shot.pdg:
             raise ValueError(f"{key}.pdg must name at least one particle")
+    if cfg.gun.momentum_mev_c and not 0 < cfg.gun.momentum_mev_c[0] <= cfg.gun.momentum_mev_c[1]:
+        low, high = cfg.gun.momentum_mev_c
+        raise ValueError(f"simulate.gun.momentum_mev_c must be a range above 0, got [{low:g}, {high:g}]")
     if (position := cfg.gun.position_cm) and np.abs(position).max() >= cfg.box_cm / 2:
         raise ValueError(
             f"simulate.gun.position_cm {position} is outside the box, whose walls are at "
@@ -139,7 +143,11 @@ def _shoot(
     direction: Vector | None = None,
 ) -> Primary:
     pdg = int(rng.choice(kind.pdg))
-    energy_mev = float(rng.uniform(*kind.kinetic_energy_mev))
+    if isinstance(kind, Gun) and kind.momentum_mev_c:
+        momentum_mev, mass_mev = float(rng.uniform(*kind.momentum_mev_c)), known_mass_mev(pdg)
+        energy_mev = float(np.hypot(momentum_mev, mass_mev) - mass_mev)
+    else:
+        energy_mev = float(rng.uniform(*kind.kinetic_energy_mev))
     return Primary(pdg, energy_mev, position_cm, _unit(direction) or _direction(rng), interaction)
 
 

@@ -102,7 +102,7 @@ def test_a_wrong_slice_names_file_and_key(tmp_path: Path) -> None:
 
 
 def test_weights_carry_the_network_and_not_the_training() -> None:
-    assert set(shared_slice(Config().segment)) == {"dimension", "unet", "ppn", "heads"}
+    assert set(shared_slice(Config().segment)) == {"dimension", "plane_hits", "unet", "ppn", "heads"}
 
 
 def test_generated_pages_are_in_step() -> None:

@@ -123,6 +123,25 @@ def test_a_gun_shoots_one_particle_where_it_is_told():
     assert np.abs(np.mean([shot.direction for (shot,) in shots], axis=0)).max() < 4 / np.sqrt(3 * 400)
 
 
+def test_a_gun_may_have_a_range_of_momenta():
+    cfg = config.Simulate(generator="gun", gun=config.Gun(pdg=(13, 22, 2212), momentum_mev_c=(100, 1000)))
+    shots = [primaries(cfg, np.random.default_rng(seed))[0] for seed in range(300)]
+    momentum = {
+        pdg: [
+            np.sqrt(shot.kinetic_energy_mev**2 + 2 * shot.kinetic_energy_mev * mass_mev)
+            for shot in shots
+            if shot.pdg == pdg
+        ]
+        for pdg, mass_mev in ((13, 105.658), (22, 0.0), (2212, 938.272))
+    }
+    for values in momentum.values():
+        assert 100 <= min(values) < 200 and 900 < max(values) <= 1000
+    assert max(shot.kinetic_energy_mev for shot in shots if shot.pdg == 2212) < 434
+    for wrong in ((0, 5), (5, 1)):
+        with pytest.raises(ValueError, match=r"simulate.gun.momentum_mev_c"):
+            check(cfg.model_copy(update={"gun": config.Gun(momentum_mev_c=wrong)}))
+
+
 def test_a_setting_of_another_generator_is_refused():
     with pytest.raises(ValueError, match="gun has no effect with generator 'mpvmpr'"):
         config.Simulate(gun=config.Gun(pdg=(11,)))
