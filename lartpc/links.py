@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
 
+from lartpc.lean import connected_components, coo_array, csr_array, dijkstra
 from lartpc.vocab import NONE
 
 Ints = NDArray[np.int64]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from lartpc.lean import cKDTree
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

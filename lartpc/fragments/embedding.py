@@ -10,12 +10,12 @@ Tensor suffixes: V voxels, C channels, E links, I instances (fragments), P pairs
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc import config
 from lartpc.fragments.images import NUM_FEATURES, Images
+from lartpc.lean import csr_array
 from lartpc.links import Bools, Ints
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lartpc.event import Event
+from lartpc.lean import cKDTree
 from lartpc.links import links
 from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.vocab import Semantic

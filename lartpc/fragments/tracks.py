@@ -5,10 +5,9 @@ Shape suffixes: V voxels, P points, E links, C cells.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import cKDTree
 
 from lartpc import config
+from lartpc.lean import cKDTree, dijkstra
 from lartpc.links import Ints, graph_of, lengths, links, pieces, renumber, spread
 from lartpc.vocab import NONE
 

@@ -5,12 +5,11 @@ Positions and lengths are in voxel units. Shape suffixes: F fragments, E pairs o
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lartpc import config
 from lartpc.event import Columns
 from lartpc.kinematics.clusters import Floats, Ints, unit
+from lartpc.lean import connected_components, coo_array
 from lartpc.vocab import Semantic
 
 

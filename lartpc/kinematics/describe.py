@@ -96,7 +96,7 @@ def _track_ends(
     points: Mapping[str, NDArray[Any]],
 ) -> tuple[Floats, Floats]:
     """Snap the ends of tracks to points and order them start, end."""
-    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+    from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
     is_point = points["semantic"] == Semantic.TRACK
     position_P, end_score_P = points["position"][is_point], points["end_score"][is_point]
@@ -117,7 +117,7 @@ def _shower_starts(
     clusters: Clusters, semantic_F: NDArray[Any], start_F: Floats, points: Mapping[str, NDArray[Any]]
 ) -> Floats:
     """Replace the starts (F, 3) by the best point of the cluster's class that touches it."""
-    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+    from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
     is_start = (points["kind"] == PointKind.START) & (points["semantic"] != Semantic.TRACK)
     position_P, score_P = points["position"][is_start], points["score"][is_start]

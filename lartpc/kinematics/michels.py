@@ -55,7 +55,7 @@ def _touched(
     wanted_F: NDArray[np.bool_], host_F: NDArray[np.bool_], label_V: Ints, coord_V3: NDArray[np.integer]
 ) -> Ints:
     """Return the nearest of some fragments (F,) that each wanted fragment touches; -1: none."""
-    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+    from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
     out_F = np.full(len(wanted_F), NONE, np.int64)
     near_V, far_V = (np.flatnonzero(np.append(of, False)[label_V]) for of in (wanted_F, host_F))

@@ -129,7 +129,7 @@ def connect(
 
 def _candidates(centre_F: Floats, max_edges: int) -> Ints:
     """Return all pairs (E, 2), or where they are many more than `max_edges` those of near centres."""
-    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+    from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
     num = len(centre_F)
     if num * (num - 1) // 2 <= 4 * max_edges:

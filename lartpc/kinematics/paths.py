@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import dijkstra
 
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
+from lartpc.lean import dijkstra
 from lartpc.links import graph_of, lengths, links, set_apart
 
 _TOUCH = 1.75

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lartpc.event import Columns, Event
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
 from lartpc.kinematics.describe import POINT_RADIUS, describe
+from lartpc.lean import cKDTree
 from lartpc.vocab import ELECTROMAGNETIC, NONE, Semantic
 
 ODDS_LENGTH = 1.0

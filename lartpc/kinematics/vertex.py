@@ -104,7 +104,7 @@ class Points:
 
     def owners(self, coord_V3: NDArray[np.integer], owner_V: NDArray[np.integer]) -> Ints:
         """Return what the voxel nearest to each point (P,) belongs to; -1: nothing, or no voxel touches it."""
-        from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+        from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
         if not len(self.score_P) or not len(coord_V3):
             return np.full(len(self.score_P), NONE, np.int64)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
-from scipy.spatial import cKDTree
 
 from lartpc import config
 from lartpc.event import Columns
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
 from lartpc.kinematics.hierarchy import pair_up
+from lartpc.lean import breadth_first_order, cKDTree, connected_components, coo_array
 from lartpc.vocab import NONE, Semantic
 
 END_WEIGHT = 0.5

@@ -11,12 +11,11 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lartpc.config import GraphNet
+from lartpc.lean import connected_components, coo_array
 from lartpc.nets.rowwise import product, rowwise
 from lartpc.sparse.messages import can_pass_messages, encode, pass_messages
 

@@ -129,7 +129,7 @@ def assign(
     A voxel answers to the nearest point of its own particle whose distance from its centre is less
     than `radius`. A point none of whose particle's voxels is in reach is given to any voxel there.
     """
-    from scipy.spatial import cKDTree  # here, so that inference starts without scipy
+    from lartpc.lean import cKDTree  # here, so that inference starts without scipy
 
     num_voxels, num_points = len(coord_VD), len(position_PD)
     centre_VD = coord_VD + 0.5

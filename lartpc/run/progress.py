@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LOG_INTERVAL_S = 15.0
 
@@ -30,17 +30,9 @@ class Meter:
         self._label, self._total, self._unit, self._quiet = label, total, unit, quiet
         self._done = self._first = done
         self._start = self._last = time.monotonic()
-        console = Console(stderr=True)
         self._bar: Progress | None = None
-        if console.is_terminal and not quiet:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(f"{unit} {{task.fields[note]}}"),
-                TimeRemainingColumn(),
-                console=console,
-            )
+        if sys.stderr.isatty() and not quiet:
+            self._bar = _bar(unit)
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
     def __enter__(self) -> "Meter":
@@ -70,6 +62,21 @@ class Meter:
         text = f"{self._label}: {self._done}/{self._total} {self._unit} in {_clock(seconds)}{ahead} {note}"
         sys.stderr.write(text.rstrip() + "\n")
         sys.stderr.flush()
+
+
+def _bar(unit: str) -> "Progress":
+    # here, so that jobs, which write to a log, start without it
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} {{task.fields[note]}}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 def _clock(seconds: float) -> str:

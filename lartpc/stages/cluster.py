@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from lartpc import config, fragments
@@ -30,6 +29,7 @@ from lartpc.kinematics import (
 from lartpc.kinematics.classes import class_scores, decide, shares
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.cones import group_by_cones
+from lartpc.lean import cKDTree
 from lartpc.metrics import clustering
 from lartpc.nets.graph import (
     NUM_EDGE_FEATURES,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
+from lartpc.lean import cKDTree
 from lartpc.links import links, pieces
 from lartpc.vocab import ELECTROMAGNETIC, NONE, PointKind, Semantic
 

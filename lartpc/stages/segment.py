@@ -299,7 +299,7 @@ def metrics(pred: Event, truth: Event, cfg: config.Segment) -> dict[str, tuple[f
 
 def _num_near(of: NDArray[Any], to: NDArray[Any]) -> float:
     """Count the points (N, 3) that have one of the others within METRIC_DISTANCE."""
-    from scipy.spatial import cKDTree  # here, so that inference starts without scipy
+    from lartpc.lean import cKDTree  # here, so that inference starts without scipy
 
     if not len(of) or not len(to):
         return 0.0

@@ -13,6 +13,9 @@ HEAVY = (
     "scipy",
     "scipy.integrate",
     "scipy.optimize",
+    "scipy.spatial",
+    "numpy.f2py",
+    "numpy.testing",
     "pyarrow",
     "h5py",
     "dask",
@@ -29,10 +32,10 @@ HEAVY = (
     [
         (("lartpc.config", "lartpc.plan", "lartpc.stages"), set()),
         (("lartpc.cli",), set()),
-        (("lartpc.run.simulate",), {"rich"}),
-        (("lartpc.run.ingest",), {"h5py", "rich"}),
-        (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py", "rich", "torch"}),
-        (("lartpc.run.infer", "lartpc.stages.points"), {"h5py", "rich", "scipy"}),
+        (("lartpc.run.simulate",), set()),
+        (("lartpc.run.ingest",), {"h5py"}),
+        (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py", "torch"}),
+        (("lartpc.run.infer", "lartpc.stages.points"), {"h5py", "scipy"}),
         (("lartpc.run.summarize", "lartpc.run.quality.evaluate"), {"h5py", "pyarrow", "scipy"}),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -44,9 +47,9 @@ def test_nothing_heavy_is_imported_without_need(modules: tuple[str, ...], needed
 
 
 JOBS = {
-    "infer points": (slice(0, 2), {"h5py", "rich", "scipy"}),
-    "summarize": (slice(None), {"h5py", "pyarrow", "rich", "scipy"}),
-    "evaluate": (slice(None), {"h5py", "pyarrow", "rich", "scipy"}),
+    "infer points": (slice(0, 2), {"h5py", "scipy"}),
+    "summarize": (slice(None), {"h5py", "pyarrow", "scipy"}),
+    "evaluate": (slice(None), {"h5py", "pyarrow", "scipy"}),
 }
 
 
@@ -64,6 +67,20 @@ def test_a_whole_job_imports_nothing_heavy_without_need(verb: str, tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (tmp_path / "out").exists(), done.stderr
     assert set(done.stdout.split()) <= needed
+
+
+@pytest.mark.parametrize("first", ["lartpc.lean", "scipy.spatial"])
+def test_the_tree_is_scipys_own_whoever_imports_it_first(first: str) -> None:
+    code = f"""if True:
+        import sys, {first}
+        from lartpc.lean import cKDTree
+        assert ("scipy.spatial" in sys.modules) == ({first!r} == "scipy.spatial")
+        import numpy, scipy.spatial
+        assert scipy.spatial.cKDTree is cKDTree and issubclass(scipy.spatial.KDTree, cKDTree)
+        assert cKDTree([[0.0], [2.0]]).query([1.5]) == (0.5, 1)
+        assert numpy.f2py.__name__ == "numpy.f2py" and numpy.testing.assert_allclose
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_cycles_are_not_looked_for_while_torch_is_imported() -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.ingest.detector.project import Plane
 from lartpc.ingest.steps import FloatArray, IntArray
+from lartpc.lean import cKDTree
 from lartpc.vocab import GHOST, NONE, Semantic
 
 PIXEL_WITHIN = 1.5

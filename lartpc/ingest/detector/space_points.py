@@ -120,7 +120,7 @@ def _hits(view: View, plane: Plane, box: Box, wire: WirePlane) -> Hits:
 
 def _nearest(coord_N3: IntArray, coord_V3: IntArray) -> IntArray:
     """Return the nearest voxel (N,) of each point, NONE where there is none near."""
-    from scipy.spatial import cKDTree  # here, so that ingestion starts without scipy
+    from lartpc.lean import cKDTree  # here, so that ingestion starts without scipy
 
     if not len(coord_N3) or not len(coord_V3):
         return np.full(len(coord_N3), NONE)

@@ -167,7 +167,7 @@ def _compare(
     by_distance: dict[str, NDArray[np.float64]],
 ) -> None:
     """Add how the scores of the voxels that are left change."""
-    from scipy.spatial import cKDTree
+    from lartpc.lean import cKDTree
 
     left_V = ~mask.masked_V
     owner_V = particles.owner_V[left_V]
