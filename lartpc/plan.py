@@ -13,7 +13,7 @@ from typing import Any
 
 from lartpc.choice import asked_for
 from lartpc.paths import usable
-from lartpc.remote import RemoteFile, is_pattern, is_url, read_catalogue
+from lartpc.remote import ListPattern, RemoteFile, listing_beside, on_servers
 
 SPLITS = ("train", "validation", "test", "reconstruct")
 """What a sample is for. `test` and `reconstruct` are inferred; only `test` has truth to compare with."""
@@ -76,12 +76,17 @@ def shard_seed(seed: int, sample: str, index: int) -> int:
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
-def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shard, ...]:
+def plan(
+    sheets: Iterable[str | Path], seed: int, max_shards: int, list_pattern: ListPattern | None = None
+) -> tuple[Shard, ...]:
     """Read sample sheets (tab-separated; columns `COLUMNS`, and perhaps `CHOICE`) and return their shards in order.
 
     A sample of more than `max_shards` files, or asked to be in more shards, is put in `max_shards` of them.
     Which files share a shard depends on their paths and the number of shards alone: a file that is added or
     taken away changes the shard that it belongs to, and no other.
+
+    A pattern on a server is asked for by `list_pattern` once, which writes a catalogue beside the sheet; without it
+    that catalogue must be there.
 
     Raises
     ------
@@ -114,7 +119,8 @@ def plan(sheets: Iterable[str | Path], seed: int, max_shards: int) -> tuple[Shar
                         )
                 shards += found
             else:
-                shards += _files(row, max_shards, where)
+                listing = listing_beside(sheet, row["sample"])
+                shards += _files(row, max_shards, where, listing, list_pattern)
     return tuple(shards)
 
 
@@ -279,8 +285,15 @@ def _exists(path: str) -> bool:
     return bool(glob.glob(glob.escape(path)))
 
 
-def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
-    remote = _on_servers(row["source"], where)
+def _files(
+    row: dict[str, str], max_shards: int, where: str, listing: Path, list_pattern: ListPattern | None
+) -> list[Shard]:
+    source = os.path.expandvars(row["source"])
+    try:
+        found = {} if _exists(source) else on_servers(source, listing, list_pattern)
+        remote = {usable(url): one for url, one in found.items()}
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     paths = list(remote) if remote else _matching(row["source"], row, where)[1]
     if (text := row["num_shards"]) != "-" and not (text.isdecimal() and int(text) > 0):
         raise ValueError(
@@ -313,41 +326,6 @@ def _files(row: dict[str, str], max_shards: int, where: str) -> list[Shard]:
         )
         for name, group in grouped.items()
     ]
-
-
-def _on_servers(source: str, where: str) -> dict[str, RemoteFile]:
-    """Return the files on servers that a source names, by their URLs: a URL, a catalogue or a list; {} for other files.
-
-    No server is asked: whether they are there is found when they are fetched.
-    """
-    source = os.path.expandvars(source)
-    try:
-        if is_url(source):
-            if is_pattern(source):
-                raise ValueError(
-                    f"patterns on servers are listed once: lartpc catalogue '{source}' --out files.tsv, and "
-                    "@files.tsv for this source"
-                )
-            found = [RemoteFile(usable(source))]
-        elif source.startswith("@") and not _exists(source) and Path(source[1:]).is_file():
-            listed = read_catalogue(Path(source[1:]))
-            if listed is None:
-                lines = [line for line in Path(source[1:]).read_text().split("\n") if line]
-                are_remote = [is_url(line) for line in lines]
-                if any(are_remote) and not all(are_remote):
-                    other = lines[are_remote.index(False)]
-                    raise ValueError(
-                        f"{source[1:]} names files on servers and others, such as {other}; give each kind its sample"
-                    )
-                listed = [RemoteFile(line) for line in lines] if any(are_remote) else []
-            elif not listed:
-                raise ValueError(f"{source[1:]} names no file")
-            found = listed
-        else:
-            found = []
-        return {usable(one.url): one for one in found}
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
 
 
 def _grouped(paths: Iterable[str], num_shards: int) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,11 +15,16 @@ SCHEMES = ("https", "http", "s3", "root", "roots", "xroot")
 HEADER = "# lartpc catalogue 1"
 """First line of a catalogue; its other lines are `COLUMNS`, separated by tabs."""
 
+PATTERNS = "# of "
+"""Begin of the line of a catalogue that names what it was asked for: URLs and patterns, separated by blanks."""
+
 COLUMNS = ("url", "size", "checksum", "events")
 ALGORITHMS = ("adler32", "md5", "sha1", "sha256", "blake2b")
 _READ_BYTES = 2**22
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://[^\s/]+/.+")
 _PATTERN = re.compile(r"[*?\[]")
+ListPattern = Callable[[str, Path], object]
+"""Asks servers for the files of a pattern, and writes a catalogue of them, or brings it up to date."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,77 @@ def read_catalogue(path: Path) -> list[RemoteFile] | None:
     if twice := [url for url, num in count.items() if num > 1]:
         raise ValueError(f"{path} names {twice[0]} twice")
     return found
+
+
+def patterns_of(path: Path) -> list[str]:
+    """Return the URLs and patterns that a catalogue was asked for; [] where it does not say."""
+    with path.open() as file:
+        for line in file:
+            if line.startswith(PATTERNS):
+                return line.removeprefix(PATTERNS).split()
+            if not line.startswith("#"):
+                break
+    return []
+
+
+def listing_beside(sheet: Path, sample: str) -> Path:
+    """Return where the catalogue of a sample lies whose source is a pattern on a server: beside its sheet."""
+    return sheet.with_name(f"{sheet.stem}.{sample}.catalogue.tsv")
+
+
+def on_servers(source: str, listing: Path, list_pattern: ListPattern | None) -> dict[str, RemoteFile]:
+    """Return the files on servers that a source names, by their URLs: a URL, a pattern, a list; {} for other files.
+
+    No server is asked but for a pattern that `listing` is not the catalogue of: whether files are there is found when
+    they are fetched.
+
+    Raises
+    ------
+    ValueError
+        The source names no file, or what it names cannot be used.
+    """
+    if is_url(source):
+        found = _of_pattern(source, listing, list_pattern) if is_pattern(source) else [RemoteFile(source)]
+    elif source.startswith("@") and Path(source[1:]).is_file():
+        found = _in_list(Path(source[1:]))
+    else:
+        return {}
+    return {one.url: one for one in found}
+
+
+def _of_pattern(pattern: str, listing: Path, list_pattern: ListPattern | None) -> list[RemoteFile]:
+    if not listing.is_file() or patterns_of(listing) != [pattern]:
+        if list_pattern is None:
+            raise ValueError(
+                f"{listing} is not the list of {pattern}: run snakemake again, or lartpc catalogue '{pattern}' "
+                f"--out {listing}"
+            )
+        list_pattern(pattern, listing)
+    found = read_catalogue(listing)
+    if not found:
+        raise ValueError(f"{listing} names no file; remove it, and {pattern} is asked for again")
+    return found
+
+
+def _in_list(path: Path) -> list[RemoteFile]:
+    found = read_catalogue(path)
+    if found is not None:
+        if not found:
+            raise ValueError(f"{path} names no file")
+        return found
+    lines = [line for line in path.read_text().split("\n") if line]
+    are_remote = [is_url(line) for line in lines]
+    if any(are_remote) and not all(are_remote):
+        other = lines[are_remote.index(False)]
+        raise ValueError(
+            f"{path} names files on servers and others, such as {other}; give each kind its sample"
+        )
+    if patterns := [line for line in lines if is_url(line) and is_pattern(line)]:
+        raise ValueError(
+            f"{path} has the pattern {patterns[0]}; write it in the sheet, or into a catalogue: "
+            f"lartpc catalogue '{patterns[0]}' --out FILE"
+        )
+    return [RemoteFile(line) for line in lines] if any(are_remote) else []
 
 
 def _entry(words: Sequence[str]) -> RemoteFile:

@@ -15,9 +15,9 @@ from lartpc.config import Ingest
 from lartpc.ingest.formats.geant4 import FORMAT
 from lartpc.plan import plan
 from lartpc.remote import HEADER as FIRST_LINE
-from lartpc.remote import RemoteFile, check_copy, is_pattern, is_url, local_names, read_catalogue
+from lartpc.remote import RemoteFile, check_copy, is_pattern, is_url, local_names, patterns_of, read_catalogue
 from lartpc.run.ingest import ingest
-from lartpc.run.servers.catalogue import catalogue
+from lartpc.run.servers.catalogue import catalogue, write_catalogue
 
 URLS = ("https://host/a.h5", "s3://bucket/raw/a.h5", "root://host:1094//eos/b.root", "root://host/eos/b.root")
 
@@ -100,12 +100,36 @@ def test_plans_ask_no_server(tmp_path: Path) -> None:
     assert [shard.sources[0] for shard in shards] == list(URLS)
     assert len({shard.name for shard in shards}) == len(URLS)
     with pytest.raises(
-        ValueError, match=r"line 2: patterns on servers are listed once: lartpc catalogue 's3://b/\*"
+        ValueError,
+        match=r"line 2: .*samples\.data\.catalogue\.tsv is not the list of s3://b/\*\.h5: run snakemake again",
     ):
         plan(sheet(tmp_path, "s3://b/*.h5"), 1, 500)
+    (tmp_path / "urls.txt").write_text("s3://b/*.h5\n")
+    with pytest.raises(ValueError, match=r"urls\.txt has the pattern s3://b/\*\.h5; write it in the sheet"):
+        plan(sheet(tmp_path, f"@{tmp_path}/urls.txt"), 1, 500)
     (tmp_path / "urls.txt").write_text(f"{URLS[0]}\n{tmp_path}/urls.txt\n")
     with pytest.raises(ValueError, match="names files on servers and others, such as"):
         plan(sheet(tmp_path, f"@{tmp_path}/urls.txt"), 1, 500)
+
+
+def test_a_pattern_is_listed_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def list_pattern(pattern: str, path: Path) -> None:
+        asked.append(pattern)
+        write_catalogue(path, [RemoteFile(pattern.replace("*", name), 5) for name in "ab"], 1, [pattern])
+
+    for pattern in ("s3://b/*.h5", "s3://b/*.h5", "root://h//run/*.h5"):
+        shards = plan(sheet(tmp_path, pattern), 1, 500, list_pattern)
+        assert [shard.remote for shard in shards] == [
+            (RemoteFile(pattern.replace("*", name), 5),) for name in "ab"
+        ]
+        assert plan(sheet(tmp_path, pattern), 1, 500) == shards  # as the jobs do, from what is written
+    assert asked == ["s3://b/*.h5", "root://h//run/*.h5"]
+    listing = tmp_path / "samples.data.catalogue.tsv"
+    assert patterns_of(listing) == ["root://h//run/*.h5"]
+    with http_server(tmp_path) as (host, _), pytest.raises(ValueError, match="list no files"):
+        plan(sheet(tmp_path, f"{host}/*.h5"), 1, 500, lambda one, path: catalogue([one], path))
 
 
 def test_ten_thousand_files_are_planned(tmp_path: Path) -> None:

@@ -170,4 +170,12 @@ def test_xrootd(files: Path, work: Path) -> None:
         check(work, [one.url for one in found])
         with pytest.raises(ValueError, match=r"c\.h5: .*[Nn]o such file"):
             catalogue([f"{host}/c.h5"], work / "none.tsv")
+        for run in ("run1", "run2", "other"):
+            (files / "data" / run).mkdir()
+            shutil.copy(files / "data/a.h5", files / "data" / run / "d.h5")
+        (files / "data/run3").mkdir()
+        for pattern in ("run*/d.h5", "run?/*.h5", "r*[12]/*"):
+            found = catalogue([f"{host}/{pattern}"], work / "runs.tsv").files
+            assert [one.url for one in found] == [f"{host}/run1/d.h5", f"{host}/run2/d.h5"]
+            assert all(one.checksum.startswith("adler32:") and one.size for one in found)
     assert os.environ.get("XRD_LOGLEVEL") is None

@@ -56,6 +56,14 @@ def at(path):
     return str(PATHS.replace_prefix(PATHVARS.apply(path)))
 
 
+def list_pattern(pattern, path):
+    """List a pattern on a server, and write a catalogue of its files for this run and those that come."""
+    from lartpc.run.servers.catalogue import catalogue
+
+    listing = catalogue([pattern], path)
+    logger.info(f"lartpc: {pattern}: {listing}, listed in {path}, which stands for it from now on")
+
+
 HOME = workflow.current_basedir.join("../..")
 PATHS, PATHVARS = workflow.modifier.path_modifier, workflow.pathvars
 
@@ -64,7 +72,16 @@ try:
     CONFIG, notes, scenarios = production(load_configfile(find_own("config/config.yaml")), config, find_own)
     # The nominal production and its scenarios, by the folder of what is their own.
     BRANCHES = {branch.folder: branch for branch in branches(CONFIG, scenarios, digest_of_file)}
-    SHARDS = {shard.key: shard for shard in plan(CONFIG.samples, CONFIG.seed, CONFIG.max_shards)}
+    # Servers are asked once, before the jobs, which read the catalogue that is written then.
+    SHARDS = {
+        shard.key: shard
+        for shard in plan(
+            CONFIG.samples,
+            CONFIG.seed,
+            CONFIG.max_shards,
+            list_pattern if workflow.is_main_process else None,
+        )
+    }
 except ValidationError as error:
     raise WorkflowError(f"configuration: {explain(error)}") from None
 except ValueError as error:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from lartpc.atomic import replacing
 from lartpc.ingest import open_source
-from lartpc.remote import COLUMNS, HEADER, RemoteFile, check_copy, is_url, read_catalogue
+from lartpc.remote import (
+    COLUMNS,
+    HEADER,
+    PATTERNS,
+    RemoteFile,
+    check_copy,
+    is_url,
+    patterns_of,
+    read_catalogue,
+)
 from lartpc.run.guard import in_child
 from lartpc.run.progress import Meter
 from lartpc.run.servers import files_at, get
@@ -53,7 +62,7 @@ def catalogue(
     Parameters
     ----------
     sources
-        URLs of files; for s3:// and root:// also patterns, with * ? and [...] in the last part of the path.
+        URLs of files; for s3:// and root:// also patterns, with * ? and [...] in any part of the path.
     count_events
         Fetch each file whose number of events is not known, one at a time, and count them.
     results
@@ -89,16 +98,20 @@ def catalogue(
         num_changed=sum(url in found and not _same(one, found[url]) for url, one in before.items()),
         num_gone=len(before.keys() - found.keys()),
     )
-    if version and files == old:
+    if version and files == old and patterns_of(out) in ([], list(sources)):
         return listing
-    write_catalogue(out, files, version + 1)
+    write_catalogue(out, files, version + 1, sources)
     return replace(listing, version=version + 1)
 
 
-def write_catalogue(out: Path, files: Sequence[RemoteFile], version: int = 1) -> None:
-    """Write a catalogue, whole or not at all."""
+def write_catalogue(
+    out: Path, files: Sequence[RemoteFile], version: int = 1, sources: Sequence[str] = ()
+) -> None:
+    """Write a catalogue, of what it was asked for, whole or not at all."""
     today = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     lines = [f"{HEADER}, version {version}, {today}", f"# {' '.join(COLUMNS)}"]
+    if sources:
+        lines.insert(1, f"{PATTERNS}{' '.join(sources)}")
     with replacing(out) as part:
         part.write_text("\n".join([*lines, *map(str, files)]) + "\n")
 

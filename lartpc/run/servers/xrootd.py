@@ -10,27 +10,37 @@ _FINAL = (3010, 3011)  # not permitted, not there
 
 
 def ask(url: str) -> Iterator[RemoteFile]:
-    """Yield the files of a URL, or of a pattern of the last part of its path, with sizes and adler32."""
-    from XRootD.client.flags import DirListFlags, QueryCode, StatInfoFlags
+    """Yield the files of a URL, or of a pattern of its path, with sizes and adler32."""
+    from XRootD.client.flags import QueryCode
 
-    files, _, path = _place(url)
-    folder, _, name = path.rpartition("/")
-    if is_pattern(folder):
-        raise ValueError(f"{url}: patterns are of the last part of the path only")
-    if is_pattern(name):
-        listed = _checked(files.dirlist(folder or "/", DirListFlags.STAT))
-        found = [
-            (one.name, one.statinfo)
-            for one in listed
-            if matches(one.name, name) and not one.statinfo.flags & StatInfoFlags.IS_DIR
-        ]
-    else:
-        found = [(name, _checked(files.stat(path)))]
-    for one, status in found:
-        known, text = files.query(QueryCode.CHECKSUM, f"{folder}/{one}")
+    files, host, path = _place(url)
+    begin = host + ("//" if url.removeprefix(host).startswith("//") else "/")
+    for one, status in _matching(files, path, is_folder=False):
+        known, text = files.query(QueryCode.CHECKSUM, one)
         words = text.decode().strip("\0 ").split() if known.ok and text else []
         checksum = f"{words[0]}:{words[1].lower()}" if len(words) == 2 and words[0] == "adler32" else ""
-        yield RemoteFile(f"{url.rpartition('/')[0]}/{one}", status.size, checksum)
+        yield RemoteFile(f"{begin}{one.lstrip('/')}", status.size, checksum)
+
+
+def _matching(files: Any, path: str, *, is_folder: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the files or the folders that a path or a pattern names, with their status."""
+    from XRootD.client.flags import DirListFlags, StatInfoFlags
+
+    if not is_pattern(path):
+        yield path, _checked(files.stat(path))
+        return
+    parent, _, name = path.rpartition("/")
+    parents = [one for one, _ in _matching(files, parent, is_folder=True)] if is_pattern(parent) else [parent]
+    for folder in parents:
+        if not is_pattern(name):
+            status, stat = files.stat(f"{folder}/{name}")
+            listed = [(name, stat)] if status.ok else []  # not each folder has it
+        else:
+            entries = _checked(files.dirlist(folder or "/", DirListFlags.STAT))
+            listed = [(one.name, one.statinfo) for one in entries if matches(one.name, name)]
+        for entry, stat in listed:
+            if bool(stat.flags & StatInfoFlags.IS_DIR) == is_folder:
+                yield f"{folder}/{entry}", stat
 
 
 def get(url: str, path: Path) -> None:
