@@ -1,15 +1,19 @@
 """A detector of interactions in sparse images: a heatmap proposes boxes, and what is in each box decides.
 
 Two stages, as in the R-CNN family (arXiv:1506.01497): peaks of a heatmap (arXiv:1904.07850) on the decoder of a sparse
-U-ResNet propose boxes, with regressed distances to the four sides (arXiv:1904.01355); features pooled over parts
-of each box then give its score and a correction of its sides. The same decoder says what brought each voxel.
+U-ResNet propose boxes, with regressed distances to the four sides (arXiv:1904.01355), and so do the pixels that the
+same decoder says a neutrino brought, where they lie together; features pooled over parts of each box then give its
+score and a correction of its sides.
 
 Tensor suffixes: V voxels, C channels, K origins, L cells of the heatmap's level, R boxes, D dimensions, T true boxes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lartpc.config import Detect
@@ -21,6 +25,9 @@ from lartpc.vocab import Origin
 
 PEAK_DISTANCE = 2
 """Peaks at most this far from a higher one, along each axis, are none [cell]."""
+
+GAPS = (1, 3, 8)
+"""Pixels of a neutrino propose a box together if their cells are at most so far apart, for each of these [cell]."""
 
 PEAK_PRIOR = -4.0
 """Logit of a peak that a network without training says: most cells are none (arXiv:1708.02002)."""
@@ -64,7 +71,7 @@ class Detector(nn.Module):
     def __init__(self, cfg: Detect) -> None:
         super().__init__()
         self.level, self.num_bins, self.dimension = cfg.level, cfg.num_bins, cfg.dimension
-        self.num_proposals = cfg.num_proposals
+        self.num_proposals, self.min_voxels = cfg.num_proposals, cfg.min_voxels
         self.unet = UResNet(cfg.unet, 2, cfg.dimension, cfg.backend)
         widths = planes(cfg.unet)
         leakiness, backend = cfg.unet.leakiness, cfg.backend
@@ -101,10 +108,9 @@ class Detector(nn.Module):
             Boxes to be looked into, too; they stand behind the proposed ones.
         """
         maps = self._maps(coord_VD1, energy_V, batch_size, num_cells)
-        boxes = self._propose(maps, batch_size)
+        boxes = self._propose(maps, coord_VD1, batch_size)
         if more is not None:
-            pairs = zip(vars(boxes).values(), vars(more).values(), strict=True)
-            boxes = Boxes(*(torch.cat(pair) for pair in pairs))
+            boxes = _joined([boxes, more])
         return maps, boxes, *self._judge(maps, boxes, coord_VD1)
 
     def _maps(self, coord_VD1: Tensor, energy_V: Tensor, batch_size: int, num_cells: int) -> Maps:
@@ -122,20 +128,59 @@ class Detector(nn.Module):
             at_level.coord_VD1,
         )
 
-    def _propose(self, maps: Maps, batch_size: int) -> Boxes:
-        """Return the boxes at the highest peaks of each image; no gradient goes through them."""
+    def _propose(self, maps: Maps, coord_VD1: Tensor, batch_size: int) -> Boxes:
+        """Return the boxes at the highest peaks of each image, then those of its pixels; without gradients."""
         with torch.no_grad():
             row_R = torch.cat([_peaks(maps, event, self.num_proposals) for event in range(batch_size)])
             width = 2.0**self.level
             centre_RD = (maps.coord_LD1[row_R, 1:] + 0.5) * width
             away_R2D = whole(torch.exp, maps.side_LD2[row_R].float().clamp(-LARGEST_LOG, LARGEST_LOG)) * width
-            return Boxes(
-                maps.coord_LD1[row_R, 0],
-                centre_RD - away_R2D[:, 0],
-                centre_RD + away_R2D[:, 1],
-                centre_RD + maps.offset_LD[row_R].float() * width,
-                maps.peak_L[row_R].float(),
-            )
+            found = [
+                Boxes(
+                    maps.coord_LD1[row_R, 0],
+                    centre_RD - away_R2D[:, 0],
+                    centre_RD + away_R2D[:, 1],
+                    centre_RD + maps.offset_LD[row_R].float() * width,
+                    maps.peak_L[row_R].float(),
+                )
+            ]
+            found += [self._of_pixels(maps, coord_VD1, event) for event in range(batch_size)]
+            return _joined(found)
+
+    def _of_pixels(self, maps: Maps, coord_VD1: Tensor, event: int) -> Boxes:
+        """Return the boxes around pixels of neutrinos that belong together, the largest of each gap, each once.
+
+        The vertex of each is that of the highest peak in it.
+        """
+        width = 2**self.level
+        of_neutrino_V = (coord_VD1[:, 0] == event) & (maps.origin_VK.argmax(1) == Origin.NEUTRINO)
+        coord_VD = coord_VD1[of_neutrino_V, 1:].cpu().numpy().astype(np.int64)
+        row_L = torch.nonzero(maps.coord_LD1[:, 0] == event)[:, 0]
+        cell_LD, peak_L = maps.coord_LD1[row_L, 1:].cpu().numpy(), maps.peak_L[row_L].float().cpu().numpy()
+        boxes: dict[tuple[int, ...], int] = {}
+        for gap in GAPS if len(coord_VD) else ():
+            piece_V = _pieces(coord_VD // width, gap)
+            size_N = np.bincount(piece_V)
+            order_N = np.argsort(-size_N, kind="stable")[: self.num_proposals]
+            for piece in order_N[size_N[order_N] >= self.min_voxels].tolist():
+                mine_VD = coord_VD[piece_V == piece]
+                low_D, high_D = mine_VD.min(0), mine_VD.max(0) + 1
+                inside_L = ((cell_LD >= low_D // width) & (cell_LD <= (high_D - 1) // width)).all(1)
+                best = int(np.where(inside_L, peak_L, -np.inf).argmax())
+                boxes.setdefault((*low_D.tolist(), *high_D.tolist()), best)
+        device, num = coord_VD1.device, len(boxes)
+        corner_R2D = torch.tensor(list(boxes), dtype=torch.float32, device=device).view(
+            num, 2, self.dimension
+        )
+        peak_R = row_L[torch.tensor(list(boxes.values()), dtype=torch.long, device=device)]
+        away_RD = maps.coord_LD1[peak_R, 1:] + 0.5 + maps.offset_LD[peak_R].float()
+        return Boxes(
+            torch.full((num,), event, dtype=maps.coord_LD1.dtype, device=device),
+            corner_R2D[:, 0],
+            corner_R2D[:, 1],
+            away_RD * width,
+            maps.peak_L[peak_R].float(),
+        )
 
     def _judge(self, maps: Maps, boxes: Boxes, coord_VD1: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logit of each box (R,), and corrections of its corners (R, 2, D)."""
@@ -191,6 +236,24 @@ def best_of(score_R: Tensor, low_RD: Tensor, high_RD: Tensor, most_overlap: floa
     order_R = torch.argsort(score_R, descending=True, stable=True)
     near_RR = overlaps(low_RD[order_R], high_RD[order_R], low_RD[order_R], high_RD[order_R]) > most_overlap
     return order_R[_first_ones(near_RR)]
+
+
+def _joined(parts: Sequence[Boxes]) -> Boxes:
+    return Boxes(
+        *(torch.cat(columns) for columns in zip(*(vars(part).values() for part in parts), strict=True))
+    )
+
+
+def _pieces(cell_VD: NDArray[np.int64], gap: int) -> NDArray[np.int64]:
+    """Return the number of the piece (V,) that each pixel is of: its cells are at most `gap` from one another."""
+    from scipy.sparse import coo_matrix  # here, so that inference of other stages starts without scipy
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    cell_ND, of_V = np.unique(cell_VD, axis=0, return_inverse=True)
+    pair_E2 = cKDTree(cell_ND).query_pairs(gap + 0.5, p=np.inf, output_type="ndarray")
+    near = coo_matrix((np.ones(len(pair_E2)), (pair_E2[:, 0], pair_E2[:, 1])), shape=(len(cell_ND),) * 2)
+    return np.asarray(connected_components(near, directed=False)[1])[of_V.reshape(-1)].astype(np.int64)
 
 
 def _peaks(maps: Maps, event: int, most: int) -> Tensor:

@@ -83,7 +83,7 @@ OPTIONAL = (
     ),
     Stage(
         "detect",
-        1,
+        2,
         ("voxel",),
         ("origin", "detection"),
         learned=True,

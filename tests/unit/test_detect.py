@@ -10,7 +10,7 @@ from conftest import labelled, line
 from lartpc import config
 from lartpc.event import Event, empty
 from lartpc.geometry import Box
-from lartpc.nets.detector import best_of, overlaps
+from lartpc.nets.detector import Maps, best_of, overlaps
 from lartpc.stages import OPTIONAL, detect, stage, upstream_of
 from lartpc.truth import neutrino_boxes, origins
 from lartpc.vocab import GHOST, NONE, Origin, Semantic
@@ -66,6 +66,39 @@ def test_overlaps_and_the_best_of_boxes_that_do() -> None:
     score = torch.tensor([0.3, 0.9, 0.5])
     assert best_of(score, low, high, 0.3).tolist() == [1, 2]
     assert best_of(score, low, high, 0.5).tolist() == [1, 2, 0]
+
+
+def test_pixels_of_a_neutrino_propose_boxes() -> None:
+    torch.manual_seed(4)
+    cfg = config.Detect.model_validate({"unet": {"filters": 8, "depth": 4, "repetitions": 1}, "level": 2})
+    net = detect.network(cfg)
+    # two pieces of one event, 5 cells from one another, a few pixels by themselves, and a piece of the second event
+    one = [(x, 8) for x in range(8, 24)] + [(x, 8) for x in range(44, 60)] + [(100, 100)]
+    two = [(x, 30) for x in range(40, 70)]
+    coord = torch.tensor([(0, *place) for place in one] + [(1, *place) for place in two])
+    cell = torch.unique(torch.cat([coord[:, :1], coord[:, 1:] // 4], 1), dim=0)
+    said = torch.zeros(len(coord), 3)
+    said[:, Origin.NEUTRINO] = 1.0
+    peak = torch.where((cell == torch.tensor([0, 3, 2])).all(1), 1.0, -4.0)
+    maps = Maps(
+        said, torch.zeros(len(coord), 8), peak, torch.zeros(len(cell), 2, 2), torch.zeros(len(cell), 2), cell
+    )
+    boxes = net._propose(maps, coord, 2)
+    found = [
+        row for row in zip(boxes.event_R.tolist(), boxes.low_RD.tolist(), boxes.high_RD.tolist(), strict=True)
+    ]
+    for wanted in (
+        (0, [8.0, 8.0], [24.0, 9.0]),
+        (0, [44.0, 8.0], [60.0, 9.0]),
+        (0, [8.0, 8.0], [60.0, 9.0]),
+        (1, [40.0, 30.0], [70.0, 31.0]),
+    ):
+        assert found.count(wanted) == 1, wanted
+    both = found.index((0, [8.0, 8.0], [60.0, 9.0]))
+    assert boxes.vertex_RD[both].tolist() == [14.0, 10.0] and boxes.peak_R[both] == 1.0
+    # no pixel is of a neutrino: the peaks alone
+    none = Maps(torch.zeros(len(coord), 3), *list(vars(maps).values())[1:])
+    assert len(net._propose(none, coord, 2).event_R) == len(found) - 4
 
 
 def test_learns_where_the_neutrino_is() -> None:
