@@ -234,3 +234,12 @@ def detections(
     from lartpc.run.quality.detections import detections as run
 
     typer.echo(run(expand(events), out, expand(chain or [])))
+
+
+@app.command()
+@plainly
+def classes(events: EventFiles, out: Out) -> None:
+    """Compare the classes that 'classify' gave images of any shards with the truth (Markdown), and print it."""
+    from lartpc.run.quality.classes import classes as run
+
+    typer.echo(run(expand(events), out))
