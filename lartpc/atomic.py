@@ -5,8 +5,8 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,6 +20,10 @@ NOT_A_PLACE = (
     *(errno.EEXIST, errno.EINVAL),
 )
 """What the system says of a path where nothing can ever be written, other than of a disk that is full at the moment."""
+
+
+class FullDiskError(OSError):
+    """A disk, or the user's share of it, is full; the error names the file that was to be written."""
 
 
 def part_of(path: Path, *, is_folder: bool = False) -> Path:
@@ -81,7 +85,7 @@ def complete(part: Path, path: Path) -> None:
 def need_room(path: Path, num_bytes: int = 0) -> None:
     """Raise OSError (ENOSPC) where so many bytes, and what HDF5 needs to close, may not fit: it crashes there."""
     if shutil.disk_usage(path.parent).free < ROOM_BYTES + num_bytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise FullDiskError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def abandon(part: Path, close: Callable[[], None]) -> None:
@@ -98,10 +102,12 @@ def naming(path: Path) -> Iterator[None]:
     """Name the file in what the system says of a full disk."""
     try:
         yield
+    except FullDiskError:
+        raise  # it names its file, and this one may be written together with that
     except OSError as error:
-        if error.errno not in FULL or error.filename == str(path):
+        if error.errno not in FULL:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise FullDiskError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @contextmanager
@@ -114,6 +120,17 @@ def replacing(path: Path) -> Iterator[Path]:
             complete(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_each(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files that belong together: all have their names in the end, or none."""
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            part = stack.enter_context(replacing(path))
+            with naming(path), part.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())  # a disk without room says so before the first of them has its name
 
 
 @contextmanager

@@ -58,10 +58,11 @@ def infer(
         module = stage.module()
         if weights:
             # Only now: a stage without weights runs without waiting seconds for torch.
-            from lartpc.run.weights import load_weights, read_weights
+            from lartpc.run.weights import load_weights, read_weights, refuse_not_finite
 
             content = read_weights(weights, f"train them with 'lartpc train {stage.name}'")
             net = load_weights(weights, stage, section, content)
+            refuse_not_finite(net)
             domain = json.loads(content.get("domain") or "{}")
     # A GPU says itself that its memory is full.
     may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
@@ -139,7 +140,7 @@ def infer(
             if written:
                 written.result()
         if num_quarantined > 1 and num_quarantined == len(events) - len(set_aside):
-            raise RuntimeError(f"{stage.name} failed on every event of {events.file_uid}; the last: {reason}")
+            raise ValueError(f"{stage.name} failed on every event of {events.file_uid}; the last: {reason}")
         summary = {
             "num_events": len(events),
             "num_quarantined": num_quarantined,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import lartpc
 from lartpc import owner
+from lartpc.atomic import replacing
 from lartpc.choice import asked_for
 from lartpc.config import SECTIONS
 from lartpc.paths import usable
@@ -191,4 +192,5 @@ def _with(stage: str, path: str) -> dict[str, object]:
 def _write(path: Path, text: str) -> None:
     """Write a file, unless it says so already."""
     if not path.is_file() or path.read_text() != text:
-        path.write_text(text)
+        with replacing(path) as part:
+            part.write_text(text)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lartpc import __version__, config
-from lartpc.atomic import replacing
-from lartpc.run.display.page import write_page
+from lartpc.atomic import write_each
+from lartpc.run.display.page import render
 from lartpc.run.progress import Meter
 from lartpc.run.report.validation import charts
 from lartpc.run.simulate import simulate
@@ -83,22 +83,20 @@ def validate(
         "num_events": {sample.name: sample.num_events(precision_percent) for sample in SAMPLES},
         "figures": [_as_json(figure) for figure in found],
     }
-    with replacing(out / TABLE) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
     groups = {
         group: [f for f in found if f.group == group] for group in dict.fromkeys(f.group for f in found)
     }
-    write_page(
+    page = render(
         Path(__file__).parent / "report",
         "validation.html",
         "page.js",
-        out / PAGE,
         data={"charts": charts(found, measured, cfg.max_step_mm), "displays": []},
         content=content,
         groups=groups,
         texts=texts,
         counts=counts(found),
     )
+    write_each({out / TABLE: json.dumps(content, indent=2) + "\n", out / PAGE: page})
     console = Console()
     # Where nobody can widen the window, as in a log, lines are as long as they need to be.
     Console(width=None if console.is_terminal else TABLE_WIDTH).print(_table(found))

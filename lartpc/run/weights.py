@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,37 @@ def load_weights(
             f"{path} was trained with other settings ({detail}); set them so, or "
             f"train anew ({stage.name}.weights: null)"
         )
-    bad = [name for name, tensor in content["state"].items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise ValueError(f"{path}: {', '.join(bad)} hold numbers that are not finite; train them again")
+    _check_state(path, content["state"])
     net: nn.Module = stage.module().network(section)
     net.load_state_dict(content["state"])
     net.eval()
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _check_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    if bad := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{path}: {', '.join(bad)} hold numbers that are not finite; train them again")
+
+
+def refuse_not_finite(net: nn.Module) -> None:
+    """Let a network raise ValueError where it would give numbers that are not finite.
+
+    Some columns of products have nan as their word for "none", for which a network's nan would pass.
+    """
+    net.register_forward_hook(lambda net, given, outputs: _check_outputs(outputs))
+
+
+def _check_outputs(outputs: Any) -> None:
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point() and not torch.isfinite(outputs).all():
+            raise ValueError("the network gives numbers that are not finite; train its weights again")
+    elif isinstance(outputs, Mapping):
+        _check_outputs(list(outputs.values()))
+    elif isinstance(outputs, (list, tuple)):
+        for one in outputs:
+            _check_outputs(one)
+    elif is_dataclass(outputs):
+        _check_outputs(list(vars(outputs).values()))
 
 
 def read_weights(
@@ -155,6 +180,7 @@ def warm_start(net: nn.Module, path: Path) -> str:
         The file is missing or unreadable, or none of its parameters fits.
     """
     there: dict[str, Tensor] = read_weights(path, "train.init_from must name a weights file")["state"]
+    _check_state(path, there)
     here = net.state_dict()
     taken = {
         name: tensor for name, tensor in there.items() if name in here and here[name].shape == tensor.shape

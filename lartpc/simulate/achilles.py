@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lartpc.atomic import replacing
+from lartpc.atomic import naming, need_room, replacing
 from lartpc.neutrinos import nuhepmc
 
 INSTALL = 'pip install "lartpc[achilles]"'
@@ -90,6 +90,7 @@ def generate(beam: Beam, num_events: int, seed: int, out: Path, data: Path | Non
             )
         said = log.read_text(errors="replace")
         if SUCCESS not in said:
+            need_room(log)  # else what it said last is of that
             last = [line for line in said.splitlines() if line.strip()][-5:]
             raise ValueError("Achilles failed; it said last:\n" + "\n".join(last))
         _take(work / "events.hepmc3", num_events, out)
@@ -100,7 +101,11 @@ def _take(made: Path, num_events: int, out: Path) -> None:
     with made.open("rb") as stream:
         is_packed = stream.read(2) == b"\x1f\x8b"
     whole = made.with_name("whole.hepmc3.gz")
-    with gzip.open(made) if is_packed else made.open("rb") as source, gzip.open(whole, "wb") as target:
+    with (
+        naming(whole),
+        gzip.open(made) if is_packed else made.open("rb") as source,
+        gzip.open(whole, "wb") as target,
+    ):
         shutil.copyfileobj(source, target)
     if (found := sum(1 for _ in nuhepmc.read(whole))) != num_events:
         raise ValueError(f"Achilles wrote {found} of {num_events} interactions")

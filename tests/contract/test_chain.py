@@ -11,9 +11,10 @@ from conftest import ODD_EVENTS, typical
 
 from lartpc.config import SECTIONS, Section
 from lartpc.event import PRODUCTS, Event, conform, empty, num_rows
-from lartpc.run.weights import load_weights, save_weights
+from lartpc.run.weights import load_weights, refuse_not_finite, save_weights, warm_start
 from lartpc.stages import CHAIN, OPTIONAL, Stage, needs_weights
 from lartpc.truth import upstream_from_truth
+from lartpc.vocab import GHOST
 
 TINY = {"filters": 4, "depth": 3, "repetitions": 1}
 SMALL: dict[str, dict[str, Any]] = {
@@ -32,6 +33,7 @@ OTHERS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("interact", "rules", {"infer": {"interactions": "rules"}}),
     ("classify", "views", {**SMALL["classify"], "views_deg": [35.7, -35.7, 0.0]}),
+    ("segment", "heads", {**SMALL["segment"], "heads": {"ghost": True, "evidential": True}}),
     (
         "classify",
         "own_classes",
@@ -126,7 +128,8 @@ def test_writes_what_it_declares(stage: Case, kind: str) -> None:
             is_optional = np.isnan(spec.none)
             assert finite.all() or (is_optional and not finite.any()), f"{name}.{column}"
             if spec.codes:
-                assert set(np.unique(columns[column])) <= {-1, *map(int, spec.codes)}
+                ghost = {GHOST} if stage.method == "heads" else set()
+                assert set(np.unique(columns[column])) <= {-1, *map(int, spec.codes)} | ghost
 
 
 @stages
@@ -205,6 +208,27 @@ def test_refuses_foreign_weights(stage: Case, tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a weights file"):
         load_weights(path, stage, small(stage))
+
+
+@learned
+def test_numbers_that_are_not_finite_are_refused(stage: Case, tmp_path: Path) -> None:
+    """In weights, and in what weights make that are finite themselves: as nan they could pass for "none"."""
+    state = network(stage).state_dict()
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point() and tensor.numel() > 1)
+    spoilt = {**state, name: state[name].clone()}
+    spoilt[name].view(-1)[1] = np.nan
+    save_weights(tmp_path / "weights.pt", stage, small(stage), spoilt, {})
+    with pytest.raises(ValueError, match=rf"weights\.pt: {name} hold numbers that are not finite"):
+        load_weights(tmp_path / "weights.pt", stage, small(stage))
+    with pytest.raises(ValueError, match=rf"weights\.pt: {name} hold numbers that are not finite"):
+        warm_start(network(stage), tmp_path / "weights.pt")
+    net = network(stage)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(1e30)
+    refuse_not_finite(net)
+    with pytest.raises(ValueError, match="the network gives numbers that are not finite"):
+        stage.module().infer(net, [inputs(stage)], small(stage))
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:

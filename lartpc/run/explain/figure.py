@@ -1,24 +1,21 @@
 """The figure of `lartpc explain`: changes by mask and particle, and by distance from the mask."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
-
-from lartpc.atomic import replacing
 
 FULL = 0.5
 """Change of a score from which on colours are full."""
 
 
-def draw(
+def drawn(
     rows: Sequence[Mapping[str, Any]],
     curves: Mapping[str, Sequence[float | None]],
     distances_cm: Sequence[float],
-    out: Path,
-) -> None:
-    """Write the figure (PNG): left the mean change of the score of a particle's class, right what moves by distance."""
+) -> bytes:
+    """Return the figure (PNG): left the change of the score of a particle's class, right what moves by distance."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,5 +53,6 @@ def draw(
     curve.set(xscale="log", yscale="log", xlabel="distance from the mask [cm]", ylabel="score that moves [%]")
     curve.set_title("what of the scores moves, by distance")
     curve.legend(fontsize=7)
-    with replacing(out) as part:
-        figure.savefig(part, format="png", dpi=90)
+    written = BytesIO()
+    figure.savefig(written, format="png", dpi=90)
+    return written.getvalue()

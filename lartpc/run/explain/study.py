@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.atomic import replacing
+from lartpc.atomic import write_each
 from lartpc.event import Event
 from lartpc.run.explain.masks import Mask, Particles, masks_of, particles_of
 from lartpc.stages import stage
@@ -116,13 +116,10 @@ def explain(
         for kind, sum_2D in sorted(by_distance.items())
     }
     out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / TABLE) as part:
-        part.write_text(
-            json.dumps({"rows": rows, "distances_cm": DISTANCES_CM, "by_distance": curves}, indent=1) + "\n"
-        )
-    from lartpc.run.explain.figure import draw
+    from lartpc.run.explain.figure import drawn
 
-    draw(rows, curves, DISTANCES_CM, out / FIGURE)
+    said = json.dumps({"rows": rows, "distances_cm": DISTANCES_CM, "by_distance": curves}, indent=1) + "\n"
+    write_each({out / TABLE: said, out / FIGURE: drawn(rows, curves, DISTANCES_CM)})
     return rows
 
 

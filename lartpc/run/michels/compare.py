@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lartpc.atomic import replacing
+from lartpc.atomic import write_each
 from lartpc.run.michels.selection import Michels, select
 from lartpc.run.michels.spectrum import EDGES_MEV, Fit, fit
 
@@ -45,11 +46,8 @@ def michels(datasets: Mapping[str, Path], out: Path) -> str:
         name: {"figures": one.figures, "fit": asdict(made) if (made := fits[name]) else None}
         for name, one in found.items()
     }
-    with replacing(out / TABLE) as part:
-        part.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    with replacing(out / PAGE) as part:
-        part.write_text(text)
-    _draw(found, fits, out / FIGURE)
+    table = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    write_each({out / TABLE: table, out / PAGE: text, out / FIGURE: _drawn(found, fits)})
     return text
 
 
@@ -88,8 +86,8 @@ def _text(found: Mapping[str, Michels], fits: Mapping[str, Fit | None]) -> str:
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
 
 
-def _draw(found: Mapping[str, Michels], fits: Mapping[str, Fit | None], out: Path) -> None:
-    """Write the spectra with their fits, and the figures with their errors (PNG)."""
+def _drawn(found: Mapping[str, Michels], fits: Mapping[str, Fit | None]) -> bytes:
+    """Return the spectra with their fits, and the figures with their errors (PNG)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,5 +131,6 @@ def _draw(found: Mapping[str, Michels], fits: Mapping[str, Fit | None], out: Pat
     )
     quality.set_ylabel("[%]")
     quality.set_title("identification and pixels; dashed: arXiv:1903.05663")
-    with replacing(out) as part:
-        figure.savefig(part, format="png", dpi=90)
+    written = BytesIO()
+    figure.savefig(written, format="png", dpi=90)
+    return written.getvalue()

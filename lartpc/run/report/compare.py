@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lartpc.atomic import replacing
+from lartpc.atomic import write_each
 from lartpc.run.collect import read_summary
-from lartpc.run.display.page import write_page
+from lartpc.run.display.page import render
 from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
@@ -124,22 +124,20 @@ def compare(
     }
     out.mkdir(parents=True, exist_ok=True)
     rows = [{key: _plain(value) for key, value in asdict(one).items()} for one in found]
-    with replacing(out / "compare.json") as part:
-        part.write_text(json.dumps({**texts, "figures": rows}, indent=1, allow_nan=False) + "\n")
     shown = [one for one in found if one.label]
-    with replacing(out / "compare.md") as part:
-        part.write_text(_markdown(shown, texts))
     data = {"charts": [*_difference_charts(shown), *_overlaid(first, second, names)], "displays": []}
-    write_page(
+    page = render(
         Path(__file__).parent,
         "compare.html",
         "page.js",
-        out / "compare.html",
         data=data,
         about=texts,
         sections=_sections(shown),
         text=_cells,
     )
+    table = json.dumps({**texts, "figures": rows}, indent=1, allow_nan=False) + "\n"
+    files = {"compare.json": table, "compare.md": _markdown(shown, texts), "compare.html": page}
+    write_each({out / name: content for name, content in files.items()})
     if not is_quiet:
         Console().print(_terminal(shown, texts))
     return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from lartpc.atomic import replacing
+from lartpc.atomic import write_each
 from lartpc.run.collect import read_summary
 from lartpc.run.report.compare import Difference, compare, shown_as
 from lartpc.tables.scenarios import NOMINAL, of_scenario
@@ -45,8 +45,6 @@ def compare_scenarios(
         )
         for name in names
     }
-    with replacing(out / "scenarios.md") as part:
-        part.write_text(_markdown(found))
     rows = [
         {
             "scenario": name,
@@ -58,8 +56,8 @@ def compare_scenarios(
         for name, differences in found.items()
         for one in differences
     ]
-    with replacing(out / "scenarios.json") as part:
-        part.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    table = json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    write_each({out / "scenarios.json": table, out / "scenarios.md": _markdown(found)})
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from lartpc.atomic import FullDiskError, naming
 from lartpc.remote import RemoteFile
 from lartpc.run.servers import http, s3, xrootd
 
@@ -59,7 +60,12 @@ def state_of(url: str) -> RemoteFile | None:
 
 def get(url: str, path: Path) -> None:
     """Copy a file from its server; the copy may be a part of it where this raises ValueError."""
-    patiently(lambda: _protocol(url).get(url, path), url)
+
+    def copy() -> None:
+        with naming(path):
+            _protocol(url).get(url, path)
+
+    patiently(copy, url)
 
 
 def put(path: Path, url: str) -> None:
@@ -84,6 +90,8 @@ def patiently(ask: Callable[[], T], url: str) -> T:
     for number in range(TRIES):
         try:
             return ask()
+        except FullDiskError:
+            raise  # of this machine
         except (OSError, RuntimeError) as error:
             if isinstance(error, FileNotFoundError) or number == TRIES - 1:
                 raise ValueError(f"{url}: {error}") from error

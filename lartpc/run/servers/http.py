@@ -30,14 +30,20 @@ def ask(url: str) -> Iterator[RemoteFile]:
 def get(url: str, path: Path) -> None:
     """Copy a file."""
     with _request("GET", url, stream=True) as answer, path.open("wb") as file:
-        try:
-            for block in answer.iter_content(2**20):
-                file.write(block)
-        except OSError as error:  # requests' own errors are of that kind
-            raise OSError(str(error)) from None
+        blocks = answer.iter_content(2**20)
+        while block := _next(blocks):
+            file.write(block)
     stated = answer.headers.get("Content-Length")
     if stated and not answer.headers.get("Content-Encoding") and path.stat().st_size != int(stated):
         raise OSError(f"{path.stat().st_size} bytes came of {stated}")
+
+
+def _next(blocks: Iterator[bytes]) -> bytes:
+    """Return what comes next, nothing at the end; what is wrong with the server is an OSError that says so."""
+    try:
+        return next(blocks, b"")
+    except OSError as error:  # requests' own errors are of that kind
+        raise OSError(str(error)) from None
 
 
 def put(path: Path, url: str, part: str) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlencode
@@ -56,10 +57,10 @@ def save_picture(server: Server, out: Path, event: str, mode: str, view: str = "
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        with replacing(out) as part:
-            # A browser decides by the ending of a name what it writes.
-            drawn = part.with_name(f"{part.name}.png")
-            does = "--dump-dom" if is_vector else f"--screenshot={drawn.absolute()}"
+        # A browser does not say why it writes nothing: where there is no room, we do.
+        with replacing(out) as part, tempfile.TemporaryDirectory(prefix="lartpc-view-") as scratch:
+            drawn = Path(scratch) / "drawn.png"  # it decides by the ending what it writes
+            does = "--dump-dom" if is_vector else f"--screenshot={drawn}"
             done = subprocess.run(
                 [program, *_FLAGS, does, address],
                 capture_output=True,
@@ -75,7 +76,7 @@ def save_picture(server: Server, out: Path, event: str, mode: str, view: str = "
             if vector:
                 part.write_text(unquote(vector[1]))
             else:
-                drawn.replace(part)
+                shutil.copyfile(drawn, part)
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"{program} drew nothing within {PATIENCE_S} s") from error
     finally:
