@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lartpc
 from lartpc import owner
-from lartpc.atomic import replacing
+from lartpc.atomic import write_each
 from lartpc.choice import asked_for
 from lartpc.config import SECTIONS
 from lartpc.paths import usable
@@ -81,19 +81,22 @@ def reconstruct(
     known = home / "profiles" / profile
     asked = out / "asked"
     asked.mkdir(parents=True, exist_ok=True)
-    _write(asked / "files.txt", "".join(f"{path}\n" for path in found))
     split = "test" if has_truth else "reconstruct"
     row = {"sample": sample, "split": split, "source": f"@{asked / 'files.txt'}"}
     row |= {CHOICE: events} if asked_for(events) else {}
     columns = (*COLUMNS, *row.keys() - set(COLUMNS))
     lines = (columns, [row.get(name, "-") for name in columns])
-    _write(asked / "samples.tsv", "".join("\t".join(line) + "\n" for line in lines))
     values: dict[str, object] = {"samples": [str(asked / "samples.tsv")], "results": usable(str(out))}
     if detector:
         values["ingest"] = {"detector": detector}
     values |= {stage: _with(stage, path) for stage, path in chosen_weights(weights).items()}
-    # JSON is YAML, too
-    _write(asked / "config.yaml", json.dumps(values, indent=1) + "\n")
+    texts = {
+        "files.txt": "".join(f"{path}\n" for path in found),
+        "samples.tsv": "".join("\t".join(line) + "\n" for line in lines),
+        "config.yaml": json.dumps(values, indent=1) + "\n",  # JSON is YAML, too
+    }
+    # Those that say so already keep their time.
+    write_each({asked / name: text for name, text in texts.items() if _text_of(asked / name) != text})
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(home / "Snakefile")),
         *("--profile", str(known) if known.is_dir() else profile, "--quiet"),
@@ -189,8 +192,5 @@ def _with(stage: str, path: str) -> dict[str, object]:
     return {"weights": path} | ({"enabled": True} if "enabled" in SECTIONS[stage].model_fields else {})
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file, unless it says so already."""
-    if not path.is_file() or path.read_text() != text:
-        with replacing(path) as part:
-            part.write_text(text)
+def _text_of(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None

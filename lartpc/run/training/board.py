@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from lartpc.atomic import need_room
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter as Writer
 
@@ -36,10 +38,17 @@ class Board:
 
         if step == 0:
             shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        need_room(folder)
         self._writer = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=10)
 
     def add_step(self, step: int, loss: Mapping[str, float], learning_rate: float) -> None:
         """Add the terms of the loss of one step, its gradient norm and the learning rate."""
+        if self._writer is not None:
+            need_room(
+                self._folder
+            )  # a thread writes, whose errors would be told without the file and with a traceback
         for name, value in loss.items():
             group = "optimizer" if name == "gradient_norm" else "loss"
             self._add(f"{group}/{name}", value, step)
