@@ -1,8 +1,9 @@
 """Memory of each step over more and more events of one shard: `python benchmarks/memory.py [--events 300 1000 3000]`.
 
 A hundred events of one electron, muon or proton are simulated once, and their file is given as often as it takes,
-under other names: so 3,000 events cost minutes. Each verb runs in a process of its own; its largest resident set [MB], children
-included, stands for each number of events, and what 1,000 events more take from the first number to the last.
+under other names: so 3,000 events cost minutes. Each verb runs in a process of its own; its largest resident set
+[MB], children included, stands for each number of events, and what 1,000 events more take from the first number to
+the last.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from servers import http_server
 from test_achilles import program
 from test_budget import SMALL
 from test_full_disk import fill, folder  # noqa: F401
+from test_neutrino_figures import dataset  # noqa: F401
 from test_resources import benchmark
 from training import section, write_events
 from typer.testing import CliRunner
@@ -40,7 +41,6 @@ VERBS = {
     "reconstruct steps.h5": "mine",
     "resources results": "learned",
     "michels results/dataset": "michels",
-    "neutrinos results/dataset": "neutrinos.md",
     "interactions --graph {figures} --rules {figures}": "interactions.md",
     "explain {ingest} --weights segment.small.pt --config segment.json": "explain",
     **{words: f"other.{name}" for name, words in MEASURE.items()},
@@ -58,7 +58,6 @@ NO_ROOM = (
     "publish",
     "generate",
     "view",
-    "neutrinos",
     "interactions",
     "clustering",
     "quality",
@@ -85,6 +84,7 @@ def made(folder, tmp_path_factory):  # noqa: F811
             )
             Path(f"{name}.train.json").write_text(json.dumps(train))
         benchmark(Path("results"), f"segment/{UID}", 10, 500, 5)
+        Path("results/config/configuration.json").write_text("{}")
         ends = {
             "results/report.html": "report results/dataset",
             "results/audit.json": "audit results --no-sources",
@@ -120,3 +120,11 @@ def test_a_full_disk_is_told_and_nothing_is_left(folder, made, monkeypatch, word
         assert "No space left on device: '" in said.output and "Traceback" not in said.output
         assert "'disk/" in said.output
         assert [path for path in (folder / "disk").rglob("*") if path.is_file()] == [filler]
+
+
+def test_the_table_of_neutrinos_too(folder, dataset, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(folder)
+    filler = fill(folder, 0)
+    said = CliRunner().invoke(app, ["neutrinos", str(dataset), "--out", "disk/neutrinos.md"])
+    assert said.exit_code == EXIT_STATUS and "No space left on device: 'disk/neutrinos.md'" in said.output
+    assert list((folder / "disk").iterdir()) == [filler]

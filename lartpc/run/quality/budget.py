@@ -289,7 +289,8 @@ def _shares(total: dict[str, Any]) -> dict[str, Any]:
     stems = [name.removesuffix("_sum") for name in total if name.endswith("_sum")]
     with np.errstate(invalid="ignore", divide="ignore"):
         share = {stem: np.divide(total[f"{stem}_sum"], total[f"{stem}_count"]) for stem in stems}
-    share[SPECIES] = np.nanmean([share[f"{SPECIES}_{name}"] for name in _SPECIES], axis=0)
+        each = np.stack([share[f"{SPECIES}_{name}"] for name in _SPECIES])
+        share[SPECIES] = np.nansum(each, axis=0) / np.isfinite(each).sum(axis=0)
     return share
 
 
