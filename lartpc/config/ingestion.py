@@ -30,6 +30,22 @@ class Response(Section):
     recombination: Literal["none", "birks", "box"] = Field(
         "none", description="electrons that recombine; birks (ICARUS), box: modified Box model (ArgoNeuT)"
     )
+    birks_a: float = Field(0.800, gt=0, le=1.2, description="A of Birks' law; ICARUS: 0.800 ± 0.003")
+    birks_k: float = Field(
+        0.0486,
+        gt=0,
+        le=0.5,
+        description="k of Birks' law; ICARUS: 0.0486 ± 0.0006 [(kV/cm) (g/cm²)/MeV]",
+    )
+    box_alpha: float = Field(
+        0.93, gt=0, le=1.2, description="α of the modified Box model; ArgoNeuT: 0.93 ± 0.02"
+    )
+    box_beta: float = Field(
+        0.212,
+        gt=0,
+        le=2,
+        description="β of the modified Box model; ArgoNeuT: 0.212 ± 0.002 [(kV/cm) (g/cm²)/MeV]",
+    )
     field_kv_cm: float = Field(0.5, gt=0, le=2, description="electric field [kV/cm]")
     temperature_k: float = Field(87.17, gt=83, lt=100, description="temperature of the argon [K]")
     anode_x_cm: tuple[float, ...] | None = Field(
@@ -329,6 +345,16 @@ class Ingest(Section):
     def _variations_are_of_3d_images(self) -> Self:
         if self.variations != Variations() and (self.wires.angles_deg or self.wires.in_source):
             raise ValueError("variations: 2D images of planes are not varied; take them out, or wires")
+        return self
+
+    @model_validator(mode="after")
+    def _constants_are_of_a_model(self) -> Self:
+        models = {self.response.recombination, *self.variations.recombination}
+        fields = Response.model_fields
+        for name in ("birks_a", "birks_k", "box_alpha", "box_beta"):
+            model = name.split("_")[0]
+            if model not in models and getattr(self.response, name) != fields[name].default:
+                raise ValueError(f"response.{name} without effect: response.recombination is not {model}")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lartpc.config import Ingest, Response
+from lartpc.config import Ingest, Response, Variations
 from lartpc.geometry import Box
 from lartpc.ingest.detector.response import detect, drift_velocity_cm_us, electrons_per_mev, recombination
 from lartpc.ingest.steps import Steps, Trajectories
@@ -45,25 +45,59 @@ def accounted(image):
 
 def test_recombination_of_both_models():
     # by hand, at 0.5 kV/cm and 1.396 g/cm³: 0.800 / (1 + 0.0486 x / 0.698); ln(0.93 + ξ)/ξ, ξ = 0.212 x / 0.698
+    def share_of(dedx, model, field_kv_cm, **constants):
+        return recombination(dedx, Response(recombination=model, field_kv_cm=field_kv_cm, **constants))
+
     dedx = [2.1, 10.0]
-    np.testing.assert_allclose(recombination(dedx, "birks", 0.5), [0.69795, 0.47162], atol=1e-5)
-    np.testing.assert_allclose(recombination(dedx, "box", 0.5), [0.70504, 0.45372], atol=1e-5)
+    np.testing.assert_allclose(share_of(dedx, "birks", 0.5), [0.69795, 0.47162], atol=1e-5)
+    np.testing.assert_allclose(share_of(dedx, "box", 0.5), [0.70504, 0.45372], atol=1e-5)
     for model in ("birks", "box"):
-        share = recombination(np.geomspace(2, 1e4, 300), model, 0.5)
+        share = share_of(np.geomspace(2, 1e4, 300), model, 0.5)
         assert (np.diff(share) < 0).all()
         assert (share > 0).all() and (share < 1).all()
-        assert recombination(0.0, model, 0.5) == recombination(1.0, model, 0.5)
-        assert recombination(10.0, model, 1.0) > recombination(10.0, model, 0.5)
+        assert share_of(0.0, model, 0.5) == share_of(1.0, model, 0.5)
+        assert share_of(10.0, model, 1.0) > share_of(10.0, model, 0.5)
         # the two agree where both were fitted
-        both = recombination([2.0, 4.0, 8.0], "birks", 0.5) / recombination([2.0, 4.0, 8.0], "box", 0.5)
+        both = share_of([2.0, 4.0, 8.0], "birks", 0.5) / share_of([2.0, 4.0, 8.0], "box", 0.5)
         assert np.abs(both - 1).max() < 0.06
+
+
+def test_constants_of_recombination_are_settings():
+    """As published: ICARUS A 0.800 ± 0.003, k 0.0486 ± 0.0006; ArgoNeuT α 0.93 ± 0.02, β 0.212 ± 0.002."""
+    nominal = Response(recombination="birks")
+    assert (nominal.birks_a, nominal.birks_k, nominal.box_alpha, nominal.box_beta) == (
+        0.8,
+        0.0486,
+        0.93,
+        0.212,
+    )
+    shifted = {"birks": {"birks_k": 0.0492}, "box": {"box_alpha": 0.95, "box_beta": 0.214}}
+    expected = {
+        "birks": 0.8 / (1 + 0.0492 * 20 / 0.698),
+        "box": np.log(0.95 + 0.214 * 20 / 0.698) / (0.214 * 20 / 0.698),
+    }
+    for model, constants in shifted.items():
+        assert recombination(20.0, Response(recombination=model, **constants)) == pytest.approx(
+            expected[model]
+        )
+    # the scale is that of a minimum ionising particle: what ionises more moves, by the share of its R to theirs
+    steps = steps_of([[1, 1, 1]] * 2, [[1.3, 1, 1]] * 2, [0.63, 6.0])
+    charge, _ = see(steps, recombination="birks", birks_k=0.0492)
+    np.testing.assert_allclose(
+        charge.energy, [0.63, 6.0 * (1 + 0.0492 * 2.1 / 0.698) / (1 + 0.0492 * 20 / 0.698)], rtol=1e-6
+    )
+    with pytest.raises(
+        ValueError, match=r"response\.birks_k without effect: response\.recombination is not birks"
+    ):
+        Ingest(response=Response(recombination="box", birks_k=0.05))
+    Ingest(response=Response(birks_k=0.05), variations=Variations(recombination=("birks", "box")))
 
 
 def test_charge_is_in_mev_of_a_minimum_ionising_particle():
     # 3 mm of a MIP keep their energy, a stopping proton loses a third of its; a point recombines least
     steps = steps_of([[1, 1, 1]] * 3, [[1.3, 1, 1], [1.3, 1, 1], [1, 1, 1]], [0.63, 6.0, 0.01])
     charge, image = see(steps, recombination="birks")
-    at = recombination([2.1, 20.0, 1.0], "birks", 0.5)
+    at = recombination([2.1, 20.0, 1.0], Response(recombination="birks"))
     np.testing.assert_allclose(charge.energy, [0.63, 6.0 * at[1] / at[0], 0.01 * at[2] / at[0]], rtol=1e-6)
     assert image.energy_lost_mev == pytest.approx(6.64 - 0.01 - charge.energy.sum(), abs=0.01 + 1e-9)
     assert accounted(image) == pytest.approx(image.energy_mev) == pytest.approx(6.64)

@@ -87,7 +87,7 @@ def test_the_example_is_a_table_of_scenarios() -> None:
     for stage in ("segment", "cluster", "interact"):
         given[stage]["weights"] = str(ROOT / given[stage]["weights"])
     own = found(scenarios, **given)
-    assert len(own) == 11 and "ingest" not in own["score_down"]
+    assert len(own) == 14 and "ingest" not in own["score_down"]
     assert "ingest" in own["field_up"] and "ingest" in own["voxels_larger"]
     assert own["weights_of_neutrinos"] == {"interact", "interact on truth"} | TAIL
 

@@ -31,12 +31,6 @@ MIP_MEV_CM = 2.10
 LEAST_MEV_CM = 1.0
 """Steps of less dE/dx, and those of no length, recombine as of this one: the fits end there."""
 
-BIRKS = (0.800, 0.0486)
-"""A, and k [(kV/cm) (g/cm²)/MeV] (ICARUS: Amoruso et al., Nucl. Instrum. Meth. A 523 (2004) 275)."""
-
-MODIFIED_BOX = (0.93, 0.212)
-"""α, and β [(kV/cm) (g/cm²)/MeV] (ArgoNeuT: Acciarri et al., JINST 8 (2013) P08005)."""
-
 MOBILITY = (551.6, 7158.3, 4440.43, 4.29, 43.63, 0.2053)
 """a0 to a5 of the mobility, for cm²/(V s) and kV/cm (Li et al., Nucl. Instrum. Meth. A 816 (2016) 160)."""
 
@@ -46,26 +40,26 @@ US_PER_NS = 1e-3
 US_PER_S = 1e6
 
 
-def recombination(dedx_mev_cm: ArrayLike, model: str, field_kv_cm: float) -> FloatArray:
+def recombination(dedx_mev_cm: ArrayLike, cfg: Response) -> FloatArray:
     """Return the share of the electrons that escapes recombination, between 0 and 1.
+
+    By `cfg.recombination` that is for "birks" A / (1 + k dE/dx / (ρ E)), for "box", the modified Box model,
+    ln(α + ξ) / ξ with ξ = β dE/dx / (ρ E), and 1 for "none". Where `cfg` has no others, the constants are those of
+    ICARUS (Amoruso et al., Nucl. Instrum. Meth. A 523 (2004) 275) and of ArgoNeuT (Acciarri et al., JINST 8 (2013)
+    P08005).
 
     Parameters
     ----------
     dedx_mev_cm
         Energy loss per length [MeV/cm], any shape.
-    model
-        "birks", A / (1 + k dE/dx / (ρ E)); "box", the modified Box model ln(α + ξ) / ξ with
-        ξ = β dE/dx / (ρ E); or "none".
-    field_kv_cm
-        Electric field E [kV/cm].
     """
     dedx = np.maximum(np.asarray(dedx_mev_cm, np.float64), LEAST_MEV_CM)
-    density = dedx / (DENSITY_G_CM3 * field_kv_cm)
-    if model == "birks":
-        return np.asarray(np.clip(BIRKS[0] / (1 + BIRKS[1] * density), 0, 1))
-    if model == "box":
-        xi = MODIFIED_BOX[1] * density
-        return np.asarray(np.clip(np.log(MODIFIED_BOX[0] + xi) / xi, 0, 1))
+    density = dedx / (DENSITY_G_CM3 * cfg.field_kv_cm)
+    if cfg.recombination == "birks":
+        return np.asarray(np.clip(cfg.birks_a / (1 + cfg.birks_k * density), 0, 1))
+    if cfg.recombination == "box":
+        xi = cfg.box_beta * density
+        return np.asarray(np.clip(np.log(cfg.box_alpha + xi) / xi, 0, 1))
     return np.ones_like(dedx)
 
 
@@ -81,7 +75,7 @@ def drift_velocity_cm_us(field_kv_cm: float, temperature_k: float) -> float:
 
 def electrons_per_mev(cfg: Response) -> float:
     """Return how many electrons, before they drift, stand for 1 MeV of the image: those of a MIP."""
-    return float(1e6 / IONISATION_EV * recombination(MIP_MEV_CM, cfg.recombination, cfg.field_kv_cm))
+    return float(1e6 / IONISATION_EV * recombination(MIP_MEV_CM, cfg))
 
 
 def detect(
@@ -116,8 +110,8 @@ def _recombine(steps: Steps, cfg: Response) -> Steps:
         return steps
     length_S = np.linalg.norm(steps.end - steps.start, axis=1)
     dedx_S = np.divide(steps.energy, length_S, out=np.zeros_like(length_S), where=length_S > 0)
-    share_S = recombination(dedx_S, cfg.recombination, cfg.field_kv_cm)
-    of_mip = recombination(MIP_MEV_CM, cfg.recombination, cfg.field_kv_cm)
+    share_S = recombination(dedx_S, cfg)
+    of_mip = recombination(MIP_MEV_CM, cfg)
     return replace(steps, energy=steps.energy * share_S / of_mip)
 
 
