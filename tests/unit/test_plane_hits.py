@@ -155,3 +155,14 @@ def test_ingested_points_have_their_hits(tmp_path: Path) -> None:
         assert len(hit["charge"]) == event.num_voxels > 0 and (hit["charge"][:, 2] == 0).all()
         assert (hit["charge"][:, :2] >= energy[:, None] * (1 - 1e-5)).all(), name
         assert (hit["num_points"][:, :2] >= 1).all()
+
+
+def test_masked_events_keep_the_hits_of_the_rest() -> None:
+    from lartpc.run.explain.study import _without
+
+    event = with_hits(make_event())
+    masked = np.arange(event.num_voxels) < 30
+    rest = _without(event, masked)
+    np.testing.assert_array_equal(rest["plane_hit"]["charge"], event["plane_hit"]["charge"][~masked])
+    found = segment.infer(segment.network(SEES).eval(), [rest], SEES)[0]["semantic"]["ghost_score"]
+    assert len(found) == event.num_voxels - 30

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.atomic import write_each
-from lartpc.event import Event
+from lartpc.event import SEEN, Event
 from lartpc.run.explain.masks import Mask, Particles, masks_of, particles_of
 from lartpc.stages import stage
 from lartpc.store import open_events
@@ -138,8 +138,12 @@ def _chosen(events: Any, entries: Sequence[int], num_events: int) -> Iterable[Ev
 
 def _without(event: Event, masked_V: NDArray[np.bool_]) -> Event:
     """Return the image of an event without some voxels."""
-    voxel = {name: value[~masked_V] for name, value in event["voxel"].items()}
-    return Event(event.file_uid, event.entry, event.box, {"voxel": voxel})
+    seen = {
+        product: {name: value[~masked_V] for name, value in event[product].items()}
+        for product in ("voxel", *SEEN)
+        if product in event
+    }
+    return Event(event.file_uid, event.entry, event.box, seen)
 
 
 def _packs(images: Sequence[Event], max_voxels: int) -> Iterable[list[Event]]:
