@@ -6,7 +6,7 @@ Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions, N view
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from lartpc.nets.dropout import sampled
 from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
 from lartpc.nets.inputs import column_of, stack
 from lartpc.nets.losses import ghost_term, semantic_terms
-from lartpc.nets.plane_hits import PlaneHits, features_of
+from lartpc.nets.plane_hits import PlaneHits, Rivals, Seen, seen_by_planes
 from lartpc.nets.portable import PortableSegmenter
 from lartpc.nets.rowwise import whole
 from lartpc.nets.symmetry import reflect, reflections, signs
@@ -47,7 +47,12 @@ class Segmenter(nn.Module):
         self.unet = UResNet(cfg.unet, 2, cfg.dimension, cfg.backend, cfg.heads.dropout)
         self.classes = nn.Linear(cfg.unet.filters, len(Semantic))
         self.ppn = ppn.Ppn(cfg.unet, cfg.dimension, backend=cfg.backend)
-        self.ghost = nn.Linear(cfg.unet.filters, 1) if cfg.heads.ghost else None
+        self.ghost: nn.Linear | Rivals | None = None
+        if cfg.heads.ghost:
+            rivals = cfg.plane_hits
+            self.ghost = (
+                Rivals(cfg.unet.filters, cfg.unet.leakiness) if rivals else nn.Linear(cfg.unet.filters, 1)
+            )
         self.hits = PlaneHits(cfg.unet.filters, cfg.unet.leakiness) if cfg.plane_hits else None
 
     def forward(
@@ -56,7 +61,7 @@ class Segmenter(nn.Module):
         energy_V: Tensor,
         batch_size: int,
         num_cells: int,
-        hit_VC: Tensor | None = None,
+        seen: Seen | None = None,
     ) -> tuple[Tensor, ppn.Proposals, Lattice, Tensor | None]:
         """Return class logits (V, K), proposals, the lattice of the batch, and logits of ghosts (V,), if any.
 
@@ -70,25 +75,30 @@ class Segmenter(nn.Module):
             Number of events.
         num_cells
             Voxels per side of the box.
-        hit_VC
-            Features of the hits of planes (`plane_hits.features_of`), for a network that sees them.
+        seen
+            What the planes see of the voxels, for a network that takes it (`plane_hits`).
         """
         lattice = Lattice(coord_VD1, batch_size, (num_cells,) * (coord_VD1.shape[1] - 1))
-        decoded = self.unet(energy_features(energy_V), lattice, self._added(hit_VC))
-        ghost_V = None if self.ghost is None else self.ghost(decoded[0])[:, 0]
-        return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, ghost_V
+        decoded = self.unet(energy_features(energy_V), lattice, self._added(seen))
+        return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, self._ghosts(decoded[0], seen)
+
+    def _ghosts(self, feat_VC: Tensor, seen: Seen | None) -> Tensor | None:
+        if isinstance(self.ghost, Rivals):
+            assert seen is not None, "a network that takes hits of planes"
+            return cast(Tensor, self.ghost(feat_VC, seen.hit_VP))
+        return None if self.ghost is None else cast(Tensor, self.ghost(feat_VC)[:, 0])
 
     def sample(
-        self, energy_V: Tensor, lattice: Lattice, num_passes: int, hit_VC: Tensor | None = None
+        self, energy_V: Tensor, lattice: Lattice, num_passes: int, seen: Seen | None = None
     ) -> Iterator[Tensor]:
         """Yield the scores (V, K) of thinned networks: passes with features dropped."""
-        feat_VC, added_VC = energy_features(energy_V), self._added(hit_VC)
+        feat_VC, added_VC = energy_features(energy_V), self._added(seen)
         for number in range(num_passes):
             with sampled(self, number):
                 yield torch.softmax(self.classes(self.unet(feat_VC, lattice, added_VC)[0]), 1)
 
-    def _added(self, hit_VC: Tensor | None) -> Tensor | None:
-        return None if self.hits is None or hit_VC is None else self.hits(hit_VC)
+    def _added(self, seen: Seen | None) -> Tensor | None:
+        return None if self.hits is None or seen is None else cast(Tensor, self.hits(seen.feat_VC))
 
 
 def network(cfg: config.Segment) -> nn.Module:
@@ -99,7 +109,7 @@ def network(cfg: config.Segment) -> nn.Module:
 def portable(net: nn.Module, cfg: config.Segment, *, by_gathers: bool) -> PortableSegmenter:
     """Return the network in plain tensor operations; `by_gathers`: without a search in sorted keys."""
     assert isinstance(net, Segmenter)
-    if net.hits is not None:
+    if net.hits is not None or isinstance(net.ghost, Rivals):
         raise ValueError(
             "a network that sees the hits of planes (segment.plane_hits) cannot be exported as a program"
         )
@@ -152,14 +162,14 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     return terms
 
 
-Inputs = tuple[Tensor, Tensor, int, int, Tensor | None]
+Inputs = tuple[Tensor, Tensor, int, int, Seen | None]
 """What the network takes (`Segmenter.forward`)."""
 
 
 def _inputs(batch: list[Event], device: torch.device, cfg: config.Segment) -> Inputs:
     coord_VD1, energy_V, batch_size, num_cells = stack(batch, device, cfg.dimension, "segment")
-    hit_VC = features_of(batch, energy_V) if cfg.plane_hits else None
-    return coord_VD1, energy_V, batch_size, num_cells, hit_VC
+    seen = seen_by_planes(batch, coord_VD1, energy_V) if cfg.plane_hits else None
+    return coord_VD1, energy_V, batch_size, num_cells, seen
 
 
 @dataclass
@@ -217,18 +227,16 @@ def infer(net: Segmenter, batch: list[Event], cfg: config.Segment) -> list[dict[
 
 def _say(net: Segmenter, inputs: Inputs, cfg: config.Segment, axes: tuple[bool, ...]) -> Said:
     """Return what the network says of the voxels of a batch, seen with some axes turned round."""
-    coord_VD1, energy_V, batch_size, num_cells, hit_VC = inputs
+    coord_VD1, energy_V, batch_size, num_cells, seen = inputs
     order_V = None
     if any(axes):
         coord_VD1, order_V = reflect(coord_VD1, axes, num_cells)
         energy_V = energy_V[order_V]
-        hit_VC = None if hit_VC is None else hit_VC[order_V]
-    logit_VK, proposals, lattice, ghost_V = net(coord_VD1, energy_V, batch_size, num_cells, hit_VC)
+        seen = seen.rows(order_V) if seen else None
+    logit_VK, proposals, lattice, ghost_V = net(coord_VD1, energy_V, batch_size, num_cells, seen)
     label_V = logit_VK.argmax(1)
     if cfg.infer.num_passes:
-        score_VK, unsure_V = mean_and_disagreement(
-            net.sample(energy_V, lattice, cfg.infer.num_passes, hit_VC)
-        )
+        score_VK, unsure_V = mean_and_disagreement(net.sample(energy_V, lattice, cfg.infer.num_passes, seen))
         label_V = score_VK.argmax(1)
     elif cfg.heads.evidential:
         score_VK, unsure_V = mean_and_vacuity(logit_VK)
