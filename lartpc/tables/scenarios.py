@@ -22,6 +22,12 @@ def of_scenario(dataset: Path, scenario: str) -> Path:
     return dataset / f"{_COLUMN}{scenario}" if scenario else dataset
 
 
+def scenarios_in(dataset: Path, table: str) -> list[str]:
+    """Return the scenarios that a table of a dataset has, the nominal production first; [] where there are none."""
+    names = {path.name.removeprefix(_COLUMN) for path in (dataset / table).glob(f"{_COLUMN}*")}
+    return [*sorted(names & {NOMINAL}), *sorted(names - {NOMINAL})]
+
+
 def table_folder(dataset: Path, table: str) -> Path:
     """Return the folder of a table of a dataset: of the scenario that the path names, or else the nominal one."""
     folder, scenario = scenario_of(dataset)

@@ -1,5 +1,6 @@
 """Scenarios: which jobs are their own, one dataset of all, and what compares and audits it."""
 
+import http.client
 import json
 import shutil
 from pathlib import Path
@@ -8,14 +9,17 @@ import h5py
 import pandas as pd
 import pytest
 from handmade import good_event, write_shard
+from viewing import served
 
+from lartpc import config
 from lartpc.config.production import production
 from lartpc.run.audit import audit
 from lartpc.run.collect import Parts, collect, read_summary
-from lartpc.run.report import show
+from lartpc.run.report import report, show
 from lartpc.run.report.outcome import outcome
-from lartpc.run.report.variations import compare_scenarios
+from lartpc.run.report.variations import compare_scenarios, scenario_lines
 from lartpc.run.summarize import summarize
+from lartpc.run.view.catalogue import Catalogue
 from lartpc.scenarios import branches
 from lartpc.store.seal import seal_of
 
@@ -142,7 +146,47 @@ def test_one_dataset_is_partitioned_by_scenario(pristine: Path) -> None:
 def test_the_nominal_figures_are_shown(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("events  6 of beam") for line in outcome(pristine))
     show(pristine)
-    assert "dataset" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "dataset" in said and "Scenarios" in said and "nominal" in said and "varied" in said
+    assert "lartpc show" in said and "scenario=varied" in said
+    show(pristine / "dataset" / "scenario=varied")
+    assert "Scenarios" not in capsys.readouterr().out
+    assert "varied  1 scenarios: varied" in "\n".join(outcome(pristine))
+    with pytest.raises(ValueError, match="no scenario 'other'"):
+        show(pristine / "dataset" / "scenario=other")
+
+
+def test_the_page_has_what_scenarios_change(pristine: Path, tmp_path: Path) -> None:
+    lines = scenario_lines(pristine / "dataset")
+    assert {line.label for line in lines} >= {"particles", "segment: voxels correctly classified"}
+    assert all(line.nominal and len(line.differences) == 1 for line in lines)
+    steps = ("ingest", "segment", "points", "cluster", "interact")
+    files = [pristine / "events" / step / "beam" / "0000.h5" for step in steps]
+    report(pristine / "dataset", files, [], tmp_path / "report.html", config.Report(num_events=1))
+    page = (tmp_path / "report.html").read_text()
+    assert '<section id="scenarios">' in page and "<th>varied</th>" in page and 'href="#scenarios"' in page
+
+
+def test_a_scenario_is_looked_at(pristine: Path) -> None:
+    nominal = Catalogue([pristine], 1000)
+    assert (nominal.scenario, nominal.scenarios, len(nominal.events)) == ("nominal", ["nominal", "varied"], 6)
+    varied = nominal.of_scenario("varied")
+    assert varied.names(range(6)) == nominal.names(range(6)) and "particles" in varied.tables
+    assert varied.select("events", "entry == 0") == nominal.select("events", "entry == 0") != []
+    # its own files, and those that it shares
+    steps = {path.parts[-3]: "scenarios" in path.parts for path in varied._files_of("beam/0000")}
+    assert steps == {"ingest": False, "segment": False, "points": False, "cluster": False, "interact": True}
+    assert not any("scenarios" in path.parts for path in nominal._files_of("beam/0000"))
+    assert varied.display(0)["entry"] == 0
+    with pytest.raises(ValueError, match=r"has no scenario 'other'; there are nominal, varied"):
+        Catalogue([pristine / "dataset" / "scenario=other"], 1000)
+    with served(pristine) as server:
+        assert '<select id="scenario"' in server.page
+        for words, status in (("scenario=varied&number=0", 200), ("scenario=other&number=0", 400)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+            connection.request("GET", f"/event?{words}")
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_scenarios_are_compared_with_the_nominal_production(pristine: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from lartpc.run.report.origin import origins, timing, topologies
 from lartpc.run.report.outcome import audited, located
 from lartpc.run.report.performance import performance_charts
 from lartpc.run.report.took import took
+from lartpc.run.report.variations import scenario_lines, scenarios_of, scenarios_table
 from lartpc.run.report.worst import Worst, worst_displays, worst_events
 
 __all__ = ["figures_table", "report", "sections", "show"]
@@ -106,6 +107,8 @@ def report(
             *confusions(summary),
             *([{"title": topology["title"], **_topology(topology)}] if topology else []),
         ],
+        scenarios=scenarios_of(summary),
+        varied=scenario_lines(dataset),
         worst=listed,
         warnings=outside_domain(summary),
         data=data,
@@ -128,7 +131,9 @@ def picture_of(event: Worst) -> tuple[str, int]:
 
 
 def show(results: Path) -> None:
-    """Print the figures of a production, and where its tables and its page are; its dataset may be named as well.
+    """Print the figures of a production, and where its tables and its page are.
+
+    Its dataset may be named as well, and a scenario of it, DATASET/scenario=NAME.
 
     Raises
     ------
@@ -139,6 +144,13 @@ def show(results: Path) -> None:
     summary = read_summary(dataset)
     console = Console()
     console.print(figures_table(summary))
+    if names := scenarios_of(summary):
+        console.print(scenarios_table(summary))
+        console.print(
+            f"one     lartpc show {dataset}/scenario={names[0]}\nerrors  of the differences: lartpc compare {dataset}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for line in outside_domain(summary):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"flags   {flagged(summary)}", highlight=False, soft_wrap=True)

@@ -93,27 +93,7 @@ def compare(
     """
     names = _names(first, second)
     summaries = [read_summary(folder) for folder in (first, second)]
-    rng = np.random.default_rng(seed)
-    events = [_table(folder, "events", [*KEY, "status", *COUNTED]) for folder in (first, second)]
-    paired = _paired(*(table.filter(pc.field("status") == "ok") for table in events))
-    if not len(paired[0]):
-        raise ValueError(
-            f"{first} and {second} have no event in common that went through both; compare productions of the same "
-            "sample sheet"
-        )
-    counts = {
-        "common": len(paired[0]),
-        "only_first": events[0].num_rows - len(paired[0]),
-        "only_second": events[1].num_rows - len(paired[0]),
-        "same_voxels": int(pc.sum(pc.equal(paired[0]["num_voxels"], paired[1]["num_voxels"])).as_py() or 0),
-    }
-    found = [*_means(paired, num_replicas, rng)]
-    for label in INPUT:
-        rows = [
-            _table(folder, "metrics", None, pc.field("input").cast(pa.string()) == label)
-            for folder in (first, second)
-        ]
-        found += _figures(_paired(rows[0], rows[1], ROWS[label]), label, num_replicas, rng)
+    found, counts = differences(first, second, num_replicas=num_replicas, seed=seed)
     texts = {
         "names": names,
         "folders": [str(first), str(second)],
@@ -141,6 +121,40 @@ def compare(
     if not is_quiet:
         Console().print(_terminal(shown, texts))
     return found
+
+
+def differences(
+    first: Path, second: Path, *, num_replicas: int, seed: int = 1
+) -> tuple[list[Difference], dict[str, int]]:
+    """Return the differences of two datasets on the events that both have, and how many these are, as `compare` does.
+
+    Raises
+    ------
+    ValueError
+        The two have no event in common.
+    """
+    rng = np.random.default_rng(seed)
+    events = [_table(folder, "events", [*KEY, "status", *COUNTED]) for folder in (first, second)]
+    paired = _paired(*(table.filter(pc.field("status") == "ok") for table in events))
+    if not len(paired[0]):
+        raise ValueError(
+            f"{first} and {second} have no event in common that went through both; compare productions of the same "
+            "sample sheet"
+        )
+    counts = {
+        "common": len(paired[0]),
+        "only_first": events[0].num_rows - len(paired[0]),
+        "only_second": events[1].num_rows - len(paired[0]),
+        "same_voxels": int(pc.sum(pc.equal(paired[0]["num_voxels"], paired[1]["num_voxels"])).as_py() or 0),
+    }
+    found = [*_means(paired, num_replicas, rng)]
+    for label in INPUT:
+        rows = [
+            _table(folder, "metrics", None, pc.field("input").cast(pa.string()) == label)
+            for folder in (first, second)
+        ]
+        found += _figures(_paired(rows[0], rows[1], ROWS[label]), label, num_replicas, rng)
+    return found, counts
 
 
 # -- events --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 from lartpc.run.collect import read_summary
 from lartpc.run.report.figures import flagged, outside_domain, quality
 from lartpc.stages import CHAIN
+from lartpc.tables.scenarios import scenario_of
 
 _MOST_WARNINGS = 5
 _LONGEST = 140
@@ -30,6 +31,7 @@ def outcome(results: Path) -> list[str]:
     summary = read_summary(dataset)
     rows = summary["rows"]
     lost = summary["num_quarantined"]
+    names = [*summary.get("scenarios", {})]
     said = [
         (
             "events",
@@ -40,6 +42,11 @@ def outcome(results: Path) -> list[str]:
             "found",
             f"{rows['points']:,} points, {rows['particles']:,} particles, {rows['interactions']:,} interactions in "
             f"{summary['num_voxels']:,} voxels",
+        ),
+        *(
+            [("varied", f"{len(names)} scenarios: {shorten(', '.join(names), _LONGEST, placeholder=' …')}")]
+            if names
+            else []
         ),
         *(("quality" if not number else "", line) for number, line in enumerate(_figures(summary))),
         ("flags", flagged(summary)),
@@ -62,13 +69,16 @@ def outcome(results: Path) -> list[str]:
 
 
 def located(results: Path) -> tuple[Path, Path]:
-    """Return the folder of a production's results and its dataset; the dataset may be named instead.
+    """Return the folder of a production's results and its dataset; the dataset may be named instead, or a scenario.
 
     Raises
     ------
     ValueError
         There is no dataset; the message says what to name.
     """
+    folder, scenario = scenario_of(results)
+    if scenario and (folder / "summary.json").is_file():
+        return located(folder)[0], results
     if (results / "summary.json").is_file():
         return (results.parent if results.name == "dataset" else results), results
     if not (results / "dataset").is_dir():

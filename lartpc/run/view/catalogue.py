@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 from lartpc import config
 from lartpc.run.display.data import display
 from lartpc.run.volumes import active_volumes_cm
+from lartpc.scenarios import FOLDER
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES
+from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, scenarios_in, table_folder
 
 KEY = ["file_uid", "entry"]
 _BASE = "events"
@@ -33,7 +35,8 @@ class Catalogue:
     Parameters
     ----------
     paths
-        One folder of results, or event files of any shards and steps; those of a shard are overlaid.
+        One folder of results, or event files of any shards and steps; those of a shard are overlaid. A scenario of
+        results is named by `RESULTS/dataset/scenario=NAME`; without it they are of the nominal production.
 
     Raises
     ------
@@ -45,13 +48,22 @@ class Catalogue:
         self.max_voxels = max_voxels
         self.results: Path | None = None
         self._files: dict[str, list[Path]] = {}
-        if len(paths) == 1 and paths[0].is_dir():
-            self.results = paths[0]
-            if not (self.results / "dataset" / _BASE).is_dir():
+        self.scenarios: list[str] = []
+        dataset, self.scenario = scenario_of(paths[0]) if len(paths) == 1 else (Path(), "")
+        if len(paths) == 1 and (self.scenario or paths[0].is_dir()):
+            self.results = dataset.parent if self.scenario else paths[0]
+            self._dataset = self.results / "dataset"
+            if not (self._dataset / _BASE).is_dir():
                 raise ValueError(
                     f"{paths[0]} is not a folder of results: it has no dataset/{_BASE}; name event files instead"
                 )
-            kept = pq.ParquetDataset(self.results / "dataset" / _BASE).schema.names
+            self.scenarios = scenarios_in(self._dataset, _BASE)
+            if self.scenarios and not self.scenario:
+                self.scenario = NOMINAL
+            if self.scenario and self.scenario not in self.scenarios:
+                known = f"there are {', '.join(self.scenarios)}" if self.scenarios else "it has none"
+                raise ValueError(f"{dataset} has no scenario '{self.scenario}'; {known}")
+            kept = pq.ParquetDataset(self._table(_BASE)).schema.names
             self.events = self._read(_BASE, [name for name in SHOWN if name in kept])
             self.tables = [name for name in TABLES if self._is_of_events(name)]
         else:
@@ -59,6 +71,20 @@ class Catalogue:
             self.tables = [_BASE]
         if self.events.empty:
             raise ValueError(f"no events in {', '.join(map(str, paths))}")
+
+    def of_scenario(self, name: str) -> "Catalogue":
+        """Return the events of a scenario of the same results; "": these.
+
+        Raises
+        ------
+        ValueError
+            There is no such scenario.
+        """
+        if name in ("", self.scenario):
+            return self
+        if not self.results or name not in self.scenarios:
+            raise ValueError(f"no scenario '{name}'; there are {', '.join(self.scenarios) or 'none'}")
+        return Catalogue([of_scenario(self.results / "dataset", name)], self.max_voxels)
 
     def columns(self, table: str) -> list[str]:
         """Return the names of the columns that a filter of a table can have."""
@@ -159,24 +185,31 @@ class Catalogue:
     def _files_of(self, uid: str) -> list[Path]:
         if not self.results:
             return self._files[uid]
-        folder = self.results / "events"
+        nominal = self.results / "events"
+        own = self.results / FOLDER / self.scenario / "events" if self.scenario else nominal
+        folder = own if (own / "ingest" / f"{uid}.h5").is_file() else nominal
         ingested = folder / "ingest" / f"{uid}.h5"
         if not ingested.is_file():
             raise ValueError(f"{ingested} is not there; the displays need the event files of the production")
         with open_events(ingested) as events:
             steps = [row.name for row in chain_in(events.box.dimension)]
-        made = [folder / step / f"{uid}.h5" for step in steps]
+        made = []
+        for step in steps:
+            if (own / step / f"{uid}.h5").is_file():
+                folder = own  # what follows is the scenario's own, too
+            made.append(folder / step / f"{uid}.h5")
         return [ingested, *(path for path in made if path.is_file())]
 
+    def _table(self, table: str) -> Path:
+        return table_folder(of_scenario(self._dataset, self.scenario), table)
+
     def _is_of_events(self, table: str) -> bool:
-        assert self.results
         keyed = TABLES[table].key[:2] == tuple(KEY)
-        return keyed and any((self.results / "dataset" / table).glob("*.parquet"))
+        return keyed and any(self._table(table).glob("*.parquet"))
 
     def _read(self, table: str, names: Sequence[str]) -> pd.DataFrame:
-        assert self.results
         columns = [*dict.fromkeys([*KEY, *names])]
-        return pd.read_parquet(self.results / "dataset" / table, columns=columns)
+        return pd.read_parquet(self._table(table), columns=columns)
 
     def _of_files(self, paths: Sequence[Path]) -> pd.DataFrame:
         frames = {}

@@ -37,14 +37,30 @@ class Server(ThreadingHTTPServer):
         self.reading = Lock()
         self.num_shown = 0
         self.catalogue = catalogue
+        self._catalogues: dict[str, Catalogue] = {}
         data = {
             "words": WORDS,
             "tables": catalogue.tables,
             "columns": {name: catalogue.columns(name) for name in catalogue.tables},
             "num_events": len(catalogue.events),
+            "scenario": catalogue.scenario,
         }
         folder = Path(__file__).parent
-        self.page = render(folder, "view.html", "view.js", about=about, tables=catalogue.tables, data=data)
+        self.page = render(
+            folder,
+            "view.html",
+            "view.js",
+            about=about,
+            tables=catalogue.tables,
+            scenarios=catalogue.scenarios,
+            data=data,
+        )
+
+    def of_scenario(self, name: str) -> Catalogue:
+        """Return the events of a scenario, read once; of that which was asked for first for ""."""
+        if name not in self._catalogues:
+            self._catalogues[name] = self.catalogue.of_scenario(name)
+        return self._catalogues[name]
 
     @property
     def address(self) -> str:
@@ -66,8 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
             if asked.path == "/":
                 return self._send(HTTPStatus.OK, self.server.page)
             if asked.path == "/list":
-                catalogue = self.server.catalogue
                 with self.server.reading:
+                    catalogue = self.server.of_scenario(words.get("scenario", ""))
                     numbers = catalogue.select(words.get("table", "events"), words.get("where", ""))
                     numbers = catalogue.found(numbers, words.get("search", ""))
                     down = words.get("down", "") == "1"
@@ -76,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(HTTPStatus.OK, {"numbers": numbers, **answer})
             if asked.path == "/event":
                 with self.server.reading:
-                    event = self.server.catalogue.display(int(words.get("number", "-1")))
+                    catalogue = self.server.of_scenario(words.get("scenario", ""))
+                    event = catalogue.display(int(words.get("number", "-1")))
                     self.server.num_shown += 1
                 return self._send(HTTPStatus.OK, event)
         except ValueError as error:

@@ -6,12 +6,13 @@
   let numbers = [], display = null, sort = asked.get("sort") || "", down = asked.get("down") || "";
   const source = { titles: [] };
   source.load = async (place) => {
-    const answer = await fetch(`event?number=${numbers[place]}`);
+    const answer = await fetch(`event?${new URLSearchParams({ number: numbers[place], scenario: scenario() })}`);
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.error);
     return found;
   };
-  const filters = () => ({ table: find("table").value, where: find("where").value, search: find("search").value, sort, down });
+  const scenario = () => find("scenario")?.value ?? "";
+  const filters = () => ({ scenario: scenario(), table: find("table").value, where: find("where").value, search: find("search").value, sort, down });
   source.shown = (state, event) => {
     const words = {
       ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode, view: state.view === "3d" ? "" : state.view,
@@ -72,16 +73,22 @@
     find("list").replaceChildren(table);
   }
 
-  async function again() {
+  async function again(name) {
     if (!await filter()) return;
     display.list();
-    if (numbers.length) display.set({ event: 0, particle: null });
+    if (numbers.length) display.set({ event: Math.max(source.titles.indexOf(name), 0), particle: null });
   }
 
   const columns = () => { find("columns").textContent = data.columns[find("table").value].join(", "); };
   document.body.classList.toggle("plain", asked.get("plain") === "1");
   followTheme(() => display?.draw());
   find("table").value = asked.get("table") in data.columns ? asked.get("table") : data.tables[0];
+  if (find("scenario")) {
+    find("scenario").value = asked.get("scenario") || data.scenario;
+    if (!find("scenario").value) find("scenario").value = data.scenario;
+    // The same event in another scenario.
+    find("scenario").addEventListener("change", () => again(source.titles[display.state.event]));
+  }
   for (const name of ["where", "search"]) find(name).value = asked.get(name) || "";
   columns();
   find("table").addEventListener("change", columns);
