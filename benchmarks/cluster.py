@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import TRUTH, Event
+from lartpc.graphs import Graph, make_graph
 from lartpc.kinematics import FEATURES, pointing, unit
 from lartpc.nets import graph as graphs
-from lartpc.nets.graph import Graph, make_graph
 from lartpc.stages import cluster, segment
 from lartpc.store import open_events
 from lartpc.truth import upstream_from_truth

@@ -19,6 +19,7 @@ import torch
 from sklearn.cluster import DBSCAN
 
 from lartpc import config, dist, fragments
+from lartpc.fragments import learned
 from lartpc.links import links, pieces
 from lartpc.metrics import Clustering, clustering, mean
 from lartpc.nets.augment import augment
@@ -83,7 +84,7 @@ def section_of(settings: dict, args: argparse.Namespace) -> config.Cluster:
 def trained(name: str, section: config.Cluster, args: argparse.Namespace) -> torch.nn.Module | None:
     """Return the network of a method, from the folder or trained now."""
     torch.manual_seed(args.seed)
-    net = fragments.network(section.fragments)
+    net = learned.network(section.fragments)
     path = args.out / f"{name}.pt"
     if net is None:
         return None
@@ -96,7 +97,7 @@ def trained(name: str, section: config.Cluster, args: argparse.Namespace) -> tor
     ranks = dist.Ranks(0, 1, 0, CPU, "none")
 
     def loss(net, batch, section):
-        return fragments.learn(net, batch, section.fragments, CPU)[0]
+        return learned.learn(net, batch, section.fragments)[0]
 
     optimization = Optimization(net, loss, section, ranks)
     rng = np.random.default_rng(args.seed)
@@ -133,7 +134,7 @@ def quality(args: argparse.Namespace) -> None:
         for name, section in sections.items():
             start = time.process_time()
             with torch.inference_mode():
-                ((label_V, _),) = fragments.find(nets[name], [event], section.fragments, CPU)
+                ((label_V, _),) = fragments.find(nets[name], [event], section.fragments)
             seconds[name] += time.process_time() - start
             for kind in kinds:
                 of_kind = true_V if kind is None else np.where(truth["semantic"] == kind, true_V, NONE)

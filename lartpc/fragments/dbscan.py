@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import Event
 from lartpc.fragments import tracks
-from lartpc.fragments.images import CLASSES
+from lartpc.fragments.classes import CLASSES
 from lartpc.links import Ints, links, pieces, set_apart
 from lartpc.vocab import NONE, Semantic
 

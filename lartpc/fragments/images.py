@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lartpc.event import Event
+from lartpc.fragments.classes import CLASSES
 from lartpc.lean import cKDTree
 from lartpc.links import links
 from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.vocab import Semantic
-
-CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
-"""Classes that have fragments."""
 
 POINT_REACH = 8.0
 """Points farther away than this are not seen [voxel]."""

@@ -6,7 +6,7 @@ Shape suffixes: V voxels, E links.
 import numpy as np
 
 from lartpc.event import Event
-from lartpc.fragments.images import CLASSES
+from lartpc.fragments.classes import CLASSES
 from lartpc.links import Ints, lengths, links, pieces, renumber, spread
 from lartpc.vocab import NONE
 

@@ -1,90 +1,35 @@
-"""Graph network over the clusters of events, after GrapPA (arXiv:2007.01335), and what goes around it.
+"""Graph network over the clusters of events, after GrapPA (arXiv:2007.01335).
 
 Shape suffixes: F nodes (fragments or particles), E edges (each pair once), D directed edges (2E),
 C channels, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lartpc.config import GraphNet
-from lartpc.lean import connected_components, coo_array
+from lartpc.graphs import NUM_EDGE_FEATURES, Graph
 from lartpc.nets.rowwise import product, rowwise
 from lartpc.sparse.messages import can_pass_messages, encode, pass_messages
 
-NUM_EDGE_FEATURES = 20
 BLOCK = 4096
 """Directed edges that inference takes at a time: 64 features of so many are 1 MB."""
 
 
-@dataclass(frozen=True)
-class Graph:
-    """The graph of one event, or of several side by side: features, and pairs of nodes (2, E)."""
-
-    node_FC: Tensor
-    pair_2E: Tensor
-    edge_EC: Tensor
+def as_tensors(graph: Graph[Any], device: torch.device) -> Graph[Tensor]:
+    """Return a graph of arrays or tensors as one of tensors on a device."""
+    given = (graph.node_FC, graph.pair_2E, graph.edge_EC)
+    return Graph(*(torch.as_tensor(values).to(device) for values in given))
 
 
-def edge_features(one: NDArray[np.float64], two: NDArray[np.float64], num_voxels: int) -> NDArray[np.float32]:
-    """Return the features (E, 20) of edges between nearest voxels (E, 3) of two clusters.
-
-    They are those of GrapPA (both points, unit displacement, length, outer product of the displacement)
-    and the logarithm of the length, which resolves the short ones. Each is shifted and scaled by fixed
-    numbers to about mean 0 and spread 1 over the edges of simulated events; positions are from the centre
-    of the box of side `num_voxels`.
-    """
-    quarter = 0.25 * num_voxels
-    delta = two - one
-    length = np.linalg.norm(delta, axis=1, keepdims=True)
-    delta = np.divide(delta, length, out=np.zeros_like(delta), where=length > 0)
-    outer = (delta[:, :, None] * delta[:, None, :] - np.eye(3) / 3.0).reshape(-1, 9)
-    columns = [
-        one / quarter - 2.0,
-        two / quarter - 2.0,
-        1.7 * delta,
-        3.5 * outer,
-        length / quarter - 1.0,
-        np.log1p(length) - 4.5,
-    ]
-    return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def make_graph(
-    node_features: NDArray[np.float32],
-    pairs: NDArray[np.int64],
-    one: NDArray[np.float64],
-    two: NDArray[np.float64],
-    num_voxels: int,
-    more: NDArray[np.float32] | None = None,
-) -> Graph:
-    """Build a graph from node features (F, C), pairs (E, 2), their nearest voxels (E, 3) and `more` features."""
-    edges = edge_features(one, two, num_voxels)
-    if more is not None:
-        edges = np.concatenate([edges, more], axis=1)
-    return Graph(
-        torch.from_numpy(node_features),
-        torch.from_numpy(np.ascontiguousarray(pairs.T)),
-        torch.from_numpy(edges),
-    )
-
-
-def side_by_side(graphs: Sequence[Graph], device: torch.device) -> Graph:
-    """Join the graphs of several events into one without edges between them."""
-    first = np.cumsum([0, *(len(graph.node_FC) for graph in graphs)])
-    pairs = [graph.pair_2E + int(offset) for graph, offset in zip(graphs, first[:-1], strict=True)]
-    return Graph(
-        torch.cat([graph.node_FC for graph in graphs]).to(device),
-        torch.cat(pairs, dim=1).to(device),
-        torch.cat([graph.edge_EC for graph in graphs]).to(device),
-    )
+def as_arrays(values: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Return tensors by name as arrays."""
+    return {name: tensor.cpu().numpy() for name, tensor in values.items()}
 
 
 def _mlp(num_in: int, cfg: GraphNet) -> nn.Sequential:
@@ -200,15 +145,21 @@ class GraphNetwork(nn.Module):
             {name: nn.Linear(cfg.num_hidden, classes) for name, classes in node_heads.items()}
         )
 
-    def forward(self, graph: Graph) -> dict[str, Tensor]:
+    def forward(self, graph: Graph[Any]) -> dict[str, Tensor]:
         """Return the logits of the edges (E, 2) as `edge` and of each node head (F, K) by its name."""
         node_FC, edge_DC = self.encode(graph)
         logits = {name: rowwise(cast(nn.Linear, head), node_FC) for name, head in self.node_heads.items()}
         # Both directions of a pair give one decision.
         return {"edge": rowwise(self.edge_head, torch.add(*edge_DC.chunk(2))), **logits}
 
-    def encode(self, graph: Graph) -> tuple[Tensor, Tensor]:
+    @torch.inference_mode()
+    def logits(self, graph: Graph[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return what `forward` does, as arrays, without gradients."""
+        return as_arrays(self(graph))
+
+    def encode(self, graph: Graph[Any]) -> tuple[Tensor, Tensor]:
         """Return the nodes (F, C) and the directed edges (2E, C), forward then backward, after all layers."""
+        graph = as_tensors(graph, self.edge_head.weight.device)
         node_FC = _perceive(graph.node_FC, self.node_encoder)
         pair_2D = torch.cat([graph.pair_2E, graph.pair_2E.flip(0)], dim=1)
         edge_DC = torch.cat([graph.edge_EC, self.reverse(graph.edge_EC)])
@@ -227,65 +178,3 @@ def cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the summed cross entropy of logits (N, K) and the number of targets (N,) that are not -1."""
     total = nn.functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
     return total, (target >= 0).sum()
-
-
-def spanning_forest(
-    num_nodes: int, pairs: NDArray[np.int64], score: NDArray[np.floating], threshold: float
-) -> NDArray[np.int64]:
-    """Group nodes by the greedy spanning forest of GrapPA (arXiv:2007.01335, sec. III F).
-
-    Edges are taken in order of falling score down to the threshold. One joins the groups of its two nodes
-    only if that lowers the log-loss of the adjacency: the sum over all edges of -log(score) within
-    groups and of -log(1 - score) between groups. Joining two groups changes it by the sum of the logits
-    of the edges between them, so those sums are kept for each pair of groups and added up on a join.
-
-    Parameters
-    ----------
-    pairs
-        Nodes of each edge (E, 2), every pair once.
-    score
-        Score (E,) that the nodes of an edge belong together.
-
-    Returns
-    -------
-    numpy.ndarray
-        Group of each node (F,), numbered in order of the first node.
-    """
-    linked = score >= threshold
-    ones = np.ones(int(linked.sum()))
-    adjacency = coo_array((ones, (pairs[linked, 0], pairs[linked, 1])), shape=(num_nodes, num_nodes))
-    _, component = connected_components(adjacency, directed=False)
-    # Edges between components never count: no join can bridge them.
-    inside = np.flatnonzero(component[pairs[:, 0]] == component[pairs[:, 1]])
-    clipped = np.clip(score[inside].astype(np.float64), 1e-7, 1 - 1e-7)
-    logit = np.log(clipped / (1 - clipped))
-    gain: list[dict[int, float]] = [{} for _ in range(num_nodes)]
-    for (one, two), value in zip(pairs[inside].tolist(), logit.tolist(), strict=True):
-        gain[one][two] = gain[two][one] = value
-    group = list(range(num_nodes))
-
-    def root(node: int) -> int:
-        while group[node] != node:
-            group[node] = group[group[node]]
-            node = group[node]
-        return node
-
-    order = np.argsort(-score[linked], kind="stable")
-    for one, two in pairs[linked][order].tolist():
-        keep, drop = root(one), root(two)
-        if keep == drop or gain[keep][drop] <= 0:
-            continue
-        if len(gain[keep]) < len(gain[drop]):
-            keep, drop = drop, keep
-        del gain[keep][drop]
-        for other, value in gain[drop].items():
-            if other != keep:
-                del gain[other][drop]
-                gain[keep][other] = gain[other][keep] = gain[keep].get(other, 0.0) + value
-        gain[drop] = {}
-        group[drop] = keep
-    roots = np.array([root(node) for node in range(num_nodes)], np.int64)
-    _, first, label = np.unique(roots, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[label]

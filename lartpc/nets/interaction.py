@@ -5,13 +5,16 @@ C channels, K classes, N interactions.
 """
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lartpc.config import GraphNet
-from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork
+from lartpc.graphs import NUM_EDGE_FEATURES, Graph
+from lartpc.nets.graph import GraphNetwork, as_arrays
 from lartpc.nets.rowwise import rowwise, whole
 
 
@@ -51,7 +54,7 @@ class InteractionNetwork(GraphNetwork):
             {name: nn.Linear(width, classes) for name, classes in group_heads.items()}
         )
 
-    def forward(self, graph: Graph, group_F: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, graph: Graph[Any], group_F: Tensor | None = None) -> dict[str, Tensor]:
         """Return the logits of all heads, by name.
 
         Edges (E, 2): `edge`, `pi_zero`. Nodes (F, K): by their names. `parent` (D,): that the first node of a
@@ -87,6 +90,13 @@ class InteractionNetwork(GraphNetwork):
         for layer in others:
             group_NC = layer(group_NC)
         return {name: rowwise(cast(nn.Linear, head), group_NC) for name, head in self.group_heads.items()}
+
+    @torch.inference_mode()
+    def pool_logits(self, node_FC: NDArray[Any], group_F: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return what `pool` does, of arrays, without gradients."""
+        on = self.edge_head.weight.device
+        found = self.pool(torch.as_tensor(node_FC).to(on), torch.as_tensor(group_F).to(on))
+        return as_arrays(found)
 
     def reverse(self, edge_EC: Tensor) -> Tensor:
         """Return edge features (E, C) as seen from the other end."""

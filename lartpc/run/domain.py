@@ -111,7 +111,7 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
 
 def fitting(weights: Path, events: Events) -> list[Path]:
     """Return weights of the same name, in folders below, above or next to that of these, that hold for a shard."""
-    from lartpc.run.weights import read_weights
+    from lartpc.run.weights_file import read_content
 
     folder = weights.parent
     around = {
@@ -122,7 +122,7 @@ def fitting(weights: Path, events: Events) -> list[Path]:
     found = []
     for path in sorted(around - {weights}):
         try:
-            domain = json.loads(read_weights(path).get("domain") or "{}")
+            domain = json.loads(read_content(path).get("domain") or "{}")
         except ValueError:  # not there, or damaged: none to recommend
             continue
         if domain and domain["dimension"] == [events.box.dimension] and not outside(domain, events)[0]:

@@ -18,6 +18,7 @@ from lartpc.faults import lacks_memory, passes
 from lartpc.provenance import provenance
 from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
+from lartpc.run.weights_file import check_fits, read_content
 from lartpc.stages import Stage, require_dimension, require_weights
 from lartpc.store import WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
@@ -52,20 +53,16 @@ def infer(
     Number of events, of quarantined events and of voxels, and the seconds spent.
     """
     require_weights(stage, section, weights is not None)
-    net = None
+    net: Any = None
     domain: dict[str, Any] = {}
     with _uncollected():
         module = stage.module()
         if weights:
-            # Only now: a stage without weights runs without waiting seconds for torch.
-            from lartpc.run.weights import load_weights, read_weights, refuse_not_finite
-
-            content = read_weights(weights, f"train them with 'lartpc train {stage.name}'")
-            net = load_weights(weights, stage, section, content)
-            refuse_not_finite(net)
+            content = read_content(weights, f"train them with 'lartpc train {stage.name}'")
+            net = _network(stage, section, weights, content)
             domain = json.loads(content.get("domain") or "{}")
     # A GPU says itself that its memory is full.
-    may_exhaust = net is None or next(net.parameters()).device.type == "cpu"
+    may_exhaust = not hasattr(net, "parameters") or next(net.parameters()).device.type == "cpu"
 
     def run(batch: list[Event]) -> list[dict[str, Columns]]:
         for event in batch:
@@ -150,6 +147,20 @@ def infer(
         for name, value in summary.items():
             writer.set_attribute(name, value)
     return summary
+
+
+def _network(stage: Stage, section: Any, weights: Path, content: dict[str, Any]) -> Any:
+    """Return the stage's network with its weights: without torch, if the stage has such a one, else of torch."""
+    check_fits(weights, stage, section, content)
+    compiled = getattr(stage.module(), "compiled", None)
+    found = compiled(section, content["state"]) if compiled else None
+    if found is None:
+        # only now: other jobs start without waiting seconds for torch
+        from lartpc.run.weights import load_weights, refuse_not_finite
+
+        found = load_weights(weights, stage, section, content)
+        refuse_not_finite(found)
+    return found
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from lartpc import sealed
 from lartpc.atomic import replacing
-from lartpc.config import completed, shared_slice
+from lartpc.config import shared_slice
 from lartpc.event import SCHEMA_VERSION
-from lartpc.faults import passes
+from lartpc.run.weights_file import check_finite, check_fits, read_content
 from lartpc.stages import Stage
 from lartpc.store.write import VERSIONS
 
@@ -75,43 +75,19 @@ def load_weights(
 ) -> nn.Module:
     """Build the stage's network with the weights of a file, in evaluation mode, on the best device.
 
-    `content` is what `read_weights` returned of the file, if it was read before.
+    `content` is what `read_weights` or `read_content` returned of the file, if it was read before.
 
     Raises
     ------
     ValueError
-        The file is missing or unreadable, or was made for another stage, version or network; the
-        message says which settings differ. A setting that the file does not have yet counts as its default.
+        The file is missing or unreadable, or was made for another stage, version or network.
     """
-    content = content or read_weights(path, f"train them with 'lartpc train {stage.name}'")
-    if (content["stage"], content["stage_version"]) != (stage.name, stage.network):
-        raise ValueError(
-            f"{path} holds weights of stage '{content['stage']}' version {content['stage_version']}, "
-            f"not of '{stage.name}' version {stage.network}; train them again"
-        )
-    trained = completed(stage.name, json.loads(content["settings"]))
-    wanted = shared_slice(section)
-    if trained != wanted:
-        differing = [
-            key for key in sorted(trained.keys() | wanted.keys()) if trained.get(key) != wanted.get(key)
-        ]
-        detail = "; ".join(
-            f"{stage.name}.{key}: {trained.get(key)} there, {wanted.get(key)} here" for key in differing
-        )
-        raise ValueError(
-            f"{path} was trained with other settings ({detail}); set them so, or "
-            f"train anew ({stage.name}.weights: null)"
-        )
-    _check_state(path, content["state"])
+    content = content or read_content(path, f"train them with 'lartpc train {stage.name}'")
+    check_fits(path, stage, section, content)
     net: nn.Module = stage.module().network(section)
-    net.load_state_dict(content["state"])
+    net.load_state_dict({name: torch.as_tensor(values) for name, values in content["state"].items()})
     net.eval()
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _check_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    if bad := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
-        raise ValueError(f"{path}: {', '.join(bad)} hold numbers that are not finite; train them again")
 
 
 def refuse_not_finite(net: nn.Module) -> None:
@@ -138,37 +114,9 @@ def _check_outputs(outputs: Any) -> None:
 def read_weights(
     path: Path, remedy: str = "name a file that 'lartpc train' wrote", *, unsealed: bool = False
 ) -> dict[str, Any]:
-    """Return the content of a weights file: stage, versions, settings, provenance and domain (JSON), and state.
-
-    Raises
-    ------
-    ValueError
-        The file is missing, damaged or no weights file; `remedy` ends the message. Or it is of a version that
-        set no seal, unless `unsealed` allows that.
-    """
-    if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; {remedy}")
-    payload = path.read_bytes()
-    if payload.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
-    if not payload.startswith(b"PK"):
-        raise ValueError(f"{path} is not a weights file of lartpc; {remedy}")
-    if not unsealed or sealed.is_sealed(payload):
-        try:
-            sealed.check(path, payload)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}; {remedy}, or, if it is older than seals, write it anew with 'lartpc release'"
-            ) from error
-    try:
-        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:
-        if passes(error):
-            raise
-        raise ValueError(f"{path} is not a weights file of lartpc ({error})") from error
-    if not isinstance(content, dict) or "stage" not in content:
-        raise ValueError(f"{path} is not a weights file of lartpc")
-    return content
+    """Return what `weights_file.read_content` does, with tensors in the state."""
+    content = read_content(path, remedy, unsealed=unsealed)
+    return content | {"state": {name: torch.from_numpy(values) for name, values in content["state"].items()}}
 
 
 def warm_start(net: nn.Module, path: Path) -> str:
@@ -180,7 +128,7 @@ def warm_start(net: nn.Module, path: Path) -> str:
         The file is missing or unreadable, or none of its parameters fits.
     """
     there: dict[str, Tensor] = read_weights(path, "train.init_from must name a weights file")["state"]
-    _check_state(path, there)
+    check_finite(path, there)
     here = net.state_dict()
     taken = {
         name: tensor for name, tensor in there.items() if name in here and here[name].shape == tensor.shape

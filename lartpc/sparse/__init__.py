@@ -8,19 +8,23 @@ CPUs its int32 hash keys wrap), and its CPU operations run on one thread (its sc
 The compiled library also holds the message passing of the graph networks (`messages`).
 """
 
-from lartpc.sparse.convolution import (
-    Backend,
-    Downsample,
-    SubmanifoldConv,
-    Upsample,
-    bf16_fault,
-    convolve,
-    multiply_in_bf16,
-    resolve,
-    self_test,
-)
-from lartpc.sparse.lattice import Coarsening, KernelMap, Lattice
-from lartpc.sparse.norm import BatchNorm, NormActivation
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lartpc.sparse.convolution import (
+        Backend,
+        Downsample,
+        SubmanifoldConv,
+        Upsample,
+        bf16_fault,
+        convolve,
+        multiply_in_bf16,
+        resolve,
+        self_test,
+    )
+    from lartpc.sparse.lattice import Coarsening, KernelMap, Lattice
+    from lartpc.sparse.norm import BatchNorm, NormActivation
 
 __all__ = [
     "Backend",
@@ -38,3 +42,16 @@ __all__ = [
     "resolve",
     "self_test",
 ]
+
+_WHERE = {
+    "lartpc.sparse.lattice": ("Coarsening", "KernelMap", "Lattice"),
+    "lartpc.sparse.norm": ("BatchNorm", "NormActivation"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: who only needs the compiled library (`build`) starts without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = (module for module, names in _WHERE.items() if name in names)
+    return getattr(import_module(next(modules, "lartpc.sparse.convolution")), name)

@@ -95,7 +95,7 @@ def _round(feat_VC: Tensor) -> Tensor:
     """Return the rows in the library's order of channels, and a row of zeros after them."""
     num_rows, num_channels = feat_VC.shape
     rounded = torch.empty((num_rows + 1, _padded(num_channels, _unit().chunk)), dtype=torch.bfloat16)
-    fused.call(f"round_{_unit().name}", feat_VC, rounded, num_rows, num_channels, torch.get_num_threads())
+    build.call(f"round_{_unit().name}", feat_VC, rounded, num_rows, num_channels, torch.get_num_threads())
     return rounded
 
 
@@ -104,9 +104,9 @@ def _convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor
     threads, (name, chunk, whole, _) = torch.get_num_threads(), _unit()
     packed_size = num_offsets * _padded(num_in, chunk) * _padded(num_out, SIDE)
     packed = torch.empty(packed_size, dtype=torch.bfloat16)
-    fused.call(f"pack_{name}", weight_KCC, packed, num_offsets, num_in, num_out, threads)
+    build.call(f"pack_{name}", weight_KCC, packed, num_offsets, num_in, num_out, threads)
     out_VC = torch.empty((tiles.num_target, _padded(num_out, whole)))
-    fused.call(
+    build.call(
         f"convolve_{name}",
         *(rounded, packed, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
         *(len(rounded) - 1, tiles.num_target, fused.ROWS_PER_TILE, num_offsets, num_in, num_out, threads),
@@ -117,7 +117,7 @@ def _convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor
 def _convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
     grad_KCC = torch.zeros((num_offsets, num_in, _padded(num_out, _unit().whole)))
-    fused.call(
+    build.call(
         f"convolve_weight_{_unit().name}",
         *(rounded, grad, grad_KCC, tiles.pairs_P2, tiles.starts_TK1, len(rounded) - 1, len(grad) - 1),
         *(len(tiles.starts_TK1), num_offsets, num_in, num_out, torch.get_num_threads()),

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).with_name("kernels")
 COMPILERS = ("g++", "c++", "clang++")
@@ -75,6 +76,20 @@ def load() -> ctypes.CDLL:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise RuntimeError(f"cannot build {path}: {error}") from error
     return _build_for_this_process(path.name)
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of the library: arrays and tensors by their address, integers as int64, floats as double."""
+    getattr(load(), name)(*map(_as_c, arguments))
+
+
+def _as_c(argument: Any) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_double:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, int | float):
+        return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_double(argument)
+    # of numpy, or of torch
+    return ctypes.c_void_p(argument.ctypes.data if hasattr(argument, "ctypes") else argument.data_ptr())
 
 
 def _build_for_this_process(name: str) -> ctypes.CDLL:

@@ -7,7 +7,6 @@ bitwise the same whenever repeated, on any number of threads.
 Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets, P pairs, T tiles.
 """
 
-from ctypes import c_double, c_int64, c_void_p
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc.sparse import build
+from lartpc.sparse.build import call
 
 ROWS_PER_TILE = 512
 """So many rows of output, and those of input that they need, stay in the cache of a core."""
@@ -221,16 +221,3 @@ def cut(tensor: Tensor, width: int) -> Tensor:
         return tensor
     # A copy even of a single row: autograd lets nobody write into a view that a function gave.
     return tensor[..., :width].clone(memory_format=torch.contiguous_format)
-
-
-def call(name: str, *arguments: Tensor | float | None) -> None:
-    """Call a function of the library: tensors by their address, integers as int64, floats as double."""
-    getattr(build.load(), name)(*map(_as_c, arguments))
-
-
-def _as_c(argument: Tensor | float | None) -> c_void_p | c_int64 | c_double:
-    if isinstance(argument, Tensor):
-        return c_void_p(argument.data_ptr())
-    if argument is None:
-        return c_void_p(None)
-    return c_int64(argument) if isinstance(argument, int) else c_double(argument)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc.sparse import build
+from lartpc.sparse.build import call
 from lartpc.sparse.convolution import resolve
-from lartpc.sparse.fused import SUFFIXES, call, can_compute
+from lartpc.sparse.fused import SUFFIXES, can_compute
 
 BLOCK = 1024
 """Edges whose messages wait in the cache until they are summed."""

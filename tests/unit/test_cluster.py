@@ -7,9 +7,10 @@ from conftest import ODD_EVENTS, image, labelled, line, typical
 
 from lartpc import config
 from lartpc.event import conform, num_rows
+from lartpc.graphs import edge_features, make_graph, side_by_side, spanning_forest
 from lartpc.kinematics import FEATURES, pointing, unit
 from lartpc.metrics import clustering
-from lartpc.nets.graph import GraphNetwork, edge_features, make_graph, side_by_side, spanning_forest
+from lartpc.nets.graph import GraphNetwork
 from lartpc.stages import cluster
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import Semantic
@@ -97,7 +98,7 @@ def test_network_does_not_mix_events_nor_care_for_the_order_of_a_pair():
     alone = net(graph)
     for name, logits in net(swapped).items():
         torch.testing.assert_close(logits, alone[name], rtol=1e-4, atol=1e-5)
-    both = net(side_by_side([swapped, graph], torch.device("cpu")))
+    both = net(side_by_side([swapped, graph]))
     for name, logits in both.items():
         torch.testing.assert_close(logits[len(alone[name]) :], alone[name], rtol=1e-4, atol=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lartpc import config
-from lartpc.nets.graph import Graph
+from lartpc.graphs import Graph
 from lartpc.nets.interaction import parent_log_scores
 from lartpc.run.export.model import export_model
 from lartpc.run.export.programs import program_of

@@ -8,6 +8,8 @@ from conftest import ODD_EVENTS, labelled, line, typical
 from lartpc import config, fragments
 from lartpc.config import SECTIONS, load_section, slice_of
 from lartpc.fragments import embedding, graph_spice
+from lartpc.fragments import learned as methods
+from lartpc.fragments.images import Images
 from lartpc.fragments.targets import instances
 from lartpc.metrics import clustering
 from lartpc.truth import upstream_from_truth
@@ -28,7 +30,7 @@ def on_truth(event):
 
 
 def find(event, cfg=SETTINGS["dbscan"], net=None):
-    ((label, semantic),) = fragments.find(net, [event], cfg, CPU)
+    ((label, semantic),) = fragments.find(net, [event], cfg)
     return label, semantic
 
 
@@ -212,9 +214,7 @@ def images_of(link_E2, num_voxels):
     coord = np.stack([np.arange(num_voxels) * 0, *[np.arange(num_voxels)] * 3], 1)
     as_tensor = torch.from_numpy
     feat = torch.zeros(num_voxels, 14)
-    return fragments.Images(
-        as_tensor(coord), feat, torch.tensor(link_E2), torch.zeros(num_voxels, dtype=int), 1, 768
-    )
+    return Images(as_tensor(coord), feat, torch.tensor(link_E2), torch.zeros(num_voxels, dtype=int), 1, 768)
 
 
 def test_loss_of_the_space_has_the_published_form():
@@ -272,11 +272,11 @@ def learned(request):
     """A network that knows crossing tracks and a muon with a Michel taken for a track by heart."""
     cfg = SETTINGS[request.param]
     torch.manual_seed(0)
-    net = fragments.network(cfg)
+    net = methods.network(cfg)
     events = [crossing_tracks(0), crossing_tracks(1), muon_and_michel(seen_as=Semantic.TRACK)]
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3)
     for _ in range(80):
-        terms, _ = fragments.learn(net, events, cfg, CPU)
+        terms, _ = methods.learn(net, events, cfg)
         loss = sum(total / count.clamp(min=1) for total, count in terms.values())
         optimizer.zero_grad()
         loss.backward()
@@ -299,7 +299,7 @@ def test_learned_methods_part_what_distance_joins(learned):
 def test_shower_of_many_fragments(method):
     torch.manual_seed(0)
     cfg = SETTINGS[method]
-    net = fragments.network(cfg)
+    net = methods.network(cfg)
     parts = [line((100 + 9 * i, 100 + 3 * i, 100), (0, 0, 1), 4 + i % 5) for i in range(30)]
     event = on_truth(labelled([{"coord": np.concatenate(parts), "semantic": Semantic.SHOWER}]))
     label, semantic = find(event, cfg, net.eval() if net else None)
@@ -313,7 +313,7 @@ def test_shower_of_many_fragments(method):
 def test_nothing_is_found_where_nothing_is(method, kind):
     torch.manual_seed(0)
     cfg = SETTINGS[method]
-    net = fragments.network(cfg)
+    net = methods.network(cfg)
     if kind == "lonely_tracks":
         voxels = np.random.default_rng(0).permutation(700)[:150].reshape(-1, 3)
         event = on_truth(labelled([{"coord": [voxel]} for voxel in voxels]))

@@ -6,6 +6,7 @@ import torch
 from conftest import labelled, line
 
 from lartpc.config import GraphNet, PairLengths
+from lartpc.graphs import NUM_EDGE_FEATURES, Graph
 from lartpc.kinematics import Clusters
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
 from lartpc.kinematics.relations import (
@@ -18,7 +19,6 @@ from lartpc.kinematics.relations import (
     pair_features,
     pair_mass_mev,
 )
-from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
 from lartpc.stages.interact.graph import longest_edges
 from lartpc.truth import UNKNOWN_PARENT, compositions, parents, pi_zeros

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from handmade import write_shard
 
+from lartpc.config import GraphNet
+from lartpc.graphs import has_kernel
+
+MODELS = Path(__file__).parents[2] / "models"
 HEAVY = (
     "torch",
     "pandas",
@@ -47,18 +51,26 @@ def test_nothing_heavy_is_imported_without_need(modules: tuple[str, ...], needed
 
 
 JOBS = {
-    "infer points": (slice(0, 2), {"h5py", "scipy"}),
-    "summarize": (slice(None), {"h5py", "pyarrow", "scipy"}),
-    "evaluate": (slice(None), {"h5py", "pyarrow", "scipy"}),
+    "infer points": ((0, 1), {"h5py", "scipy"}),
+    "infer cluster": ((0, 1, 2), {"h5py", "scipy"}),
+    "infer interact": ((0, 2, 3), {"h5py", "scipy"}),
+    "summarize": (range(5), {"h5py", "pyarrow", "scipy"}),
+    "evaluate": (range(5), {"h5py", "pyarrow", "scipy"}),
 }
+"""Of each verb the files of a shard that it reads, and what it may import."""
 
 
 @pytest.mark.parametrize("verb", JOBS)
 def test_a_whole_job_imports_nothing_heavy_without_need(verb: str, tmp_path: Path) -> None:
     """From its start to its end, with events: what is imported on the way counts, too."""
     which, needed = JOBS[verb]
-    files = write_shard(tmp_path, "beam/0000")[which]
-    arguments = [*verb.split(), *map(str, files), "--out", str(tmp_path / "out")]
+    files = write_shard(tmp_path, "beam/0000")
+    arguments = [*verb.split(), *(str(files[number]) for number in which), "--out", str(tmp_path / "out")]
+    weights = MODELS / f"{verb.partition(' ')[2]}.pt"
+    if weights.is_file():
+        if not has_kernel(GraphNet()):
+            pytest.skip("there is no compiler for the kernel")
+        arguments += ["--weights", str(weights)]
     code = (
         "import sys; from lartpc.cli import app; app(sys.argv[1:], standalone_mode=False); "
         f"print(*(m for m in {HEAVY!r} if m in sys.modules))"

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lartpc.config import GraphNet
+from lartpc.graphs import NUM_EDGE_FEATURES, Graph
 from lartpc.nets import graph
-from lartpc.nets.graph import NUM_EDGE_FEATURES, Graph, GraphNetwork
+from lartpc.nets.graph import GraphNetwork
 from lartpc.sparse import resolve
 from lartpc.sparse.messages import can_pass_messages
 

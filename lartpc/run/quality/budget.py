@@ -73,8 +73,8 @@ class Networks:
     points: config.Points
     cluster: config.Cluster
     interact: config.Interact
-    cluster_net: torch.nn.Module
-    interact_net: torch.nn.Module | None
+    cluster_net: Any
+    interact_net: Any
 
     @classmethod
     def load(

@@ -102,7 +102,7 @@ def measure(
     return num
 
 
-def _figures(net: torch.nn.Module, event: Event, section: config.Cluster, given: str) -> Iterator[Row]:
+def _figures(net: Any, event: Event, section: config.Cluster, given: str) -> Iterator[Row]:
     (found,) = cluster.find(net, [event], section)
     truth = event["truth_voxel"]
     class_V = np.append(event["truth_particle"]["semantic"], NONE)[truth["particle"]]

@@ -4,98 +4,75 @@ Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edge
 Functions on arrays; see docs/explanation/clustering.md for the definitions.
 """
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event, conform
+from lartpc.graphs import CompiledInteractionNetwork, has_kernel, parent_log_scores, side_by_side, softmax
 from lartpc.kinematics.classes import class_shares, species_scores
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.relations import SWAPPED
 from lartpc.kinematics.starts import choose_again, started_at
 from lartpc.metrics import clustering
-from lartpc.nets.graph import cross_entropy, side_by_side
-from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy, parent_log_scores
-from lartpc.nets.portable_graph import PortableInteractionNetwork
 from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Geometry, Nodes, geometry_of, particle_graph
 from lartpc.stages.interact.products import identity_of, products_of
 from lartpc.stages.interact.rules import by_rules
 from lartpc.stages.interact.targets import (
     MIN_PURITY,
     allowed_species,
-    parent_edges,
     parent_rows,
     starts,
-    targets_of,
 )
 from lartpc.truth import compositions, majority
 from lartpc.vocab import NONE, Flavour, Semantic, Species
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lartpc.nets.portable_graph import PortableInteractionNetwork
+
+NODE_HEADS = {"species": len(Species), "primary": 2, "start": 2}
 GROUP_HEADS = {
     "flavour": len(Flavour),
     "num_protons": MAX_COUNT + 1,
     "num_pions": MAX_COUNT + 1,
     "num_pi_zeros": MAX_COUNT + 1,
 }
-GROUP_WEIGHT = 0.25
-"""Weight of each of the four losses of interactions: together they count as one of the others."""
 
 
-def network(cfg: config.Interact) -> nn.Module:
-    """Return the graph network over particles, with all its heads."""
-    return InteractionNetwork(
-        NUM_NODE_FEATURES,
-        cfg.graph,
-        {"species": len(Species), "primary": 2, "start": 2},
-        GROUP_HEADS,
-        SWAPPED,
-    )
+def network(cfg: config.Interact) -> "nn.Module":
+    """Return the graph network over particles, with all its heads and fresh weights."""
+    from lartpc.stages.interact import learn
+
+    return learn.network(cfg)
 
 
-def portable(net: nn.Module, cfg: config.Interact, *, by_gathers: bool) -> PortableInteractionNetwork:
+def compiled(cfg: config.Interact, state: Mapping[str, NDArray[Any]]) -> CompiledInteractionNetwork | None:
+    """Return the network with the weights of a state, for inference without torch, or None without a compiler."""
+    if not has_kernel(cfg.graph):
+        return None
+    return CompiledInteractionNetwork(state, NUM_NODE_FEATURES, cfg.graph, NODE_HEADS, GROUP_HEADS, SWAPPED)
+
+
+def portable(net: "nn.Module", cfg: config.Interact, *, by_gathers: bool) -> "PortableInteractionNetwork":
     """Return the graph network over particles in plain tensor operations; `by_gathers` changes nothing in it."""
-    assert isinstance(net, InteractionNetwork)
-    return PortableInteractionNetwork(net).eval()
+    from lartpc.stages.interact import learn
+
+    return learn.portable(net)
 
 
-def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return sum and count of the cross entropies of all heads.
+def loss(net: "nn.Module", batch: list[Event], cfg: config.Interact) -> "dict[str, tuple[Tensor, Tensor]]":
+    """Return sum and count of the cross entropies of all heads."""
+    from lartpc.stages.interact import learn
 
-    An edge is true if both particles belong to one true interaction. Particles of low purity have no
-    target; the species is trained among those that the particle's class allows. Flavour and counts are those
-    of true interactions, from the particles that belong to them.
-    """
-    device = _device(net)
-    found = [particle_graph(event, cfg) for event in batch]
-    targets = [targets_of(event, nodes, cfg) for event, nodes in zip(batch, found, strict=True)]
-    graph = side_by_side([nodes.graph for nodes in found], device)
-    group_F = _shifted([t.group_F for t in targets], [len(t.groups["flavour"]) for t in targets], NONE)
-    logits = net(graph, torch.from_numpy(group_F).to(device))
-
-    def of(name: str) -> Tensor:
-        return torch.from_numpy(np.concatenate([getattr(t, name) for t in targets])).to(device)
-
-    parent_F = torch.from_numpy(parent_edges(targets)).to(device)
-    semantic = _semantic(batch, found)
-    terms = {
-        "edge": cross_entropy(logits["edge"], of("edge_E")),
-        "species": cross_entropy(_allowed(logits["species"], semantic, cfg), of("species_F")),
-        "primary": cross_entropy(logits["primary"], of("primary_F")),
-        "start": cross_entropy(logits["start"], of("start_F")),
-        "parent": parent_cross_entropy(logits["parent"], logits["orphan"], graph.pair_2E, parent_F),
-        "pi_zero": cross_entropy(logits["pi_zero"], of("pi_zero_E")),
-    }
-    for name in GROUP_HEADS:
-        target_N = torch.from_numpy(np.concatenate([t.groups[name] for t in targets])).to(device)
-        total, count = cross_entropy(logits[name], target_N)
-        terms[name] = (GROUP_WEIGHT * total, count)
-    return terms
+    return learn.loss(net, batch, cfg)
 
 
-@torch.inference_mode()
-def infer(net: nn.Module | None, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
+def infer(net: Any, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
     """Return `identity`, `interaction` and `final_point` of each event.
 
     The vertices tell which of the candidates showers and deltas start at; where this is another one than before,
@@ -127,22 +104,18 @@ def _as_before(event: Event) -> Columns:
 
 
 def _found(
-    net: nn.Module | None, batch: list[Event], cfg: config.Interact, geometry: list[Geometry]
+    net: Any, batch: list[Event], cfg: config.Interact, geometry: list[Geometry]
 ) -> list[dict[str, Columns]]:
     """Return `identity` and `interaction` of each event; by rules, where there is no network and no `geometry`."""
     if not cfg.needs_weights:
         return [by_rules(event, cfg) for event in batch]
-    assert isinstance(net, InteractionNetwork)
-    device = _device(net)
     found = [particle_graph(event, cfg, known) for event, known in zip(batch, geometry, strict=True)]
-    graph = side_by_side([nodes.graph for nodes in found], device)
-    logits = net(graph)
+    graph = side_by_side([nodes.graph for nodes in found])
+    logits = net.logits(graph)
     species = _species_scores(logits["species"], batch, found, cfg)
-    score = {
-        name: logits[name].softmax(1)[:, 1].cpu().numpy() for name in ("edge", "pi_zero", "primary", "start")
-    }
+    score = {name: softmax(logits[name])[:, 1] for name in ("edge", "pi_zero", "primary", "start")}
     parent_D, orphan_F = parent_log_scores(logits["parent"], logits["orphan"], graph.pair_2E)
-    forward_E, backward_E = parent_D.cpu().numpy().reshape(2, -1)
+    forward_E, backward_E = parent_D.reshape(2, -1)
     edges = np.cumsum([0, *(nodes.graph.pair_2E.shape[1] for nodes in found)])
     rows = np.cumsum([0, *(len(nodes.row_F) for nodes in found)])
     identities: list[Columns] = []
@@ -158,14 +131,14 @@ def _found(
                     for name, values in score.items()
                 },
                 np.concatenate([forward_E[own_E], backward_E[own_E]]),
-                orphan_F[own_F].cpu().numpy(),
+                orphan_F[own_F],
                 cfg,
             )
         )
     counts = [int(identity["interaction"].max(initial=NONE)) + 1 for identity in identities]
-    group_F = _shifted([identity["interaction"] for identity in identities], counts, NONE)
-    pooled = net.pool(logits["node"], torch.from_numpy(group_F).to(device))
-    groups = {name: values.softmax(1).cpu().numpy() for name, values in pooled.items()}
+    group_F = shifted([identity["interaction"] for identity in identities], counts, NONE)
+    pooled = net.pool_logits(logits["node"], group_F)
+    groups = {name: softmax(values) for name, values in pooled.items()}
     first = np.cumsum([0, *counts])
     return [
         products_of(
@@ -216,20 +189,8 @@ def metrics(pred: Event, truth: Event, cfg: config.Interact) -> dict[str, tuple[
     return out
 
 
-def _semantic(batch: list[Event], found: list[Nodes]) -> NDArray[np.int8]:
-    """Return the class of all nodes (F,) of a batch."""
-    pairs = zip(batch, found, strict=True)
-    return np.concatenate([event["particle"]["semantic"][nodes.row_F] for event, nodes in pairs])
-
-
-def _allowed(species_FK: Tensor, semantic_F: NDArray[np.int8], cfg: config.Interact) -> Tensor:
-    """Lower the logits of species that the class does not allow to nothing."""
-    mask = torch.from_numpy(allowed_species(cfg)[semantic_F.astype(np.int64)]).to(species_FK.device)
-    return species_FK.masked_fill(~mask, -30.0)
-
-
 def _species_scores(
-    species_FS: Tensor, batch: list[Event], found: list[Nodes], cfg: config.Interact
+    species_FS: NDArray[Any], batch: list[Event], found: list[Nodes], cfg: config.Interact
 ) -> NDArray[np.float32]:
     """Return scores of species (F, S): those among what each class allows, by the shares of a particle's classes."""
     columns = [event["particle"] for event in batch]
@@ -238,19 +199,14 @@ def _species_scores(
         for name in ("class_score", "semantic")
     )
     allowed_KS = allowed_species(cfg)
-    mask = torch.from_numpy(allowed_KS).to(species_FS.device)
-    among_FKS = species_FS[:, None].masked_fill(~mask, -30.0).softmax(2) * mask
-    return species_scores(among_FKS.cpu().numpy(), class_shares(score, semantic), semantic)
+    among_FKS = softmax(np.where(allowed_KS, species_FS[:, None], species_FS.dtype.type(-30.0))) * allowed_KS
+    return species_scores(among_FKS, class_shares(score, semantic), semantic)
 
 
-def _shifted(parts: list[Ints], sizes: list[int], least: int) -> Ints:
+def shifted(parts: list[Ints], sizes: list[int], least: int) -> Ints:
     """Join numbers (..., F) of several events, those above `least` raised past the numbers of the events before."""
     first = np.cumsum([0, *sizes])[: len(sizes)]
     pairs = zip(parts, first, strict=True)
     return np.concatenate([np.where(part > least, part + offset, part) for part, offset in pairs]).astype(
         np.int64
     )
-
-
-def _device(net: nn.Module) -> torch.device:
-    return next(net.parameters()).device

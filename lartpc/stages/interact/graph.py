@@ -4,17 +4,17 @@ Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edge
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event
+from lartpc.graphs import Graph, make_graph
 from lartpc.kinematics import FEATURES, Clusters, connect, features
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.relations import END_FEATURES, canonical, end_features, pair_features
-from lartpc.nets.graph import Graph, make_graph
 from lartpc.vocab import NONE, Semantic
 
 NUM_NODE_FEATURES = len(FEATURES) + len(END_FEATURES)
@@ -44,7 +44,7 @@ class Nodes:
 
     row_F: Ints
     turned_F: NDArray[np.bool_]
-    graph: Graph
+    graph: Graph[NDArray[Any]]
 
 
 def geometry_of(event: Event, cfg: config.Interact) -> Geometry:
@@ -65,10 +65,7 @@ def particle_graph(event: Event, cfg: config.Interact, geometry: Geometry | None
     columns, turned_F = canonical(columns, clusters)
     side = event.box.num_voxels
     nodes = np.concatenate([features(clusters, columns, side), end_features(clusters, columns)], axis=1)
-    graph = make_graph(nodes, *edges, side)
-    more = torch.from_numpy(pair_features(columns, *edges))
-    edge_EC = torch.cat([graph.edge_EC, more], dim=1)
-    return Nodes(known.row_F, turned_F, Graph(graph.node_FC, graph.pair_2E, edge_EC))
+    return Nodes(known.row_F, turned_F, make_graph(nodes, *edges, side, pair_features(columns, *edges)))
 
 
 def kept(event: Event) -> tuple[Ints, Clusters, Columns]:

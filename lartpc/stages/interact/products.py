@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
+from lartpc.graphs import spanning_forest
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
 from lartpc.kinematics.vertex import (
@@ -19,7 +20,6 @@ from lartpc.kinematics.vertex import (
     find_vertices,
     wrong_way,
 )
-from lartpc.nets.graph import spanning_forest
 from lartpc.stages.interact.graph import Nodes
 from lartpc.vocab import NONE, Semantic, Species
 
@@ -38,7 +38,7 @@ def identity_of(
 ) -> Columns:
     """Return the columns of `identity` for the nodes of an event; parents are nodes."""
     semantic = event["particle"]["semantic"][nodes.row_F]
-    num, pair = len(nodes.row_F), nodes.graph.pair_2E.numpy()
+    num, pair = len(nodes.row_F), nodes.graph.pair_2E
     group = spanning_forest(num, pair.T, score["edge"], cfg.infer.edge_threshold)
     primary_score = np.where(np.isin(semantic, CAN_BE_PRIMARY), score["primary"], 0.0)
     source, child = np.concatenate([pair, pair[::-1]], axis=1)

@@ -53,7 +53,7 @@ def targets_of(event: Event, nodes: Nodes, cfg: config.Interact) -> Targets:
     group_V, num = event["group"]["particle"], len(event["particle"]["semantic"])
     owner = majority(group_V, event["truth_voxel"]["particle"], num, MIN_PURITY)[row_F]
     interaction = majority(group_V, event["truth_voxel"]["interaction"], num, MIN_PURITY)[row_F]
-    pair = nodes.graph.pair_2E.numpy()
+    pair = nodes.graph.pair_2E
     edge = (interaction[pair[0]] == interaction[pair[1]]).astype(np.int64)
     edge[(interaction[pair] < 0).any(axis=0)] = NONE
     species = np.append(truth["species"], NONE)[owner].astype(np.int64)

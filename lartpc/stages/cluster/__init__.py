@@ -4,17 +4,27 @@ Shape suffixes: V voxels, P points, F fragments, E edges, K classes. Functions o
 docs/explanation/clustering.md for the definitions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
-from lartpc.fragments.images import CLASSES, Images
+from lartpc.fragments import CLASSES
+from lartpc.graphs import (
+    NUM_EDGE_FEATURES,
+    CompiledGraphNetwork,
+    Graph,
+    Logits,
+    has_kernel,
+    make_graph,
+    side_by_side,
+    softmax,
+    spanning_forest,
+)
 from lartpc.kinematics import (
     FEATURES,
     OTHER_SIDE,
@@ -31,18 +41,19 @@ from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.cones import group_by_cones
 from lartpc.lean import cKDTree
 from lartpc.metrics import clustering
-from lartpc.nets.graph import (
-    NUM_EDGE_FEATURES,
-    Graph,
-    GraphNetwork,
-    cross_entropy,
-    make_graph,
-    side_by_side,
-    spanning_forest,
-)
-from lartpc.nets.portable_graph import PortableGraphNetwork
 from lartpc.truth import majority
 from lartpc.vocab import NONE, Semantic
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lartpc.nets.portable_graph import PortableGraphNetwork
+
+HEADS = {"primary": 2}
+"""Heads on fragments, and their classes: whether one is the first of its particle."""
+
+NUM_EDGES = NUM_EDGE_FEATURES + len(POINTING)
+"""Features of an edge."""
 
 MIN_PURITY = 0.5
 """A fragment with less of its voxels in one true particle has no target."""
@@ -58,99 +69,75 @@ class Fragments:
 
     label_V: Ints
     columns: Columns
-    graph: Graph
+    graph: Graph[NDArray[Any]]
     gap_E: Floats
 
 
-class Networks(nn.Module):
-    """The network that finds fragments, where the method has one, and the graph network over fragments.
-
-    The graph network tells of edges whether both ends are of one particle, and of fragments whether they are
-    their particle's first.
-    """
-
-    def __init__(self, cfg: config.Cluster) -> None:
-        super().__init__()
-        self.fragments = fragments.network(cfg.fragments)
-        self.graph = GraphNetwork(
-            len(FEATURES), cfg.graph, {"primary": 2}, NUM_EDGE_FEATURES + len(POINTING), OTHER_SIDE
-        )
-
-    def forward(self, inputs: Images | Graph) -> Any:
-        """Call the network that the inputs are for."""
-        if isinstance(inputs, Graph):
-            return self.graph(inputs)
-        assert self.fragments is not None, "fragments by distance need no network"
-        return self.fragments(inputs)
-
-
-def network(cfg: config.Cluster) -> nn.Module:
+def network(cfg: config.Cluster) -> "nn.Module":
     """Build the networks with fresh weights."""
-    return Networks(cfg)
+    from lartpc.stages.cluster import learn
+
+    return learn.Networks(cfg)
 
 
-def portable(net: nn.Module, cfg: config.Cluster, *, by_gathers: bool) -> PortableGraphNetwork:
-    """Return the graph network over fragments in plain tensor operations; `by_gathers` changes nothing in it."""
-    assert isinstance(net, Networks)
-    return PortableGraphNetwork(net.graph).eval()
+def compiled(cfg: config.Cluster, state: Mapping[str, NDArray[Any]]) -> CompiledGraphNetwork | None:
+    """Return the network with the weights of a state, for inference without torch, or None if that cannot be had.
 
-
-def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return sum and count of the terms of the fragments, and of the cross entropies of edges and primaries.
-
-    An edge is true if both fragments belong to one true particle. Fragments of low purity have no
-    target, nor have their edges. The graph network sees the fragments that are found meanwhile; they give
-    no gradient.
+    A network that finds fragments runs by torch, and so do graph networks where there is no compiler.
     """
-    terms, labels = fragments.learn(net, batch, cfg.fragments, _device(net))
-    found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
-    graph = side_by_side([one.graph for one in found], _device(net))
-    logits = net(graph)
-    targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
-    edge, primary = (
-        torch.from_numpy(np.concatenate(part)).to(_device(net)) for part in zip(*targets, strict=True)
-    )
-    return {
-        **terms,
-        "edge": cross_entropy(logits["edge"], edge),
-        "primary": cross_entropy(logits["primary"], primary),
-    }
+    if not isinstance(cfg.fragments, config.Dbscan) or not has_kernel(cfg.graph):
+        return None
+    own = {name.removeprefix("graph."): values for name, values in state.items()}
+    return CompiledGraphNetwork(own, len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
 
 
-@torch.inference_mode()
-def infer(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[dict[str, Columns]]:
+def portable(net: "nn.Module", cfg: config.Cluster, *, by_gathers: bool) -> "PortableGraphNetwork":
+    """Return the graph network over fragments in plain tensor operations; `by_gathers` changes nothing in it."""
+    from lartpc.stages.cluster import learn
+
+    return learn.portable(net)
+
+
+def loss(net: "nn.Module", batch: list[Event], cfg: config.Cluster) -> "dict[str, tuple[Tensor, Tensor]]":
+    """Return sum and count of the terms of the fragments, and of the cross entropies of edges and primaries."""
+    from lartpc.stages.cluster import learn
+
+    return learn.loss(net, batch, cfg)
+
+
+def infer(net: Any, batch: list[Event], cfg: config.Cluster) -> list[dict[str, Columns]]:
     """Return `group`, `fragment` and `particle` of each event."""
     found = find(net, batch, cfg)
     grouped = group(net, found, cfg)
     return [products(event, one, *groups) for event, one, groups in zip(batch, found, grouped, strict=True)]
 
 
-def find(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> list[Fragments]:
+def find(net: Any, batch: list[Event], cfg: config.Cluster) -> list[Fragments]:
     """Return the fragments of each event, with the voxels left over that are near them."""
-    labels = fragments.find(net, batch, cfg.fragments, _device(net))
+    labels = fragments.find(net, batch, cfg.fragments)
     return [
         fragments_of(event, _attach(event, label_V, cfg.infer.attach_distance), semantic_F, cfg)
         for event, (label_V, semantic_F) in zip(batch, labels, strict=True)
     ]
 
 
-def group(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
+def group(net: Logits, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
     """Return the particles that the fragments of each event make, by `infer.particles`."""
     if cfg.infer.particles == "graph":
         return _by_graph(net, found, cfg)
     return [_by_rule(one, cfg) for one in found]
 
 
-def _by_graph(net: nn.Module, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
+def _by_graph(net: Logits, found: list[Fragments], cfg: config.Cluster) -> list[Groups]:
     """Group the fragments of each event by the scores of the graph network."""
-    logits = net(side_by_side([one.graph for one in found], _device(net)))
+    logits = net.logits(side_by_side([one.graph for one in found]))
     edges = np.cumsum([one.graph.pair_2E.shape[1] for one in found])[:-1]
     nodes = np.cumsum([len(one.graph.node_FC) for one in found])[:-1]
-    edge = np.split(logits["edge"].softmax(1)[:, 1].cpu().numpy(), edges)
-    primary = np.split(logits["primary"].softmax(1)[:, 1].cpu().numpy(), nodes)
+    edge = np.split(softmax(logits["edge"])[:, 1], edges)
+    primary = np.split(softmax(logits["primary"])[:, 1], nodes)
     return [
         (
-            spanning_forest(len(first), one.graph.pair_2E.numpy().T, same, cfg.infer.edge_threshold),
+            spanning_forest(len(first), one.graph.pair_2E.T, same, cfg.infer.edge_threshold),
             first,
         )
         for one, same, first in zip(found, edge, primary, strict=True)
@@ -162,7 +149,7 @@ def _by_rule(found: Fragments, cfg: config.Cluster) -> Groups:
     if cfg.infer.particles == "fragments":
         num = len(found.columns["semantic"])
         return np.arange(num), np.ones(num, np.float32)
-    pairs, semantic = found.graph.pair_2E.numpy().T, found.columns["semantic"]
+    pairs, semantic = found.graph.pair_2E.T, found.columns["semantic"]
     # The rules are for classes that are taken as right: edges at a touch are not for them.
     length = _max_length(cfg.model_copy(update={"touch_length": 0.0}))
     kept = length[semantic[pairs[:, 0]], semantic[pairs[:, 1]]] > 0
@@ -235,7 +222,7 @@ def targets_of(event: Event, found: Fragments) -> tuple[Ints, Ints]:
     """Return the targets of edges (E,) and of primary fragments (F,); -1: none."""
     num, truth = len(found.columns["semantic"]), event["truth_particle"]
     owner = majority(found.label_V, event["truth_voxel"]["particle"], num, MIN_PURITY)
-    pair = found.graph.pair_2E.numpy()
+    pair = found.graph.pair_2E
     edge = (owner[pair[0]] == owner[pair[1]]).astype(np.int64)
     edge[(owner[pair] < 0).any(axis=0)] = NONE
     # which fragment comes first is known where the start of the particle is
@@ -301,7 +288,3 @@ def _first(columns: Columns, particle_F: Ints, score_F: NDArray[np.float32]) -> 
     """Return the first fragment of each particle: that of the highest score, of equal ones that of more energy."""
     order = np.lexsort((-columns["energy"], -score_F, particle_F))
     return order[np.unique(particle_F[order], return_index=True)[1]]
-
-
-def _device(net: nn.Module) -> torch.device:
-    return next(net.parameters()).device

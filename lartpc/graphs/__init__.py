@@ -1,0 +1,24 @@
+"""The graphs that the networks over clusters see, and those networks in inference, without torch.
+
+They are trained by `lartpc.nets`, from where they also run where there is no compiler.
+"""
+
+from lartpc.graphs.compiled import CompiledGraphNetwork, CompiledInteractionNetwork, Logits, has_kernel
+from lartpc.graphs.forest import spanning_forest
+from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph, edge_features, make_graph, side_by_side
+from lartpc.graphs.scores import parent_log_scores, softmax
+
+__all__ = [
+    "NUM_EDGE_FEATURES",
+    "CompiledGraphNetwork",
+    "CompiledInteractionNetwork",
+    "Graph",
+    "Logits",
+    "edge_features",
+    "has_kernel",
+    "make_graph",
+    "parent_log_scores",
+    "side_by_side",
+    "softmax",
+    "spanning_forest",
+]

@@ -1,0 +1,52 @@
+"""Scores from logits, each row by itself, so that no event depends on those beside it.
+
+Shape suffixes: R rows, F nodes, E edges (each pair once), D directed edges (2E), C channels, K classes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def softmax(logit_RK: NDArray[Any]) -> NDArray[Any]:
+    """Return the scores of logits along the last axis."""
+    share = np.exp(logit_RK - logit_RK.max(axis=-1, keepdims=True))
+    scores: NDArray[Any] = share / share.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def product(feat_RC: NDArray[Any], weight_CK: NDArray[Any], bias_K: NDArray[Any] | None) -> NDArray[Any]:
+    """Multiply rows by weights: a product of matrices would add up in an order that depends on their number."""
+    total_RK = np.zeros((len(feat_RC), weight_CK.shape[1]), feat_RC.dtype)
+    for channel, weight_K in enumerate(weight_CK):
+        total_RK += feat_RC[:, channel, None] * weight_K
+    return total_RK if bias_K is None else total_RK + bias_K
+
+
+def parent_log_scores(
+    parent_D: NDArray[Any], orphan_F: NDArray[Any], pair_2E: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Normalise the choice of each node's parent: return the logarithms of the scores.
+
+    Parameters
+    ----------
+    parent_D
+        Logit (D,) that the first node of a directed edge, forward then backward, is the parent of the second.
+    orphan_F
+        Logit (F,) that a node has no parent.
+    pair_2E
+        Nodes (2, E) of the edges.
+
+    Returns
+    -------
+    edge_D, none_F
+        Logarithms of scores that add up to one over all edges that lead to a node, and none.
+    """
+    child_D = np.concatenate([pair_2E[1], pair_2E[0]])
+    largest_F = orphan_F.copy()
+    np.maximum.at(largest_F, child_D, parent_D)
+    total_F = np.exp(orphan_F - largest_F)
+    np.add.at(total_F, child_D, np.exp(parent_D - largest_F[child_D]))
+    norm_F = largest_F + np.log(total_F)
+    return parent_D - norm_F[child_D], orphan_F - norm_F

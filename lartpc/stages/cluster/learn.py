@@ -1,0 +1,74 @@
+"""Training of `cluster`: its networks and their losses.
+
+Shape suffixes: E edges, F fragments.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lartpc import config
+from lartpc.event import Event
+from lartpc.fragments import learned
+from lartpc.fragments.images import Images
+from lartpc.graphs import Graph, side_by_side
+from lartpc.kinematics import FEATURES, OTHER_SIDE
+from lartpc.nets.graph import GraphNetwork, as_arrays, cross_entropy
+from lartpc.nets.portable_graph import PortableGraphNetwork
+from lartpc.stages.cluster import HEADS, NUM_EDGES, fragments_of, targets_of
+
+
+class Networks(nn.Module):
+    """The network that finds fragments, where the method has one, and the graph network over fragments.
+
+    The graph network tells of edges whether both ends are of one particle, and of fragments whether they are
+    their particle's first.
+    """
+
+    def __init__(self, cfg: config.Cluster) -> None:
+        super().__init__()
+        self.fragments = learned.network(cfg.fragments)
+        self.graph = GraphNetwork(len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
+
+    def forward(self, inputs: Images | Graph[Any]) -> Any:
+        """Call the network that the inputs are for."""
+        if isinstance(inputs, Graph):
+            return self.graph(inputs)
+        assert self.fragments is not None, "fragments by distance need no network"
+        return self.fragments(inputs)
+
+    @torch.inference_mode()
+    def logits(self, graph: Graph[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return what the graph network says, as arrays, without gradients."""
+        return as_arrays(self(graph))
+
+
+def portable(net: nn.Module) -> PortableGraphNetwork:
+    """Return the graph network over fragments in plain tensor operations."""
+    assert isinstance(net, Networks)
+    return PortableGraphNetwork(net.graph).eval()
+
+
+def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return sum and count of the terms of the fragments, and of the cross entropies of edges and primaries.
+
+    An edge is true if both fragments belong to one true particle. Fragments of low purity have no
+    target, nor have their edges. The graph network sees the fragments that are found meanwhile; they give
+    no gradient.
+    """
+    terms, labels = learned.learn(net, batch, cfg.fragments)
+    found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
+    logits = net(side_by_side([one.graph for one in found]))
+    targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
+    edge, primary = (
+        torch.from_numpy(np.concatenate(part)).to(logits["edge"].device)
+        for part in zip(*targets, strict=True)
+    )
+    return {
+        **terms,
+        "edge": cross_entropy(logits["edge"], edge),
+        "primary": cross_entropy(logits["primary"], primary),
+    }
