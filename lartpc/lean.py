@@ -1,16 +1,16 @@
 """Trees of neighbours and graphs of scipy, without what it imports beside them.
 
-`scipy.spatial` brings hulls, rotations and linear algebra, and whatever numpy names comes with scipy, f2py and testing,
-too: each job would pay 0.15 s of processor time for what none uses. Where scipy is not built as expected, all comes.
+`scipy.spatial` and `csgraph` bring hulls, rotations and linear algebra, and whatever numpy names comes with scipy, f2py
+and testing, too: each job would pay 0.17 s of processor time for what none uses. Where scipy is not built as expected,
+all comes.
 """
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,32 +39,32 @@ def _unnamed() -> Iterator[None]:
                 delattr(np, name)
 
 
-def _tree() -> Any:
-    """Return scipy's class of trees, from its compiled module alone if that can be had."""
-    name = "scipy.spatial._ckdtree"
-    if "scipy.spatial" not in sys.modules and name not in sys.modules:
-        import scipy
-
-        folder = Path(scipy.__file__).parent / "spatial"
-        spec = PathFinder.find_spec(name, [str(folder)])
-        if spec and spec.loader:
-            module = importlib.util.module_from_spec(spec)
-            # known by its name, so that scipy.spatial takes the same one if it is imported later
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except ImportError:
-                del sys.modules[name]
-            else:
-                return module.cKDTree
-    from scipy.spatial import cKDTree
-
-    return cKDTree
+@contextmanager
+def _alone(package: str) -> Iterator[None]:
+    """Let modules of a package be imported without what the package itself imports; it can still be imported later."""
+    parent = sys.modules[package.rpartition(".")[0]]
+    spec = PathFinder.find_spec(package, parent.__path__)
+    if package in sys.modules or spec is None or spec.submodule_search_locations is None:
+        yield
+        return
+    stand_in = ModuleType(package)
+    stand_in.__path__ = list(spec.submodule_search_locations)
+    sys.modules[package] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 if not TYPE_CHECKING:
     with _unnamed():
         from scipy.sparse import coo_array, csr_array
+    try:
+        with _alone("scipy.sparse.csgraph"):
+            from scipy.sparse.csgraph._shortest_path import dijkstra
+            from scipy.sparse.csgraph._traversal import breadth_first_order, connected_components
+        with _alone("scipy.spatial"):
+            from scipy.spatial._ckdtree import cKDTree
+    except ImportError:
         from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra
-
-        cKDTree = _tree()
+        from scipy.spatial import cKDTree

@@ -18,6 +18,7 @@ HEAVY = (
     "scipy.integrate",
     "scipy.optimize",
     "scipy.spatial",
+    "scipy.linalg",
     "numpy.f2py",
     "numpy.testing",
     "pyarrow",
@@ -81,13 +82,17 @@ def test_a_whole_job_imports_nothing_heavy_without_need(verb: str, tmp_path: Pat
     assert set(done.stdout.split()) <= needed
 
 
-@pytest.mark.parametrize("first", ["lartpc.lean", "scipy.spatial"])
-def test_the_tree_is_scipys_own_whoever_imports_it_first(first: str) -> None:
+@pytest.mark.parametrize("first", ["lartpc.lean", "scipy.spatial, scipy.sparse.csgraph"])
+def test_trees_and_graphs_are_scipys_own_whoever_imports_them_first(first: str) -> None:
     code = f"""if True:
         import sys, {first}
-        from lartpc.lean import cKDTree
-        assert ("scipy.spatial" in sys.modules) == ({first!r} == "scipy.spatial")
+        from lartpc.lean import cKDTree, connected_components, dijkstra
+        assert ("scipy.spatial" in sys.modules) == ({first!r} != "lartpc.lean")
+        assert ("scipy.sparse.csgraph" in sys.modules) == ({first!r} != "lartpc.lean")
         import numpy, scipy.spatial
+        from scipy.sparse import csgraph
+        assert csgraph.dijkstra is dijkstra and csgraph.connected_components is connected_components
+        assert csgraph.laplacian(numpy.eye(2)).shape == (2, 2)
         assert scipy.spatial.cKDTree is cKDTree and issubclass(scipy.spatial.KDTree, cKDTree)
         assert cKDTree([[0.0], [2.0]]).query([1.5]) == (0.5, 1)
         assert numpy.f2py.__name__ == "numpy.f2py" and numpy.testing.assert_allclose
