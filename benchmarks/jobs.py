@@ -1,8 +1,9 @@
-"""Whole jobs of one event: `python benchmarks/jobs.py STEPS.h5 [--against CHECKOUT] [--repeats 3]`.
+"""Whole jobs: `python benchmarks/jobs.py STEPS.h5 [--num-events 1] [--against CHECKOUT] [--repeats 3]`.
 
-Processor time of each verb of the chain, from the start of its process to its end, which is nearly all imports: what
-each job of a cluster pays before its first event. Another checkout's jobs run in turn with ours, each on its own
-checkout's files and weights. Medians; the ratio is the median of those of the pairs.
+Processor time of each verb of the chain, from the start of its process to its end. With one event that is nearly all
+imports: what each job of a cluster pays before its first event. Another checkout's jobs run in turn with ours, each on
+its own checkout's files and weights. Medians; the ratio is the median of those of the pairs. The last line is all that
+follows `ingest`: segment to summarize, file to file.
 """
 
 import argparse
@@ -26,11 +27,14 @@ READS = {
 }
 
 
-def command(verb: str, source: Path, checkout: Path, folder: Path) -> list[str]:
+FILE_TO_FILE = ("segment", "points", "cluster", "interact", "summarize")
+
+
+def command(verb: str, source: Path, checkout: Path, folder: Path, num_events: int) -> list[str]:
     """Return the command of a job, which writes `folder / verb`."""
     lartpc = [sys.executable, "-m", "lartpc"]
     if verb == "ingest":
-        return [*lartpc, "ingest", str(source), "--first", "1", "--out", str(folder / verb)]
+        return [*lartpc, "ingest", str(source), "--first", str(num_events), "--out", str(folder / verb)]
     weights = checkout / "models" / f"{verb}.pt"
     stage = verb not in ("summarize", "evaluate")
     return [
@@ -54,10 +58,18 @@ def processor_time(arguments: list[str], checkout: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def report(repeat: int, what: str, times: list[list[float]]) -> None:
+    """Print the medians of the checkouts' times [s] and of their ratio."""
+    told = "  ".join(f"{statistics.median(column):5.2f} s" for column in zip(*times, strict=True))
+    ratio = statistics.median(pair[0] / pair[-1] for pair in times)
+    print(f"{repeat + 1}  {what:10s}{told}  {ratio:.2f} times", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("steps", type=Path)
     parser.add_argument("--against", type=Path, help="another checkout, with its bytecode")
+    parser.add_argument("--num-events", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     checkouts = [path.resolve() for path in (arguments.against, REPOSITORY) if path]
@@ -69,12 +81,14 @@ def main() -> None:
                 times.append([])
                 for checkout, folder in zip(checkouts, folders, strict=True):
                     folder.mkdir(exist_ok=True)
-                    job = command(verb, arguments.steps.resolve(), checkout, folder)
+                    job = command(verb, arguments.steps.resolve(), checkout, folder, arguments.num_events)
                     times[-1].append(processor_time(job, checkout))
-                medians = [statistics.median(column) for column in zip(*times, strict=True)]
-                ratio = statistics.median(times[0] / times[-1] for times in found[verb])
-                told = "  ".join(f"{value:5.2f} s" for value in medians)
-                print(f"{repeat + 1}  {verb:10s}{told}  {ratio:.2f} times", flush=True)
+                report(repeat, verb, times)
+            whole = [
+                [sum(column) for column in zip(*pairs, strict=True)]
+                for pairs in zip(*(found[verb] for verb in FILE_TO_FILE), strict=True)
+            ]
+            report(repeat, "together", whole)
 
 
 if __name__ == "__main__":

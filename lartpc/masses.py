@@ -1,29 +1,31 @@
 """Masses of particles by their Monte-Carlo number, from the tables of the Particle Data Group (package `particle`).
 
-No other module has a mass of its own.
+No other module has a mass of its own. The tables are read as files: a job would take longer to import the package.
 """
 
-from functools import lru_cache
-
-from particle import InvalidParticle, Particle, ParticleNotFound, data
-
-
-class _NoNucleus(Particle):  # type: ignore[misc]
-    """Particles of the same tables but for the nuclei, of which there are ten times as many: they take time to read."""
+import csv
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 
-@lru_cache(maxsize=65_536)
+@cache
+def _table(name: str) -> dict[int, float]:
+    """Return the masses [MeV] of the newest table of a name; below 0: not known."""
+    spec = find_spec("particle")
+    assert spec and spec.origin, "lartpc needs the package particle"
+    newest = max((Path(spec.origin).parent / "data").glob(f"{name}20*.csv"))
+    with newest.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return {int(row["ID"]): float(row["Mass"]) for row in rows}
+
+
 def mass_mev(pdg: int) -> float | None:
     """Return the mass of a particle [MeV], None where the tables have none."""
-    if not _NoNucleus.table_loaded():
-        newest = max(path.name for path in data.basepath.iterdir() if path.name.startswith("particle20"))
-        _NoNucleus.load_table(data.basepath / newest)
-    for kind in (_NoNucleus, Particle):
-        try:
-            mass = kind.from_pdgid(pdg).mass
-        except (ParticleNotFound, InvalidParticle):
-            continue
-        return None if mass is None else float(mass)
+    # of nuclei there are ten times as many: they take time to read
+    for name in ("particle", "nuclei"):
+        if (mass := _table(name).get(pdg)) is not None:
+            return mass if mass >= 0 else None
     return None
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from lartpc.config import GraphNet
 from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph
-from lartpc.graphs.scores import product
 from lartpc.sparse import build
 
 Array = NDArray[Any]
+
+ROWS_PER_TILE = 512
+"""Rows of which those that go in and those that come out stay in the cache of a core."""
 
 BLOCK = 1024
 """Edges whose messages wait in the cache until they are summed."""
@@ -87,10 +89,38 @@ class _Weights:
         """Return the weights (inputs, outputs) of a linear layer."""
         return np.ascontiguousarray(self.take(name, num_out, num_in).T)
 
+    def linear(self, name: str, num_in: int, num_out: int) -> "_Linear":
+        return _Linear(self.turned(f"{name}.weight", num_out, num_in), self.take(f"{name}.bias", num_out))
+
     def end(self) -> None:
         """Raise ValueError if there are parameters that nothing took."""
         if self._left:
             raise ValueError(f"the graph network has no parameters {', '.join(self._left)}; train it again")
+
+
+class _Linear:
+    """A linear layer on rows, each by itself: a product of matrices adds up in an order that depends on them."""
+
+    def __init__(self, weight_CK: Array, bias_K: Array | None) -> None:
+        self._num_out, self._bias_K = weight_CK.shape[1], bias_K
+        lanes = build.load().vector_bytes() // weight_CK.itemsize
+        # whole vectors of the processor
+        self._weight_CK = np.pad(weight_CK, ((0, 0), (0, -self._num_out % lanes)))
+
+    def __call__(self, feat_RC: Array) -> Array:
+        num_rows, (num_in, width) = len(feat_RC), self._weight_CK.shape
+        out_RK = np.empty((num_rows, width), feat_RC.dtype)
+        row_R = np.arange(num_rows, dtype=np.int32)
+        first_T = np.arange(0, num_rows, ROWS_PER_TILE)
+        starts_T2 = np.stack([first_T, np.minimum(first_T + ROWS_PER_TILE, num_rows)], axis=1)
+        # a convolution over the row alone
+        _call(
+            "convolve",
+            *(np.ascontiguousarray(feat_RC), self._weight_CK, out_RK, np.stack([row_R, row_R], axis=1)),
+            *(starts_T2, None, num_rows, ROWS_PER_TILE, 1, num_in, width),
+        )
+        found_RK = out_RK[:, : self._num_out]
+        return found_RK if self._bias_K is None else found_RK + self._bias_K
 
 
 class _Perceptron:
@@ -137,15 +167,16 @@ class _Layer:
         self._edge = _Perceptron(weights, f"{name}edge.", 3 * width, width, slope, width)
         self._message = _Perceptron(weights, f"{name}message.", 2 * width, width, slope, width)
         self._node = _Perceptron(weights, f"{name}node.", 3 * width, width, slope)
+        of_source, of_target = self._edge.of_others
+        self._of_nodes = (
+            _Linear(of_source, self._edge.first_bias),
+            _Linear(of_target, None),
+            _Linear(self._message.of_others[0], self._message.first_bias),
+        )
 
     def __call__(self, node_FW: Array, pair_2D: NDArray[np.int64], edge_DW: Array) -> Array:
         """Change the edges in place, and return the nodes after it."""
-        of_source, of_target = self._edge.of_others
-        of_nodes = (
-            product(node_FW, of_source, self._edge.first_bias),
-            product(node_FW, of_target, None),
-            product(node_FW, self._message.of_others[0], self._message.first_bias),
-        )
+        of_nodes = [np.ascontiguousarray(layer(node_FW)) for layer in self._of_nodes]
         total_FW, largest_FW = np.zeros_like(node_FW), np.full_like(node_FW, -np.inf)
         (num, width), message = edge_DW.shape, np.empty((BLOCK, edge_DW.shape[1]), edge_DW.dtype)
         _call(
@@ -157,17 +188,6 @@ class _Layer:
         largest_FW = np.where(degree_F1 > 0, largest_FW, node_FW.dtype.type(0))
         pooled = [node_FW, total_FW / np.maximum(degree_F1, 1), largest_FW]
         return node_FW + self._node(np.concatenate(pooled, axis=1))
-
-
-class _Head:
-    """A linear layer on rows."""
-
-    def __init__(self, weights: _Weights, name: str, num_in: int, num_out: int) -> None:
-        self._weight_CK = weights.turned(f"{name}.weight", num_out, num_in)
-        self._bias_K = weights.take(f"{name}.bias", num_out)
-
-    def __call__(self, feat_NC: Array) -> Array:
-        return product(feat_NC, self._weight_CK, self._bias_K)
 
 
 class CompiledGraphNetwork:
@@ -213,9 +233,9 @@ class CompiledGraphNetwork:
         self._edge_encoder = _Perceptron(weights, "edge_encoder.", num_edges, width, slope)
         steps = range(cfg.num_message_passing)
         self._layers = [_Layer(weights, f"layers.{step}.", width, slope) for step in steps]
-        self._edge_head = _Head(weights, "edge_head", width, 2)
+        self._edge_head = weights.linear("edge_head", width, 2)
         self._node_heads = {
-            name: _Head(weights, f"node_heads.{name}", width, classes) for name, classes in node_heads.items()
+            name: weights.linear(f"node_heads.{name}", width, classes) for name, classes in node_heads.items()
         }
 
     def logits(self, graph: Graph[Array]) -> dict[str, Array]:
@@ -265,14 +285,14 @@ class CompiledInteractionNetwork(CompiledGraphNetwork):
     ) -> None:
         super()._build(weights, num_nodes, cfg, node_heads, num_edges)
         width = cfg.num_hidden
-        self._pi_zero_head = _Head(weights, "pi_zero_head", width, 2)
-        self._parent_head = _Head(weights, "parent_head", width, 1)
-        self._orphan_head = _Head(weights, "orphan_head", width, 1)
-        self._group_encoder = _Head(weights, "group_encoder.0", 2 * width + 1, width)
+        self._pi_zero_head = weights.linear("pi_zero_head", width, 2)
+        self._parent_head = weights.linear("parent_head", width, 1)
+        self._orphan_head = weights.linear("orphan_head", width, 1)
+        self._group_encoder = weights.linear("group_encoder.0", 2 * width + 1, width)
         self._group_scale = weights.take("group_encoder.2.weight", width)
         self._group_shift = weights.take("group_encoder.2.bias", width)
         self._group_heads = {
-            name: _Head(weights, f"group_heads.{name}", width, classes)
+            name: weights.linear(f"group_heads.{name}", width, classes)
             for name, classes in self._group_classes.items()
         }
 

@@ -16,14 +16,6 @@ def softmax(logit_RK: NDArray[Any]) -> NDArray[Any]:
     return scores
 
 
-def product(feat_RC: NDArray[Any], weight_CK: NDArray[Any], bias_K: NDArray[Any] | None) -> NDArray[Any]:
-    """Multiply rows by weights: a product of matrices would add up in an order that depends on their number."""
-    total_RK = np.zeros((len(feat_RC), weight_CK.shape[1]), feat_RC.dtype)
-    for channel, weight_K in enumerate(weight_CK):
-        total_RK += feat_RC[:, channel, None] * weight_K
-    return total_RK if bias_K is None else total_RK + bias_K
-
-
 def parent_log_scores(
     parent_D: NDArray[Any], orphan_F: NDArray[Any], pair_2E: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[Any]]:

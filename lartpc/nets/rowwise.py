@@ -2,13 +2,15 @@
 
 A product of matrices adds up in an order that depends on the number of rows, and on where among them a row stands;
 exponentials are computed otherwise at the end of an array, where no full vector is left. By such operations an
-event would come out differently by its batch, in the last bit.
+event would come out differently by its batch, in the last bit. Our kernel takes the channels of a row in turn.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from lartpc.sparse import fused, resolve
 
 _LANES = 64
 """Numbers that are worked on together at most, in whole vectors."""
@@ -24,6 +26,9 @@ def product(feat_RC: Tensor, weight_KC: Tensor, bias_K: Tensor | None = None) ->
     if torch.is_grad_enabled() or feat_RC.device.type != "cpu":
         return nn.functional.linear(feat_RC, weight_KC, bias_K)
     weight_CK = weight_KC.t()
+    if fused.can_compute(feat_RC, weight_KC) and resolve("auto") == "fused":
+        found_RK = fused.multiply(feat_RC, weight_CK)
+        return found_RK if bias_K is None else found_RK.add_(bias_K)
     total_RK = feat_RC.new_zeros(len(feat_RC), weight_CK.shape[1])
     for channel, weight_K in enumerate(weight_CK):
         # not in one operation: only the sum of two products, each rounded, is the same everywhere

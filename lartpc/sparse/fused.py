@@ -173,6 +173,16 @@ def _num_tiles(num_rows: int) -> int:
     return -(-num_rows // ROWS_PER_TILE)
 
 
+def multiply(feat_VC: Tensor, weight_CC: Tensor) -> Tensor:
+    """Multiply rows by a matrix, each by itself in the same order: a convolution over the voxel alone."""
+    num_rows = len(feat_VC)
+    row_V = torch.arange(num_rows, dtype=torch.int32)
+    first_T = torch.arange(0, num_rows, ROWS_PER_TILE)
+    starts_TK1 = torch.stack([first_T, (first_T + ROWS_PER_TILE).clamp(max=num_rows)], 1)
+    tiles = Tiles(torch.stack([row_V, row_V], 1), starts_TK1, None, num_rows)
+    return _convolve(feat_VC.contiguous(), weight_CC.contiguous()[None], tiles)
+
+
 def _convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
     weight_KCC = _pad(weight_KCC)

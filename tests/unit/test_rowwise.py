@@ -30,7 +30,10 @@ SMALL = {
 
 
 @torch.inference_mode()
-def test_a_layer_says_the_same_of_a_row_wherever_it_stands():
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_a_layer_says_the_same_of_a_row_wherever_it_stands(backend, monkeypatch):
+    if backend == "torch":  # as where there is no compiler
+        monkeypatch.setattr("lartpc.nets.rowwise.resolve", lambda _: backend)
     torch.manual_seed(1)
     layer, feat = nn.Linear(37, 3), torch.randn(sum(SIZES), 37)
     together = rowwise(layer, feat)
