@@ -164,16 +164,16 @@ class Config(Section):
         description="container image of the jobs, with `snakemake --sdm apptainer`: a file, or an address such as "
         "`oras://...`",
     )
-    simulate: Simulate = Simulate()
-    ingest: Ingest = Ingest()
-    segment: Segment = Segment()
-    points: Points = Points()
-    cluster: Cluster = Cluster()
-    interact: Interact = Interact()
-    classify: Classify = Classify()
-    summarize: Summarize = Summarize()
-    detect: Detect = Detect()
-    report: Report = Report()
+    simulate: Simulate = Simulate.model_construct()
+    ingest: Ingest = Ingest.model_construct()
+    segment: Segment = Segment.model_construct()
+    points: Points = Points.model_construct()
+    cluster: Cluster = Cluster.model_construct()
+    interact: Interact = Interact.model_construct()
+    classify: Classify = Classify.model_construct()
+    summarize: Summarize = Summarize.model_construct()
+    detect: Detect = Detect.model_construct()
+    report: Report = Report.model_construct()
 
     @model_validator(mode="after")
     def _networks_fit_the_images(self) -> Self:

@@ -27,6 +27,9 @@ class Section(BaseModel):
 
     That of a section within another is what the outer one gives it: `train: {num_steps: 10}` of a stage leaves
     that stage's other settings of training as they are.
+
+    Defaults that are sections are constructed, not validated: to make a validator for each takes a job 20 ms. A test
+    validates them.
     """
 
     # built when it is first needed: a job needs one or two of some forty

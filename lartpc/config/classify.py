@@ -40,7 +40,7 @@ class Classify(Section):
         "CVN does with three; empty: in 3D [deg]",
     )
     unet: UResNet = Field(
-        UResNet(),
+        UResNet.model_construct(),
         description="the encoder: that of `segment` of the same sizes, from which and for which weights can be taken",
     )
     num_hidden: int = Field(128, ge=1, description="features of an image before the heads")
@@ -58,8 +58,8 @@ class Classify(Section):
         "primary",
         description="whose PDG code that is: of the primary of the highest kinetic energy, or of the neutrino",
     )
-    infer: ClassifyInfer = ClassifyInfer()
-    train: Training = Training(num_steps=1500, batch_size=32, learning_rate=1e-3)
+    infer: ClassifyInfer = ClassifyInfer.model_construct()
+    train: Training = Training.model_construct(num_steps=1500, batch_size=32, learning_rate=1e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
     @model_validator(mode="after")

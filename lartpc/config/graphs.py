@@ -37,7 +37,7 @@ class Dbscan(Section):
 class LearnedFragments(Section):
     """What the learned ways to fragments share."""
 
-    unet: UResNet = UResNet(repetitions=1)
+    unet: UResNet = UResNet.model_construct(repetitions=1)
     radius: float = Field(1.9, ge=1, lt=3, description="voxels of one class this near are linked [voxel]")
     min_voxels: int = Field(
         3, ge=1, description="smaller pieces go to a linked fragment; without one they are left ungrouped"
@@ -132,7 +132,7 @@ class ClusterInfer(EdgeInfer):
         "graph",
         description="how fragments become particles: by the graph network, by rules, or each for itself",
     )
-    cones: Cones = Cones()
+    cones: Cones = Cones.model_construct()
     attach_distance: float = Field(
         2.0,
         ge=0,
@@ -143,8 +143,8 @@ class ClusterInfer(EdgeInfer):
 class Cluster(Section):
     """Fragments, and their grouping into particles by a graph network or by rules."""
 
-    fragments: Fragments = Field(Dbscan(), description="how voxels become fragments")
-    graph: GraphNet = GraphNet()
+    fragments: Fragments = Field(Dbscan.model_construct(), description="how voxels become fragments")
+    graph: GraphNet = GraphNet.model_construct()
     edge_length: tuple[float, float, float, float] = Field(
         (500.0, 100.0, 25.0, 25.0),
         description="longest edge between two showers, tracks, Michels, deltas [voxel]",
@@ -158,8 +158,8 @@ class Cluster(Section):
         "truth",
         description="train on the output of the stages before, on their truth, or each event at random on either",
     )
-    infer: ClusterInfer = ClusterInfer()
-    train: Training = Training(num_steps=400, batch_size=16, learning_rate=2.5e-3)
+    infer: ClusterInfer = ClusterInfer.model_construct()
+    train: Training = Training.model_construct(num_steps=400, batch_size=16, learning_rate=2.5e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
 
@@ -203,7 +203,7 @@ class InteractInfer(EdgeInfer):
         "graph",
         description="how particles become interactions: by the graph network, or by rules, which need no weights",
     )
-    rules: InteractionRules = InteractionRules()
+    rules: InteractionRules = InteractionRules.model_construct()
     start_trust: float = Field(
         0.5,
         gt=0,
@@ -224,15 +224,15 @@ class InteractInfer(EdgeInfer):
 class Interact(Section):
     """Particles to interactions, with species, primaries, parents, a vertex and a flavour."""
 
-    graph: GraphNet = GraphNet()
-    edge_length: PairLengths = PairLengths()
+    graph: GraphNet = GraphNet.model_construct()
+    edge_length: PairLengths = PairLengths.model_construct()
     kaons: bool = Field(False, description="tell kaons from other tracks; the training sample must have some")
     upstream: Literal["predicted", "truth", "mixed"] = Field(
         "truth",
         description="train on the output of the stages before, on their truth, or each event at random on either",
     )
-    infer: InteractInfer = InteractInfer()
-    train: Training = Training(num_steps=600, batch_size=16, learning_rate=2.5e-3)
+    infer: InteractInfer = InteractInfer.model_construct()
+    train: Training = Training.model_construct(num_steps=600, batch_size=16, learning_rate=2.5e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
     @property

@@ -172,7 +172,7 @@ class Wires(Section):
         gt=0,
         description="energy that a value of 1 of a pixel stands for in files that hold images (in_source) [MeV]",
     )
-    readout: Readout = Readout()
+    readout: Readout = Readout.model_construct()
     space_points: bool = Field(
         False, description="3D points made of the images of all planes, in the place of the images"
     )
@@ -323,10 +323,10 @@ class Ingest(Section):
     precedence: tuple[int, int, int, int, int] = Field(
         (1, 2, 0, 3, 4), description="classes (vocab.Semantic) in the order of precedence in a shared voxel"
     )
-    response: Response = Response()
-    variations: Variations = Variations()
-    wires: Wires = Wires()
-    tomography: Tomography = Tomography()
+    response: Response = Response.model_construct()
+    variations: Variations = Variations.model_construct()
+    wires: Wires = Wires.model_construct()
+    tomography: Tomography = Tomography.model_construct()
 
     @model_validator(mode="before")
     @classmethod

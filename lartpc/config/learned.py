@@ -212,11 +212,11 @@ class Segment(Section):
         description="see the hits of the wire planes that points are made of, too (ingest.tomography, "
         "ingest.wires.space_points)",
     )
-    unet: UResNet = UResNet()
-    ppn: Ppn = Ppn()
-    heads: Heads = Heads()
-    infer: SegmentInfer = SegmentInfer()
-    train: SegmentTraining = SegmentTraining(num_steps=450, batch_size=8, learning_rate=4e-3)
+    unet: UResNet = UResNet.model_construct()
+    ppn: Ppn = Ppn.model_construct()
+    heads: Heads = Heads.model_construct()
+    infer: SegmentInfer = SegmentInfer.model_construct()
+    train: SegmentTraining = SegmentTraining.model_construct(num_steps=450, batch_size=8, learning_rate=4e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
     @model_validator(mode="after")
@@ -297,7 +297,7 @@ class Detect(Section):
         "auto", description="sparse convolution; auto: fused on CPUs, triton on GPUs"
     )
     dimension: Literal[2, 3] = Field(2, description="of the images: 2 for views of wire planes, or 3")
-    unet: UResNet = UResNet(depth=7)
+    unet: UResNet = UResNet.model_construct(depth=7)
     level: int = Field(
         3, ge=0, description="level of resolution of the heatmap: its cells are 2^level voxels wide"
     )
@@ -306,8 +306,8 @@ class Detect(Section):
     min_voxels: int = Field(
         10, ge=1, description="neutrinos with fewer voxels in an image, low-energy ones aside, have no box"
     )
-    infer: DetectInfer = DetectInfer()
-    train: Training = Training(num_steps=2000, batch_size=12, learning_rate=2.5e-3)
+    infer: DetectInfer = DetectInfer.model_construct()
+    train: Training = Training.model_construct(num_steps=2000, batch_size=12, learning_rate=2.5e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
     @model_validator(mode="after")

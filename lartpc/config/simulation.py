@@ -103,7 +103,7 @@ class GeneratorFiles(Section):
     overlay: tuple[Literal["cosmic", "mpr"], ...] = Field(
         (), description="what is overlaid on each event: cosmic muons, isolated particles (MPR)"
     )
-    vertex: Placement = Placement()
+    vertex: Placement = Placement.model_construct()
 
 
 GENERATOR_FILES: tuple[str, ...] = ("nuhepmc", "gst", "rootracker")
@@ -142,8 +142,8 @@ class Simulate(Section):
         Generator(num_particles=(2, 4), groups=MPR_GROUPS),
         description="isolated particles, each uniform in the box (MPR, multi-particle rain)",
     )
-    gun: Gun = Gun()
-    cosmic: Cosmic = Cosmic()
+    gun: Gun = Gun.model_construct()
+    cosmic: Cosmic = Cosmic.model_construct()
 
     @property
     def reads(self) -> tuple[str, ...]:

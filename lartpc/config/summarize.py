@@ -73,5 +73,5 @@ class Summarize(Section):
     length_resolution_cm: float = Field(
         0.3, ge=0, description="error of the length of a track, beside straggling [cm]"
     )
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = Thresholds.model_construct()
     voxels: bool = Field(False, description="write the table `voxels`, one row for each voxel")

@@ -54,6 +54,14 @@ def test_a_slice_holds_what_its_part_depends_on() -> None:
     assert "weights" not in config.slice_for("segment", "infer")
 
 
+def test_defaults_are_valid() -> None:
+    """Those of sections within sections are constructed without a look at them."""
+    assert Config.model_validate(Config().model_dump()) == Config()
+    for name, kind in SECTIONS.items():
+        assert kind.model_validate(kind().model_dump()) == kind() == getattr(Config(), name)
+        assert kind().model_dump_json() == kind.model_construct().model_dump_json()
+
+
 def test_changing_a_threshold_changes_no_training_slice() -> None:
     changed = Config.model_validate({"cluster": {"infer": {"edge_threshold": 0.7}}})
     assert changed.slice_for("cluster", "train") == Config().slice_for("cluster", "train")
