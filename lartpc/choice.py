@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lartpc.text import text_of
+
 FORMS = (
     "'first N', an entry (7, from 0), entries (0-99, 100-), or run/subrun/event (1/0/7, 1/0/5-9, 1/*/*), several of "
     "them between commas, or @ and a file of them"
@@ -59,7 +61,7 @@ def asked_for(text: str) -> tuple[Asked, ...]:
     path = Path(text[1:])
     if not path.is_file():
         raise ValueError(f"the list of events {path} does not exist")
-    lines = (line.partition("#")[0] for line in path.read_text().splitlines())
+    lines = (line.partition("#")[0] for line in text_of(path).splitlines())
     found = _each((word for line in lines for word in line.split(",") if word.strip()), f"{path}: ")
     if not found:
         raise ValueError(f"the list of events {path} names none")

@@ -1,6 +1,5 @@
 """Sample sheets to shards: what there is to do, known before the DAG is made. Imports as little as can be."""
 
-import codecs
 import csv
 import glob
 import os
@@ -14,6 +13,7 @@ from typing import Any
 from lartpc.choice import asked_for
 from lartpc.paths import usable
 from lartpc.remote import ListPattern, RemoteFile, listing_beside, on_servers
+from lartpc.text import text_of
 
 SPLITS = ("train", "validation", "test", "reconstruct")
 """What a sample is for. `test` and `reconstruct` are inferred; only `test` has truth to compare with."""
@@ -127,7 +127,7 @@ def plan(
 def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
     if not sheet.is_file():
         raise ValueError(f"sample sheet {sheet} does not exist; set 'samples' in the configuration")
-    numbered = enumerate(_decoded(sheet).splitlines(), 1)
+    numbered = enumerate(text_of(sheet).splitlines(), 1)
     lines = [(line, text) for line, text in numbered if text.strip() and not text.startswith("#")]
     reader = csv.DictReader((text for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = tuple(name.strip() for name in reader.fieldnames or ())
@@ -158,26 +158,6 @@ def _check_choice(row: dict[str, str], where: str) -> None:
     if not is_simulated and row["num_events"] != "-":
         remedy = f"; write 'first {row['num_events']}' in a column '{CHOICE}' for so many of each file"
         raise ValueError(f"{where}: num_events of files is '-'{remedy}")
-
-
-def _decoded(sheet: Path) -> str:
-    """Return the text of a sheet: UTF-8, or UTF-16 with a byte-order mark, as spreadsheets write it."""
-    content = sheet.read_bytes()
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{sheet}, line {line}: byte {content[error.start : error.start + 1].hex()} is not "
-            f"{encoding.removesuffix('-sig').upper()} text (it may be Latin-1); save the sheet as UTF-8"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(
-            f"{sheet}, line {line}: has zero bytes, as UTF-16 without its mark does; save it as UTF-8"
-        )
-    return text
 
 
 def _simulated(row: dict[str, str], seed: int, max_shards: int, where: str) -> list[Shard]:
@@ -275,7 +255,7 @@ def _listed(path: str, where: str) -> list[str]:
     """Return the files that a list names, one a line; each must exist."""
     if not Path(path).is_file():
         raise ValueError(f"{where}: the list of files {path} does not exist")
-    names = [line for line in Path(path).read_text().split("\n") if line]
+    names = [line for line in text_of(Path(path)).split("\n") if line]
     if lost := [name for name in names if not _exists(name)]:
         raise ValueError(f"{where}: {path} names {len(lost)} files that do not exist, such as {lost[0]}")
     return names

@@ -6,8 +6,10 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
+
+from lartpc.text import json_of, text_of
 
 SCHEMES = ("https", "http", "s3", "root", "roots", "xroot")
 """What URLs of files begin with."""
@@ -83,7 +85,7 @@ def read_catalogue(path: Path) -> list[RemoteFile] | None:
     ValueError
         A line of it cannot be used.
     """
-    lines = path.read_text().splitlines()
+    lines = text_of(path).splitlines()
     if not lines or not lines[0].startswith(HEADER):
         return None
     found = []
@@ -99,14 +101,29 @@ def read_catalogue(path: Path) -> list[RemoteFile] | None:
     return found
 
 
+def read_origins(path: Path) -> dict[str, RemoteFile]:
+    """Read where files that were fetched come from (JSON): what is known of each, by its name here.
+
+    Raises
+    ------
+    ValueError
+        It does not say that.
+    """
+    try:
+        return {name: RemoteFile(**said) for name, said in json_of(path).items()}
+    except TypeError as error:
+        raise ValueError(
+            f"{path}: must have {', '.join(field.name for field in fields(RemoteFile))} for each file ({error})"
+        ) from None
+
+
 def patterns_of(path: Path) -> list[str]:
     """Return the URLs and patterns that a catalogue was asked for; [] where it does not say."""
-    with path.open() as file:
-        for line in file:
-            if line.startswith(PATTERNS):
-                return line.removeprefix(PATTERNS).split()
-            if not line.startswith("#"):
-                break
+    for line in text_of(path).splitlines():
+        if line.startswith(PATTERNS):
+            return line.removeprefix(PATTERNS).split()
+        if not line.startswith("#"):
+            break
     return []
 
 
@@ -155,7 +172,7 @@ def _in_list(path: Path) -> list[RemoteFile]:
         if not found:
             raise ValueError(f"{path} names no file")
         return found
-    lines = [line for line in path.read_text().split("\n") if line]
+    lines = [line for line in text_of(path).split("\n") if line]
     are_remote = [is_url(line) for line in lines]
     if any(are_remote) and not all(are_remote):
         other = lines[are_remote.index(False)]

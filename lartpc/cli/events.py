@@ -1,6 +1,5 @@
 """Verbs that make event files: simulation, ingestion, and export to other formats."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,7 +21,7 @@ from lartpc.cli.options import (
     lines_of,
     plainly,
 )
-from lartpc.remote import RemoteFile
+from lartpc.remote import read_origins
 
 DEFAULT_EVENTS = 10
 
@@ -176,11 +175,7 @@ def ingest(
     asked = asked_for(choice(events, first))
     if is_part and not asked:
         raise ValueError("--part is of --events or --first")
-    urls = (
-        {name: RemoteFile(**said) for name, said in json.loads(origins.read_text()).items()}
-        if origins
-        else {}
-    )
+    urls = read_origins(origins) if origins else {}
     summary = run(
         expand(sources), section, out=out, file_uid=uid, events=asked, is_part=is_part, origins=urls
     )

@@ -9,6 +9,7 @@ import typer
 from lartpc import config
 from lartpc.cli.app import app
 from lartpc.cli.options import AsJson, Out, plainly, print_json
+from lartpc.text import text_of
 
 config_app = typer.Typer(
     help="Show the configuration: its schema, or one step's slice.", no_args_is_help=True
@@ -157,7 +158,14 @@ def config_slice(
     if step not in config.SECTIONS or part not in ("train", "infer"):
         raise ValueError(f"step must be one of {', '.join(config.SECTIONS)}, part train or infer")
     try:
-        values = config.Config.model_validate(yaml.safe_load(file.read_text()) or {} if file else {})
+        given = yaml.safe_load(text_of(file)) or {} if file else {}
+        if not isinstance(given, dict):
+            raise ValueError(
+                f"{file}: holds {type(given).__name__}, and must have settings by name, 'key: value'"
+            )
+        values = config.Config.model_validate(given)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:
         raise ValueError(f"{file}: {config.explain(error)}") from error
     print_json(values.slice_for(step, "train" if part == "train" else "infer"))

@@ -12,6 +12,7 @@ from lartpc import config
 from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, passes
 from lartpc.stages import CHAIN, OPTIONAL, upstream_of
+from lartpc.text import text_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +68,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
             listing = Path(path[1:])
             if not listing.is_file():
                 raise ValueError(f"list of files {listing} does not exist")
-            found += [Path(line) for line in listing.read_text().split("\n") if line]
+            found += [Path(line) for line in text_of(listing).split("\n") if line]
         else:
             found.append(Path(path))
     return found
@@ -79,7 +80,7 @@ def lines_of(word: str) -> list[str]:
         return [word]
     if not Path(word[1:]).is_file():
         raise ValueError(f"the list {word[1:]} does not exist")
-    return [line for line in Path(word[1:]).read_text().split("\n") if line and not line.startswith("#")]
+    return [line for line in text_of(Path(word[1:])).split("\n") if line and not line.startswith("#")]
 
 
 def settings_of(step: str, path: Path | None, files: Sequence[Path] = ()) -> Any:

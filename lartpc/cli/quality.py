@@ -149,7 +149,7 @@ def explain(
 
 
 def _settings(stage: str) -> Any:
-    return typer.Option(f"--{stage}", help=f"Settings of {stage} (JSON or YAML); left out: the default ones.")
+    return typer.Option(f"--{stage}", help=f"Settings of {stage} (JSON); left out: the default ones.")
 
 
 @quality_app.command(name="measure")

@@ -19,6 +19,7 @@ from lartpc.cli.options import (
     print_json,
     settings_of,
 )
+from lartpc.text import json_of
 
 
 @app.command()
@@ -100,7 +101,7 @@ def collect(
         if not name or not folder:
             raise ValueError(f"--scenario must be NAME=FOLDER, got '{word}'")
         parts[name] = Parts(*(expand([f"@{folder}/{kind}.gather"]) for kind in Parts._fields))
-    settings = json.loads(configuration.read_text()) if configuration else {}
+    settings = json_of(configuration) if configuration else {}
     run(
         expand(tables),
         expand(metrics),

@@ -54,6 +54,7 @@ from lartpc.config.simulation import (
 )
 from lartpc.config.summarize import Summarize, Thresholds
 from lartpc.paths import usable
+from lartpc.text import json_of
 
 __all__ = [
     "GENERATORS",
@@ -261,10 +262,8 @@ def load_section(step: str, path: Path | None) -> Any:
         The file is not JSON, or a key in it is unknown or out of bounds; the message names both.
     """
     try:
-        values = json.loads(path.read_text()) if path else {}
+        values = json_of(path, f"write it with 'lartpc config slice {step}'") if path else {}
         return SECTIONS[step].model_validate(values)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); write it with 'lartpc config slice {step}'") from error
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error, prefix=step)}") from error
 

@@ -22,6 +22,7 @@ from lartpc.run.report import sections
 from lartpc.run.weights import load_weights, read_weights, write_weights
 from lartpc.stages import CHAIN, OPTIONAL, Stage, stage
 from lartpc.store import open_events
+from lartpc.text import text_of
 
 CARD = "README.md"
 FIGURES = "## Figures"
@@ -132,7 +133,7 @@ def _figures_of_detect(page: Path, weights: Path | None) -> list[str]:
     """
     from lartpc.run.quality.detections import TITLE, weights_line
 
-    title, _, text = page.read_text().partition("\n")
+    title, _, text = text_of(page).partition("\n")
     if title != TITLE or not weights:
         raise ValueError(f"{page} must be a page of 'lartpc detections', and the folder must have detect.pt")
     if weights_line([fingerprint(weights)[1]]) not in text:

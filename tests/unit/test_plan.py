@@ -180,7 +180,7 @@ def test_sheets_of_spreadsheets_are_read(tmp_path: Path, encoding: str, newline:
     [
         (
             "latin-1",
-            r"samples\.tsv, line 3: byte fc is not UTF-8 text \(it may be Latin-1\); save the sheet as UTF-8",
+            r"samples\.tsv, line 3: byte fc is not UTF-8 text \(it may be Latin-1\); save it as UTF-8",
         ),
         ("utf-16-le", r"samples\.tsv, line [13]: .*save"),
     ],

@@ -15,6 +15,7 @@ from lartpc.run.report.statistics import wilson
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import INPUT
 from lartpc.tables.scenarios import table_folder
+from lartpc.text import text_of
 from lartpc.vocab import Species
 
 Chart = dict[str, Any]
@@ -160,7 +161,7 @@ def _curves(
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_text().splitlines():
+    for text in text_of(path).splitlines():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:

@@ -1,0 +1,67 @@
+"""Text that people write: sheets, lists, catalogues and settings, as editors and spreadsheets save it.
+
+Standard library only.
+"""
+
+import codecs
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file: UTF-8, or UTF-16 with a byte-order mark; lines end with a line feed.
+
+    Raises
+    ------
+    ValueError
+        It is of another encoding; the message names the line.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte {content[error.start : error.start + 1].hex()} is not "
+            f"{encoding.removesuffix('-sig').upper()} text (it may be Latin-1); save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"{path}, line {line}: has zero bytes, as UTF-16 without its mark does; save it as UTF-8"
+        )
+    return io.StringIO(text, newline=None).read()
+
+
+def json_of(path: Path, remedy: str = "") -> dict[str, Any]:
+    """Return the object of a JSON file.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, no object, or has a key twice; `remedy` ends the message.
+    """
+    end = f"; {remedy}" if remedy else ""
+    try:
+        found = json.loads(text_of(path), object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}){end}") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]!r} stands twice{end}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds {type(found).__name__}, and must be an object, {{...}}{end}")
+    return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise KeyError(next(key for key in keys if keys.count(key) > 1))
+    return found
