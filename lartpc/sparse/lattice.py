@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -56,11 +56,11 @@ class KernelMap:
         self.num_source = num_source
         self.num_target = num_target
         self.symmetric = symmetric
-        self._find_pairs = find_pairs
+        self._find_pairs = cache(find_pairs)
         self._find_tiles = find_tiles
         self._find_transposed_tiles = find_transposed_tiles
 
-    @cached_property
+    @property
     def _pairs(self) -> Pairs:
         return self._find_pairs()
 
@@ -82,9 +82,13 @@ class KernelMap:
     @cached_property
     def transposed(self) -> "KernelMap":
         """The map with input and output exchanged."""
+        # Not this map itself: a map and its transposed one would hold each other, and their tensors, until Python
+        # looks for cycles.
+        find_pairs = self._find_pairs
 
         def find() -> Pairs:
-            return Pairs(self.target_P, self.source_P, self.counts)
+            source_P, target_P, counts = find_pairs()
+            return Pairs(target_P, source_P, counts)
 
         find_tiles = self._find_transposed_tiles
         assert find_tiles is not None, "a symmetric map is turned round by reversing its offsets"

@@ -1,6 +1,8 @@
 """Kernel maps against brute force, and the backends against each other."""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -250,6 +252,25 @@ def test_tiles_hold_the_pairs_of_the_map(dimension: int, kernel: int, ordered: b
             for k, (begin, end) in enumerate(itertools.pairwise(bounds)):
                 found |= {(k, int(s), int(t)) for s, t in pairs[begin:end] if int(t) in own}
         assert found == as_set(kernel_map)
+
+
+def test_a_lattice_and_its_maps_go_with_their_last_name() -> None:
+    """None waits for Python to look for cycles, which it hardly does: memory would grow with the batches."""
+    gc.collect()
+    gc.disable()
+    try:
+        lattice = Lattice(torch.cartesian_prod(*[torch.arange(1), *[torch.arange(4)] * 3]), 1, (4, 4, 4))
+        down, up = lattice.coarser.down, lattice.coarser.up
+        maps = [down, up, up.transposed, lattice.neighbours(3)]
+        for one in maps:
+            assert len(one.source_P) == len(one.target_P) and one.pairs and one.blocks
+        np.testing.assert_array_equal(down.source_P, up.target_P)
+        np.testing.assert_array_equal(up.transposed.target_P, down.target_P)
+        there = [weakref.ref(one) for one in (lattice, lattice.coarser.lattice, *maps)]
+        del lattice, down, up, maps, one
+        assert [one() for one in there] == [None] * len(there)
+    finally:
+        gc.enable()
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
