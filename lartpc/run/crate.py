@@ -22,6 +22,10 @@ KEY = "production"
 """Of the summary, the metadata of parquet files and the crate: what the production is known by."""
 
 PREFIX = "urn:lartpc:production:"
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+"""What the crate keeps to beside RO-Crate itself: Process Run Crate, a run of an application."""
+
+JSON = {"encodingFormat": "application/json"}
 
 
 def identity(
@@ -79,36 +83,50 @@ def write_crate(
 
     (folder / CONFIGURATION).write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n")
     (folder / ENVIRONMENT).write_text(json.dumps(installed(), indent=1) + "\n")
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    crate = ROCrate()
+    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    crate = ROCrate(version="1.1")  # which the profile is of
     crate.name = f"Reconstruction of {', '.join(summary['samples'])}"
     crate.description = f"Tables of {summary['num_events']} events of a liquid-argon TPC, made by lartpc"
     crate.datePublished = now
     crate.license = "not stated"
     crate.root_dataset["identifier"] = PREFIX + said["id"]
-    crate.root_dataset["conformsTo"] = {"@id": "https://w3id.org/ro/wfrun/process/0.1"}
 
     def thing(key: str, kind: str | list[str], **properties: Any) -> Any:
         return crate.add(ContextEntity(crate, key, properties={"@type": kind, **properties}))
 
-    settings = crate.add_file(folder / CONFIGURATION, properties={"name": "Settings of all steps"})
-    packages = crate.add_file(folder / ENVIRONMENT, properties={"name": "Packages of the environment"})
-    figures = crate.add_file(folder / "summary.json", properties={"name": "Counts and figures"})
+    crate.root_dataset["conformsTo"] = thing(
+        PROFILE, ["CreativeWork", "Profile"], name="Process Run Crate", version="0.5"
+    )
+
+    def file(name: str, title: str, about: str) -> Any:
+        return crate.add_file(folder / name, properties={"name": title, "description": about, **JSON})
+
+    settings = file(CONFIGURATION, "Settings of all steps", "Seed, settings of steps and of scenarios")
+    packages = file(ENVIRONMENT, "Packages of the environment", "Installed packages with their versions")
+    figures = file("summary.json", "Counts and figures", "Counts of the tables and figures of quality")
     tables = [
-        crate.add_directory(path, f"{path.name}/", properties={"name": f"Table {path.name} (parquet)"})
+        crate.add_directory(
+            path,
+            f"{path.name}/",
+            properties={
+                "name": f"Table {path.name}",
+                "description": f"Parquet files of the table {path.name}",
+            },
+        )
         for path in sorted(folder.iterdir())
         if path.is_dir()
     ]
     workflow = thing(
         "#workflow",
-        ["SoftwareSourceCode", "ComputationalWorkflow"],
+        "SoftwareApplication",
         name="lartpc",
+        description="Reconstruction of liquid-argon TPC images, as a Snakemake workflow",
         version=__version__,
-        programmingLanguage={"@id": "https://snakemake.github.io"},
         softwareRequirements=packages,
         **({"identifier": said["git_revision"]} if said["git_revision"] else {}),
     )
     person = crate.add(Person(crate, f"#{_user()}", properties={"name": _user()}))
+    crate.root_dataset["author"] = person
     used = [
         thing(f"#weights-{step}-{digest[:12]}", "CreativeWork", name=f"Weights of {step}", identifier=digest)
         for step, digests in said["weights"].items()
@@ -118,10 +136,11 @@ def write_crate(
         thing(f"#input-{number}", "CreativeWork", name=name, identifier=digest)
         for number, (name, digest) in enumerate(sorted(inputs.items()))
     ]
-    thing(
+    run = thing(
         "#run",
         "CreateAction",
         name="Production",
+        description=f"lartpc {__version__} made the tables of these inputs, with these settings and weights",
         identifier=PREFIX + said["id"],
         instrument=workflow,
         agent=person,
@@ -130,6 +149,7 @@ def write_crate(
         result=[figures, *tables],
     )
     crate.mainEntity = workflow
+    crate.root_dataset["mentions"] = run
     # the metadata alone: the files are in their places
     content = crate.metadata.generate()
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")

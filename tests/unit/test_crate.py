@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -76,6 +77,15 @@ def test_archives_can_read_it(pristine: Path) -> None:
 
     crate = ROCrate(pristine)
     assert crate.mainEntity["name"] == "lartpc"
+    # what Process Run Crate 0.5 and RO-Crate 1.1 require of it
+    profile = crate.get("https://w3id.org/ro/wfrun/process/0.5")
+    assert crate.root_dataset["conformsTo"] == profile and set(profile.type) == {"CreativeWork", "Profile"}
+    assert crate.mainEntity.type == "SoftwareApplication"
+    assert crate.root_dataset["mentions"] == crate.get("#run")
+    assert datetime.fromisoformat(crate.get("#run")["endTime"]).tzinfo
+    assert all(
+        one["encodingFormat"] == "application/json" for one in crate.data_entities if one.type == "File"
+    )
     assert {"particles/", "events/"} <= {one.id for one in crate.data_entities}
 
 
