@@ -3,8 +3,8 @@
     python benchmarks/dag.py                        # 100, 1,000 and 10,000 shards, at most 500 in a sample
     python benchmarks/dag.py --max-shards 10000 --num-shards 1000      # each shard by itself
 
-The sample is simulated (split test or reconstruct), or made of one file a shard; weights are released ones, or
-with --split train networks are trained on it. Times are processor time, as the machine may be busy.
+The sample is simulated (split test or reconstruct), or made of one file a shard, here or on a server; weights are
+released ones, or with --split train networks are trained on it. Times are processor time, as the machine may be busy.
 Last comes what reading our Snakefile takes beyond reading a trivial one: medians of runs in turn.
 """
 
@@ -18,6 +18,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from lartpc.remote import RemoteFile, listing_beside
+from lartpc.run.servers.catalogue import write_catalogue
 
 REPOSITORY = Path(__file__).parents[1]
 LEARNED = ("segment", "cluster", "interact")
@@ -62,11 +65,12 @@ def reading(ours: Path, trivial: Path) -> float:
     return one - other
 
 
-def production(folder: Path, num_shards: int, split: str, files: bool) -> Path:
-    """Copy the workflow, and write a sheet of one large sample."""
+def production(folder: Path, num_shards: int, split: str, files: bool, remote: bool = False) -> Path:
+    """Copy the workflow, and write a sheet of one large sample; files on a server as listed in a catalogue."""
     for name in ("workflow", "config", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name)
     (folder / "slurm").symlink_to("profiles/slurm")
+    (folder / "models").symlink_to(REPOSITORY / "models")
     shutil.copy(REPOSITORY / "Snakefile", folder)
     (folder / "released.pt").touch()
     rows = [f"big\t{split}\tgeant4\t{10 * num_shards}\t{num_shards}"]
@@ -75,6 +79,14 @@ def production(folder: Path, num_shards: int, split: str, files: bool) -> Path:
         for index in range(num_shards):
             (folder / "raw" / f"run{index:06d}.h5").touch()
         rows = [f"big\t{split}\traw/*.h5\t-\t-"]
+    if remote:
+        pattern = "root://server//raw/*.h5"
+        found = [
+            RemoteFile(f"root://server//raw/run{index:06d}.h5", 10**9, f"adler32:{index:08x}")
+            for index in range(num_shards)
+        ]
+        write_catalogue(listing_beside(folder / "samples.tsv", "big"), found, 1, [pattern])
+        rows = [f"big\t{split}\t{pattern}\t-\t-"]
     if split == "train":
         rows.append("held_out\tvalidation\tgeant4\t10\t1")
     text = "\n".join(["sample\tsplit\tsource\tnum_events\tnum_shards", *rows])
@@ -88,6 +100,9 @@ def main() -> None:
     parser.add_argument("--max-shards", type=int, help="default: that of the configuration")
     parser.add_argument("--split", default="test", choices=("test", "reconstruct", "train"))
     parser.add_argument("--files", action="store_true", help="one file a shard instead of simulation")
+    parser.add_argument(
+        "--remote", action="store_true", help="one file a shard on a server that is not asked"
+    )
     parser.add_argument("--slurm", action="store_true", help="under the profile of SLURM")
     arguments = parser.parse_args()
     config = ["samples=[samples.tsv]"]
@@ -106,7 +121,9 @@ def main() -> None:
         start, _, _ = measure(trivial, *LOCAL)
         beyond = reading(production(Path(name) / "reading", 1, "test", files=False), trivial)
         for num in arguments.num_shards:
-            folder = production(Path(name) / str(num), num, arguments.split, arguments.files)
+            folder = production(
+                Path(name) / str(num), num, arguments.split, arguments.files, arguments.remote
+            )
             seconds, memory, jobs = measure(folder, *where, *targets, "--config", *config)
             (trivial / "Snakefile").write_text(TRIVIAL.replace("{NUM}", str(jobs - 1)))
             floor, _, _ = measure(trivial, *LOCAL)
