@@ -1,9 +1,9 @@
 """How fluid `lartpc view` is, by the size of the event: `python benchmarks/view.py RESULTS_OR_EVENT_FILES...`.
 
-A headless Chromium opens the page and shows the largest event at different sizes, other voxels left out. It draws WebGL
-in software, as on a machine without a graphics card. Stated are processor times of its two processes, page and drawing,
-which others at work on the machine do not change much: until an event is shown; until it has other colours (mean);
-a frame while both pictures turn; until a clicked particle is described. With a graphics card, what counts is the page.
+A headless Chromium without a graphics card opens the page and shows the largest event at different sizes, other voxels
+left out. Stated are processor times of its two processes, page and drawing, which others at work on the machine do not
+change much: until an event is shown; until it has other colours (mean); a frame while both pictures turn; until a
+clicked particle is described.
 """
 
 import argparse
@@ -29,17 +29,12 @@ TURN = """
             picture.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }));
             await new Promise((ready) => requestAnimationFrame(() => requestAnimationFrame(ready)));
         }
-        for (const canvas of document.querySelectorAll('.picture canvas')) {  // what is still to be drawn
-            const context = canvas.getContext('webgl2') || canvas.getContext('webgl');
-            context?.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, new Uint8Array(4));
-        }
         done();
     })();
 """
 CLICK = """
-    const picture = document.querySelector('[data-part=prediction]');
-    const number = picture.data.findIndex((one) => one.name === 'particles');
-    picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
+    const { picture } = document.querySelector('[data-part=prediction]');
+    picture.asked(picture.traces.find((one) => one.name === 'particles').rows[0]);
 """
 SHOWN = "return document.getElementById('display').dataset.drawn"
 DESCRIBED = "return !document.querySelector('[data-part=object]').hidden"

@@ -1,4 +1,4 @@
-"""A real headless Chromium, with WebGL in software; tests that need one are skipped where there is none."""
+"""A real headless Chromium, without a graphics card; tests that need one are skipped where there is none."""
 
 import io
 import shutil
@@ -11,8 +11,7 @@ from PIL import Image
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"),
-    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--disable-background-networking", "--force-device-scale-factor=1"),
+    *("--disable-gpu", "--disable-background-networking", "--force-device-scale-factor=1"),
 )
 PATIENCE_S = 120
 
@@ -51,11 +50,12 @@ def look(page, width, height=900, *, dark=False):
 
 
 def swipe(page, selector, *, down=0, right=0):
-    """Draw a finger over the middle of an element, upwards where the page is to go down [pixels]."""
+    """Draw a finger over the middle of an element, up where the page is to go down [pixels]; return where it was."""
     element = page.find_element("css selector", selector)
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
     box = page.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = page.execute_script("return scrollY")
     page.execute_cdp_cmd(
         "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
     )
@@ -63,6 +63,7 @@ def swipe(page, selector, *, down=0, right=0):
         at = {"x": x + right * part / 8, "y": y - down * part / 8}
         page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
     page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    return before
 
 
 def wait_for(page, script, what):

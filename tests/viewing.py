@@ -35,3 +35,21 @@ def served(results: Path, max_voxels: int = 1000) -> Iterator[Server]:
         yield started
         started.shutdown()
         thread.join()
+
+
+def click_voxel(page, side: str, name: str) -> None:
+    """Press the mouse on the first voxel of what is called so, where it is drawn."""
+    x, y = page.execute_script(
+        """
+        const element = document.querySelector(`[data-part=${arguments[0]}]`), { picture } = element;
+        element.scrollIntoView({ block: 'center', behavior: 'instant' });
+        const [row] = picture.traces.find((one) => one.name === arguments[1]).rows;
+        const box = element.getBoundingClientRect();
+        return [box.left + picture.placed.x[row], box.top + picture.placed.y[row]];
+        """,
+        side,
+        name,
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+        page.execute_cdp_cmd("Input.dispatchMouseEvent", event)

@@ -10,6 +10,7 @@ from lartpc import config
 from lartpc.choice import asked_for
 from lartpc.cli.app import app
 from lartpc.cli.options import (
+    AsJson,
     Chain,
     ChosenEvents,
     ConfigFile,
@@ -20,6 +21,7 @@ from lartpc.cli.options import (
     is_given,
     lines_of,
     plainly,
+    print_json,
 )
 from lartpc.remote import read_origins
 
@@ -98,6 +100,7 @@ def simulate_validate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same figures.")] = 1,
     config_file: ConfigFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the simulation against published values.
 
@@ -109,7 +112,16 @@ def simulate_validate(
 
     section = config.load_section("simulate", config_file)
     num_processes = num_processes or default_processes()
-    run(section, out, precision_percent=precision, seed=seed, num_processes=num_processes)
+    run(
+        section,
+        out,
+        precision_percent=precision,
+        seed=seed,
+        num_processes=num_processes,
+        is_quiet=as_json,
+    )
+    if as_json:
+        print_json(json.loads((out / "validation.json").read_text()))
 
 
 @app.command()

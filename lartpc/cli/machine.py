@@ -8,7 +8,7 @@ import typer
 
 from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import AsJson, Out, plainly, print_json
+from lartpc.cli.options import AsJson, Out, plainly, print_json, print_page
 from lartpc.text import text_of
 
 config_app = typer.Typer(
@@ -139,9 +139,12 @@ def schema() -> None:
 
 
 @config_app.command()
-def table() -> None:
-    """Print the page of all settings."""
-    typer.echo(config.markdown_table(), nl=False)
+def table(as_json: AsJson = False) -> None:
+    """Print the page of all settings (Markdown)."""
+    if as_json:
+        print_page(config.markdown_table(), as_json)
+    else:
+        typer.echo(config.markdown_table(), nl=False)
 
 
 @config_app.command(name="slice")

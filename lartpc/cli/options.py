@@ -54,6 +54,16 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
+def print_page(page: str, as_json: bool) -> None:
+    """Print a page of figures, Markdown as it is or its tables as JSON."""
+    if as_json:
+        from lartpc.tables.markdown import page_as_data
+
+        print_json(page_as_data(page))
+    else:
+        typer.echo(page)
+
+
 def is_given(context: typer.Context, name: str) -> bool:
     """Tell whether the user gave an option, rather than its default."""
     source = context.get_parameter_source(name)

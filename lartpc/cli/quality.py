@@ -1,5 +1,6 @@
 """Verbs that measure the networks: released weights with their card, and ways side by side."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,17 @@ import typer
 
 from lartpc import config
 from lartpc.cli.app import app
-from lartpc.cli.options import ConfigFile, EventFiles, OnTruth, Out, expand, plainly
+from lartpc.cli.options import (
+    AsJson,
+    ConfigFile,
+    EventFiles,
+    OnTruth,
+    Out,
+    expand,
+    plainly,
+    print_json,
+    print_page,
+)
 
 clustering_app = typer.Typer(
     help="Measure how well fragments become particles, by the network and by simpler ways.",
@@ -95,11 +106,12 @@ def clustering_table(
         list[str], typer.Argument(help="Files of 'lartpc clustering measure'; @FILE names a list.")
     ],
     out: Out,
+    as_json: AsJson = False,
 ) -> None:
     """Pool the figures of all shards (Markdown) and print them."""
     from lartpc.run.quality.clustering import table as run
 
-    typer.echo(run(expand(measured), out))
+    print_page(run(expand(measured), out), as_json)
 
 
 @app.command()
@@ -111,11 +123,13 @@ def interactions(
     ],
     rules: Annotated[list[str], typer.Option(help="The same, interactions by rules; repeatable, or @FILE.")],
     out: Out,
+    as_json: AsJson = False,
 ) -> None:
     """Pool the figures of interactions by the network and by rules side by side (Markdown), and print them."""
     from lartpc.run.report.interactions import interactions_table
 
-    typer.echo(interactions_table({"graph": expand(graph), "rules": expand(rules)}, out))
+    measured = {"graph": expand(graph), "rules": expand(rules)}
+    print_page(interactions_table(measured, out), as_json)
 
 
 @app.command()
@@ -123,11 +137,12 @@ def interactions(
 def neutrinos(
     dataset: Annotated[Path, typer.Argument(help="Folder of tables that 'lartpc collect' wrote.")],
     out: Out,
+    as_json: AsJson = False,
 ) -> None:
     """Compare neutrinos with what was made of them: flavour, final state, vertex, energies (Markdown); print it."""
     from lartpc.run.report.neutrinos import neutrinos_table
 
-    typer.echo(neutrinos_table(dataset, out))
+    print_page(neutrinos_table(dataset, out), as_json)
 
 
 @app.command()
@@ -139,13 +154,16 @@ def explain(
     entry: Annotated[list[int] | None, typer.Option(help="Entry of an event; repeatable.")] = None,
     num_events: Annotated[int, typer.Option(min=1, help="Without --entry: so many events, the first.")] = 1,
     config_file: ConfigFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Mask parts of events, segment the rest again, and chart how scores change."""
     from lartpc.run.explain import explain as run
 
     section = config.load_section("segment", config_file)
     rows = run(expand(events), section, weights, out, entries=entry or (), num_events=num_events)
-    typer.echo(f"{out}: {len(rows)} rows of changes, and a figure")
+    if as_json:
+        print_json(json.loads((out / "explain.json").read_text()))
+    typer.echo(f"{out}: {len(rows)} rows of changes, and a figure", err=True)
 
 
 def _settings(stage: str) -> Any:
@@ -186,11 +204,12 @@ def quality_budget(
         list[str], typer.Argument(help="Files of 'lartpc quality measure'; @FILE names a list.")
     ],
     out: Out,
+    as_json: AsJson = False,
 ) -> None:
     """Pool the figures of all shards into the table of what the truth in each part brings (Markdown), and print it."""
     from lartpc.run.quality.budget import table as run
 
-    typer.echo(run(expand(measured), out))
+    print_page(run(expand(measured), out), as_json)
 
 
 @app.command()
@@ -203,6 +222,7 @@ def michels(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for michels.md, michels.json, michels.png.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Select Michel electrons, fit their spectrum, and state purities and efficiencies, of datasets side by side."""
     from lartpc.run.michels import michels as run
@@ -214,7 +234,11 @@ def michels(
     }
     if len(folders) != len(datasets):
         raise ValueError("two datasets have one name; give each its own, as NAME=FOLDER")
-    typer.echo(run(folders, out))
+    text = run(folders, out)
+    if as_json:
+        print_json(json.loads((out / "michels.json").read_text()))
+    else:
+        typer.echo(text)
 
 
 @app.command()
@@ -229,17 +253,18 @@ def detections(
             "are put beside the boxes; repeatable, or @FILE."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare what 'detect' found in images of any shards with the truth (Markdown), and print it."""
     from lartpc.run.quality.detections import detections as run
 
-    typer.echo(run(expand(events), out, expand(chain or [])))
+    print_page(run(expand(events), out, expand(chain or [])), as_json)
 
 
 @app.command()
 @plainly
-def classes(events: EventFiles, out: Out) -> None:
+def classes(events: EventFiles, out: Out, as_json: AsJson = False) -> None:
     """Compare the classes that 'classify' gave images of any shards with the truth (Markdown), and print it."""
     from lartpc.run.quality.classes import classes as run
 
-    typer.echo(run(expand(events), out))
+    print_page(run(expand(events), out), as_json)

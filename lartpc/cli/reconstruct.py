@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lartpc.cli.app import app
-from lartpc.cli.options import ChosenEvents, FirstEvents, choice, plainly
+from lartpc.cli.options import AsJson, ChosenEvents, FirstEvents, choice, plainly, print_json
 
 
 @app.command()
@@ -46,6 +46,7 @@ def reconstruct(
         int | None, typer.Option(min=1, help="Cores to use; default: those of the profile.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole chain on files: tables in OUT/dataset, a page of figures and pictures in OUT/report.html."""
     from lartpc.run.reconstruct import reconstruct as run
@@ -61,11 +62,15 @@ def reconstruct(
         settings=config_file or (),
         profile=profile,
         workflow=workflow,
+        said_to=2 if as_json else None,
         options=[*(["--cores", str(cores)] if cores else []), *(["--dry-run"] if dry_run else [])],
     )
     if status:
         raise typer.Exit(status)
-    if not dry_run:
+    if as_json:
+        made = {} if dry_run else {"tables": "dataset", "page": "report.html", "audit": "audit.json"}
+        print_json({name: str(out / place) for name, place in made.items()})
+    elif not dry_run:
         typer.echo(
             f"tables  {out / 'dataset'}/<table>, as pandas.read_parquet('{out / 'dataset' / 'particles'}')"
         )

@@ -221,9 +221,7 @@ def view(
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(
-            help="The same as SVG: vectors with a flat --view, 3D as pixels. Its name ends with .svg."
-        ),
+        typer.Option(help="The same as SVG, of vectors. Its name ends with .svg."),
     ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Write what is drawn of an event instead, as JSON.")

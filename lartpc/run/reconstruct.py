@@ -39,6 +39,7 @@ def reconstruct(
     profile: str = "local",
     workflow: Path | None = None,
     options: Sequence[str] = (),
+    said_to: int | None = None,
 ) -> int:
     """Run the workflow on files and return the exit status of Snakemake.
 
@@ -68,6 +69,8 @@ def reconstruct(
         Folder of the Snakefile; None: the clone that this package was installed from, or the working folder.
     options
         Further words for Snakemake.
+    said_to
+        File descriptor that Snakemake prints to; None: standard output.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def reconstruct(
     owner.unlock(out)
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])}
-    return subprocess.run(command, env=environment, check=False).returncode
+    return subprocess.run(command, env=environment, stdout=said_to, check=False).returncode
 
 
 def logs_of_cluster(profile: Path, out: Path) -> list[str]:

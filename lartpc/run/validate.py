@@ -37,7 +37,13 @@ class Run(NamedTuple):
 
 
 def validate(
-    cfg: config.Simulate, out: Path, *, precision_percent: float = 1.0, seed: int = 1, num_processes: int = 1
+    cfg: config.Simulate,
+    out: Path,
+    *,
+    precision_percent: float = 1.0,
+    seed: int = 1,
+    num_processes: int = 1,
+    is_quiet: bool = False,
 ) -> list[Figure]:
     """Simulate particles with known properties, and write and print how they compare.
 
@@ -55,6 +61,8 @@ def validate(
         Seed of all runs.
     num_processes
         Runs of Geant4 at a time.
+    is_quiet
+        Print nothing.
 
     Raises
     ------
@@ -97,6 +105,8 @@ def validate(
         counts=counts(found),
     )
     write_each({out / TABLE: json.dumps(content, indent=2) + "\n", out / PAGE: page})
+    if is_quiet:
+        return found
     console = Console()
     # Where nobody can widen the window, as in a log, lines are as long as they need to be.
     Console(width=None if console.is_terminal else TABLE_WIDTH).print(_table(found))

@@ -1,5 +1,7 @@
 """Where the chain loses: figures with the truth put in for a part, on events whose losses are known."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -95,6 +97,10 @@ def test_the_page_has_every_part_and_errors(measured, tmp_path):
     assert text.strip() == said.strip() and "2 events" in text
     assert all(f"| {words} |" in text for words in PARTS.values())
     # 3 of 4 points of an event are found instead of 1 of 2: a gain in both events, of errors above zero
+    found = json.loads(run("quality", "budget", measured, "--out", page, "--json"))
+    rows = {row["truth put in for"]: row for row in found["tables"][0]["rows"]}
+    assert rows.keys() == set(PARTS.values())
+    assert any(cell["value"] == 75.0 for cell in rows["points"].values() if isinstance(cell, dict))
     (line_of_points,) = (row for row in text.splitlines() if row.startswith("| points | +"))
     assert "+75.0 ± " in line_of_points
 

@@ -5,6 +5,7 @@ from browser import browser, errors, look, num_colours, wait_for
 from handmade import good_event, write_shard
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from viewing import click_voxel
 
 from lartpc import config
 from lartpc.run.collect import collect
@@ -52,19 +53,17 @@ def test_the_events_are_drawn_and_turned_by_keys(page):
     body.send_keys("vvvvv")
     wait_for(page, "return document.getElementById('display').dataset.drawn === '1/mistakes/3d'", "round")
     page.find_element("css selector", "[data-part=truth]").send_keys(Keys.ARROW_UP)
-    eye = "return document.querySelector('[data-part={}]').layout.scene.camera.eye.y"
+    eye = "return document.querySelector('[data-part={}]').picture.aim.camera.eye[1]"
     left, right = (page.execute_script(eye.format(side)) for side in ("truth", "prediction"))
-    assert left == right > 0.7, "both cameras turn together"
+    assert left == right > 0.9, "both cameras turn together"
     assert errors(page) == []
 
 
 def test_a_particle_that_is_clicked_is_described(page):
     drawn(page)
-    page.execute_script("""
-        const picture = document.querySelector('[data-part=prediction]');
-        const number = picture.data.findIndex((trace) => trace.name === 'track' || trace.name.startsWith('right'));
-        picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
-    """)
+    page.find_element("css selector", "body").send_keys("2")
+    wait_for(page, "return document.getElementById('display').dataset.drawn === '1/semantic/3d'", "2")
+    click_voxel(page, "prediction", "track")
     text = wait_for(page, "return document.querySelector('[data-part=object]').innerText", "the description")
     assert "reconstructed particle" in text and "kinetic_energy_mev" in text and "IoU" in text
     page.find_element("css selector", "body").send_keys(Keys.ESCAPE)

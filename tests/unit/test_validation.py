@@ -246,12 +246,13 @@ def test_the_simulation_in_reduced_form(tmp_path):
         app,
         [
             *("simulate", "validate", "--out", str(tmp_path / "out")),
-            *("--precision", "8", "--num-processes", "1", "--seed", "1"),
+            *("--precision", "8", "--num-processes", "1", "--seed", "1", "--json"),
         ],
         catch_exceptions=False,
     )
     assert found.exit_code == 0
     content = json.loads((tmp_path / "out" / "validation.json").read_text())
+    assert json.loads(found.stdout) == content
     figures = content["figures"]
     assert content["geant4_data"].startswith("argon")
     assert len({(row["group"], row["quantity"]) for row in figures}) == len(figures) > 30
@@ -273,7 +274,7 @@ def test_the_simulation_in_reduced_form(tmp_path):
     assert all(chart["series"] for chart in data["charts"])
     for row in figures:
         assert row["quantity"].replace("'", "&#39;") in page
-    assert "within their goals" in found.output
+    assert "within their goals" in page
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "validation.html",
         "validation.json",

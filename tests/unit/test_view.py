@@ -15,7 +15,7 @@ from browser import browser, errors, look, num_colours, wait_for
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 from typer.testing import CliRunner, Result
-from viewing import SHOWN, UID, served, small_production
+from viewing import SHOWN, UID, click_voxel, served, small_production
 
 from lartpc.cli import app
 from lartpc.run.display.page import HERE
@@ -153,7 +153,7 @@ def test_a_vector_picture_needs_no_screen(results: Path, tmp_path: Path) -> None
     drawn = [element.tag.rpartition("}")[2] for element in found.iter()]
     titles = [element.text for element in found if element.tag.endswith("text")]
     assert titles == ["truth", "reconstruction"]
-    assert drawn.count("path") > 2 * 47 and "image" not in drawn, "a mark for each voxel on both sides"
+    assert drawn.count("rect") > 2 * 47 and "image" not in drawn, "a mark for each voxel on both sides"
     assert "no view 'yz'; there are 3d, zy" in view("--svg", str(out), "--view", "yz").output
     assert "must end with .svg" in view("--svg", "event.png").output
     assert "one of --png, --svg" in view("--svg", str(out), "--png", "event.png").output
@@ -174,12 +174,8 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         wait_for(page, f"{SHOWN} === '0/particle/3d'", "→")
         assert "event=beam%2F0000%2F1" in page.execute_script("return location.hash")
         # a particle that is clicked and its match stand out from the others, on both sides
-        page.execute_script("""
-            const picture = document.querySelector('[data-part=prediction]');
-            const number = picture.data.findIndex((one) => one.name === 'particles');
-            picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
-        """)
-        faded = "return document.querySelector('[data-part={}]').data.filter((one) => one.marker?.opacity === 0.15)"
+        click_voxel(page, "prediction", "particles")
+        faded = "return document.querySelector('[data-part={}]').picture.traces.filter((one) => one.opacity === 0.15)"
         for side in ("truth", "prediction"):
             wait_for(page, f"{faded.format(side)}.length > 0", f"the particles that are not meant, {side}")
         assert "particle=prediction%2F" in page.execute_script("return location.hash")

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from browser import browser, errors, look, num_colours, swipe, wait_for
-from viewing import SHOWN, served, small_production
+from viewing import SHOWN, click_voxel, served, small_production
 
 from lartpc.run.view.server import Server
 
 WIDTH, HEIGHT = 390, 844
-EYE = "return JSON.stringify(document.querySelector('[data-part=truth]').layout.scene.camera.eye)"
+EYE = "return JSON.stringify(document.querySelector('[data-part=truth]').picture.aim.camera.eye)"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_phone_shows_all_and_scrolls_by_a_swipe(server: Server, dark: bool) ->
         assert page.execute_script("return document.documentElement.scrollWidth") == WIDTH
         controls = page.execute_script("""
             return [...document.querySelectorAll('button, select, input, summary')]
-                .filter((one) => one.getClientRects().length && !one.closest('.list'))
+                .filter((one) => one.checkVisibility() && !one.closest('.list'))
                 .map((one) => [one.textContent.slice(0, 20) || one.id, one.getBoundingClientRect()])
                 .map(([name, box]) => [name, box.left, box.right, box.height]);
         """)
@@ -39,18 +39,23 @@ def test_a_phone_shows_all_and_scrolls_by_a_swipe(server: Server, dark: bool) ->
         assert [name for name, _, _, height in controls if height < 28] == []
         assert num_colours(page, "[data-part=truth]") > 5
 
-        # a swipe that begins on a picture scrolls the page and turns nothing
+        # a swipe that begins on a picture scrolls the page, until the picture was asked to turn, and then turns it
         before, eye = page.execute_script("return scrollY"), page.execute_script(EYE)
         swipe(page, "[data-part=truth]", down=150)
         wait_for(page, f"return scrollY > {before} + 60", "scrolling past a picture")
         assert page.execute_script(EYE) == eye
+        page.find_element("css selector", "[data-wake=truth]").click()
+        before = swipe(page, "[data-part=truth]", down=60, right=80)
+        assert page.execute_script(EYE) != eye, "turning the picture"
+        assert page.execute_script(EYE.replace("truth", "prediction")) == page.execute_script(EYE)
+        assert page.execute_script("return scrollY") == before
+        page.find_element("css selector", "[data-wake=truth]").click()
+        before = swipe(page, "[data-part=truth]", down=150)
+        wait_for(page, f"return scrollY > {before} + 60", "scrolling again")
+
         page.find_element("css selector", "[data-part=next]").click()
         wait_for(page, f"{SHOWN} === '1/particle/3d'", "the next event, by a finger")
-        page.execute_script("""
-            const picture = document.querySelector('[data-part=prediction]');
-            const number = picture.data.findIndex((one) => one.name === 'particles');
-            picture.emit('plotly_click', { points: [{ curveNumber: number, pointNumber: 0 }] });
-        """)
+        click_voxel(page, "prediction", "particles")
         wait_for(page, "return !document.querySelector('[data-part=object]').hidden", "the description")
         assert page.execute_script("return document.documentElement.scrollWidth") == WIDTH
         assert errors(page) == []

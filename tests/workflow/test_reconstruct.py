@@ -35,13 +35,17 @@ def lartpc(*words: object) -> tuple[int, str]:
 def test_each_file_is_a_shard_of_the_chain(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copy(REPOSITORY / "models/segment.pt", folder / "mine.pt")
     (folder / "settings.yaml").write_text("points: {score_threshold: 0.7}\nresults: elsewhere\n")
-    status, _ = lartpc(
+    status, printed = lartpc(
         *("reconstruct", "a $b [1]/one.root", "a $b [[]1]/*.root", "--out", "out dir", "--detector", "2x2"),
         *("--weights", "segment=mine.pt", "--config", "settings.yaml", "--sample", "beam", "--dry-run"),
+        "--json",
     )
     said = capfd.readouterr()
     assert status == 0, said.out + said.err
-    found = dict(re.findall(r"^(\w+) +(\d+)$", said.out + said.err, re.M))
+    assert (json.loads(printed), said.out) == ({}, ""), (
+        "a dry run makes nothing; Snakemake speaks on standard error"
+    )
+    found = dict(re.findall(r"^(\w+) +(\d+)$", said.err, re.M))
     for rule in ("ingest", "segment", "points", "cluster", "interact", "summarize"):
         assert found[rule] == "2", rule
     assert not {"simulate", "train", "evaluate_chain"} & set(found)

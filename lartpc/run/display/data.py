@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lartpc import config, metrics
 from lartpc.event import PROPOSED, Columns, Event, blank, num_rows
-from lartpc.run.display.particles import described
+from lartpc.run.display.particles import described, row_of
 from lartpc.run.quality.evaluate import is_counted
 from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.run.volumes import active_volumes_cm
@@ -144,7 +144,7 @@ def _truth(event: Event, kept: NDArray[np.int64], rows: Mapping[str, Rows]) -> d
     return {
         **_labels(voxel, kept),
         "particles": _particles(particle, particle, numbers["particle"], known),
-        "interactions": _interactions(particle, numbers["interaction"]),
+        "interactions": _interactions("truth_interactions", rows, particle, numbers["interaction"]),
         "fragments": _fragments(event["truth_fragment"], numbers["fragment"]),
         "points": _points(event, "truth_point", "point"),
         "vertices": _positions(event, event["truth_interaction"]["vertex"]),
@@ -165,7 +165,7 @@ def _prediction(
     return {
         **_labels(labels, kept),
         "particles": _particles(event["particle"], identity, numbers["particle"], known),
-        "interactions": _interactions(identity, numbers["interaction"]),
+        "interactions": _interactions("interactions", rows, identity, numbers["interaction"]),
         "fragments": _fragments(event["fragment"], numbers["fragment"]),
         "points": _points(event, "point", "truth_point"),
         "vertices": _positions(event, event["interaction"]["vertex"]),
@@ -211,10 +211,16 @@ def _fragments(fragment: Columns, colours: Sequence[int]) -> list[dict[str, Any]
     ]
 
 
-def _interactions(particle: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+def _interactions(
+    table: str, rows: Mapping[str, Rows], particle: Columns, colours: Sequence[int]
+) -> list[dict[str, Any]]:
     count = np.bincount(particle["interaction"][particle["interaction"] >= 0], minlength=len(colours))
     return [
-        {"name": f"{row} with {count[row]} particle{'s' if count[row] != 1 else ''}", "colour": colour}
+        {
+            "name": f"{row} with {count[row]} particle{'s' if count[row] != 1 else ''}",
+            "colour": colour,
+            "row": row_of(table, rows[table], row),
+        }
         for row, colour in enumerate(colours)
     ]
 

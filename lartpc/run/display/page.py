@@ -14,7 +14,10 @@ from lartpc.tables.fields import names_of
 from lartpc.vocab import PointKind, Semantic
 
 HERE = Path(str(files("lartpc.run.display")))
-SCRIPTS = ("scene.js", "display.js", "charts.js", "theme.js")
+SCRIPTS = (
+    *("lens.js", "pens.js", "axes.js", "scene.js", "picture.js", "display.js"),
+    *("charts.js", "theme.js"),
+)
 WORDS = {
     "semantic": {"names": names_of(Semantic), "colours": SEMANTIC_COLOURS},
     "kinds": names_of(PointKind),

@@ -18,10 +18,10 @@ VIEWS = ("3d", "zy", "zx", "xy", "u", "v")
 """3D, side, top, front, and as planes of wires at +60 and -60 degrees see it."""
 SIZE_PIXELS = (1400, 1100)
 PATIENCE_S = 300
-# WebGL in software: nodes of clusters have neither a screen nor a driver for one. Time that passes for the page.
+# Nodes of clusters have neither a screen nor a driver for one. Time that passes for the page.
 _FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--use-gl=angle"),
-    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"),
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-gpu"),
+    "--disable-background-networking",
     *("--virtual-time-budget=8000", f"--window-size={SIZE_PIXELS[0]},{SIZE_PIXELS[1]}"),
 )
 
@@ -29,7 +29,7 @@ _FLAGS = (
 def save_picture(server: Server, out: Path, event: str, mode: str, view: str = "3d") -> None:
     """Write an event as a picture, with its colours by `mode`: SVG where the name ends so, else the page as PNG.
 
-    What is flat is drawn as vectors in an SVG, and 3D as pixels.
+    An SVG is vectors alone, of what the page shows.
 
     Parameters
     ----------

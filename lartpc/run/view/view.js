@@ -17,7 +17,7 @@
     const words = {
       ...filters(), event: `${event.file_uid}/${event.entry}`, mode: state.mode, view: state.view === "3d" ? "" : state.view,
       fit: state.fit === "detector" ? "" : state.fit, particle: state.particle === null ? "" : `${state.side}/${state.particle}`,
-      column: state.mode === "particle" ? state.column : "",
+      column: state.column, sides: state.sides === "both" ? "" : state.sides, tell: state.told.join(","),
     };
     history.replaceState(null, "", `#${new URLSearchParams(Object.entries(words).filter(([, word]) => word))}`);
     for (const row of find("list").querySelectorAll("tbody tr")) {
@@ -97,7 +97,9 @@
   if (EventDisplay.MODES.includes(asked.get("mode"))) display.state.mode = asked.get("mode");
   if (asked.get("view") in Scene.VIEWS) display.state.view = asked.get("view");
   if (asked.get("fit") === "event") display.state.fit = "event";
+  if (asked.get("sides") in EventDisplay.SHOWN) display.state.sides = asked.get("sides");
   display.state.column = asked.get("column") || "";
+  display.state.told = (asked.get("tell") || "").split(",").filter(Boolean);
   const [side, particle] = (asked.get("particle") || "").split("/");
   if (EventDisplay.SIDES.includes(side) && /^\d+$/.test(particle)) Object.assign(display.state, { side, particle: Number(particle) });
   const place = source.titles.indexOf(asked.get("event"));
@@ -109,7 +111,7 @@
     const text = document.createElement("script");
     text.type = "text/plain";
     text.id = "svg";
-    text.textContent = encodeURIComponent(await display.vector());
+    text.textContent = encodeURIComponent(display.vector());
     document.body.append(text);
   }
 })();
