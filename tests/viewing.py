@@ -37,6 +37,18 @@ def served(results: Path, max_voxels: int = 1000) -> Iterator[Server]:
         thread.join()
 
 
+def num_painted(page, side: str) -> int:
+    """Return how many pixels voxels cover in the picture of a side."""
+    return page.execute_script(
+        """
+        const { canvas } = document.querySelector(`[data-part=${arguments[0]}]`).picture.middle;
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((value, place) => place % 4 === 3 && value > 0).length;
+        """,
+        side,
+    )
+
+
 def click_voxel(page, side: str, name: str) -> None:
     """Press the mouse on the first voxel of what is called so, where it is drawn."""
     x, y = page.execute_script(

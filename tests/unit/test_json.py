@@ -54,7 +54,7 @@ WORDS = {
         "--out",
         "page.md",
     ],
-    "michels": ["mine={results}/dataset"],
+    "michels": ["mine={results}/dataset", "--out", "michels"],
     "resources": ["{results}"],
     "show": ["{results}"],
 }
