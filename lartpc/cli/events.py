@@ -1,5 +1,6 @@
 """Verbs that make event files: simulation, ingestion, and export to other formats."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
