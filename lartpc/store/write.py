@@ -51,9 +51,10 @@ class EventWriter:
             self._need_room()
         except OSError as error:
             raise self._full() from error
+        attrs = {name: _without_zeros(value) for name, value in attrs.items()}
         # From this version on HDF5 keeps checksums of its own structure, too.
         self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
-        self._file.attrs.update(dict(attrs))
+        self._file.attrs.update(attrs)
         self._file.attrs["file_uid"] = file_uid
         self._file.attrs["box"] = json.dumps(box.as_dict())
         said = {name: value for name, value in attrs.items() if name not in VERSIONS}
@@ -95,11 +96,11 @@ class EventWriter:
         `products` replaces the emptiness where a product must stay aligned with another one.
         """
         self.append(entry, products or {name: empty(name) for name in self._products})
-        self._quarantine.append((entry, reason))
+        self._quarantine.append((entry, _without_zeros(reason)))
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Set a further root attribute, such as a timing known only at the end."""
-        self._file.attrs[name] = value
+        self._file.attrs[name] = _without_zeros(value)
 
     def __enter__(self) -> Self:
         return self
@@ -181,3 +182,8 @@ class EventWriter:
                 self._digests[f"{product}/{name}"].update(rows)
             pieces.clear()
         self._buffered = 0
+
+
+def _without_zeros(value: Any) -> Any:
+    """Return a text as HDF5 can hold it: zero bytes, as damaged files have them in names, are written out."""
+    return value.replace("\0", "\\0") if isinstance(value, str) else value

@@ -22,6 +22,8 @@ PAGES = "pages"
 """Metadata of a file: the number of its bytes before the footer, and their digest (BLAKE2b-128, hex)."""
 ROW_GROUP = 65_536
 """Rows that are collected before they are written."""
+NUM_PIECES = 256
+"""Events whose rows wait one by one: arrays of a row or two take ten times the room of what is in them."""
 
 
 def to_arrow(table: str, rows: Mapping[str, Any]) -> pa.Table:
@@ -137,6 +139,7 @@ class TableWriter:
             self._part.unlink()
             raise
         self._rows: list[Rows] = []
+        self._blocks: list[Rows] = []
         self._waiting = 0
 
     def append(self, rows: Rows) -> None:
@@ -146,15 +149,17 @@ class TableWriter:
             self._rows.append(rows)
             self.num_rows += num
             self._waiting += num
+        if len(self._rows) >= NUM_PIECES:
+            self._blocks, self._rows = [*self._blocks, _joined(self._rows)], []
         if self._waiting >= ROW_GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            whole = {name: _join([rows[name] for rows in self._rows]) for name in self._rows[0]}
+        if self._waiting:
+            whole = _joined([*self._blocks, *self._rows])
             with naming(self.path):
                 self._file.write_table(to_arrow(self.table, whole), row_group_size=ROW_GROUP)
-        self._rows, self._waiting = [], 0
+        self._rows, self._blocks, self._waiting = [], [], 0
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +180,10 @@ class TableWriter:
                 with suppress(OSError):  # where the disk is full, closing fails, too
                     file.close()
             self._part.unlink(missing_ok=True)
+
+
+def _joined(pieces: Sequence[Rows]) -> dict[str, Any]:
+    return {name: _join([rows[name] for rows in pieces]) for name in pieces[0]}
 
 
 def _join(pieces: Sequence[Any]) -> Any:

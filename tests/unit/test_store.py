@@ -40,6 +40,19 @@ def test_events_read_back_one_by_one_and_streamed(tmp_path: Path) -> None:
                         np.testing.assert_array_equal(event[product][name], values)
 
 
+def test_zero_bytes_in_texts_are_written_out(tmp_path: Path) -> None:
+    """As damaged sources have them in names; HDF5 cannot hold them."""
+    attrs = provenance("ingest", 1, config={}) | {"selection": "a\0b"}
+    with EventWriter(tmp_path / "a.h5", ("voxel",), file_uid="s/0", box=BOX, attrs=attrs) as writer:
+        writer.quarantine(0, "no tree 'c\0d'")
+        writer.set_attribute("source_files", "e\0f")
+    with open_events(tmp_path / "a.h5") as events:
+        said = events.attributes()["ingest"]
+        assert (said["selection"], said["source_files"]) == ("a\\0b", "e\\0f")
+        assert events.quarantined() == {0: ("ingest", "no tree 'c\\0d'")}
+        events.check()
+
+
 def test_units_and_codes_stand_in_the_file(tmp_path: Path) -> None:
     with h5py.File(write(tmp_path / "a.h5", [typical()])) as file:
         assert file["voxel/energy"].attrs["unit"] == "MeV"

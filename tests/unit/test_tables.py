@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from handmade import BOX, good_event
+from handmade import BOX, good_event, write_shard
 
 from lartpc.config import Summarize
 from lartpc.event import Event
+from lartpc.run.summarize import summarize
 from lartpc.tables import TABLES, render, schema, to_arrow
 from lartpc.tables.measured import measured
 from lartpc.tables.particle_fields import MEASURED, MEASURED_PREFIX, PLACE
@@ -85,3 +86,12 @@ def test_page_is_in_sync():
 def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match="'reason'"):
         to_arrow("quarantine", {"file_uid": [], "sample": [], "entry": [], "step": []})
+
+
+def test_rows_that_wait_in_blocks_make_the_same_files(tmp_path, monkeypatch):
+    files = write_shard(tmp_path, "beam/0000", [good_event() for _ in range(7)])
+    summarize(files, tmp_path / "one")
+    monkeypatch.setattr("lartpc.tables.write.NUM_PIECES", 2)
+    summarize(files, tmp_path / "two")
+    for path in (tmp_path / "one").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
