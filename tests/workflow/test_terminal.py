@@ -62,4 +62,5 @@ def test_a_file_has_few_lines(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
     assert len(said.splitlines()) < 12, said
+    assert "Select jobs" not in said and "Execute" not in said, "nor more of them where there are more jobs"
     assert "\x1b[" not in said

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.settings.enums import Quietness
+
 from lartpc import owner
 
 FAILED = Path(at("<results>/logs/failed.txt"))
@@ -209,6 +211,16 @@ def say(text, file=None):
         logger.info(text)
     else:
         print(text, file=file or sys.stderr, flush=True)
+
+
+def is_told(record):
+    """Tell whether a line is more than that jobs are chosen and begun: two for each job, which no level of --quiet takes away."""
+    return not record.getMessage().startswith(("Select jobs to execute", "Execute "))
+
+
+# On a terminal the bars count these lines.
+if Quietness.PROGRESS in (workflow.output_settings.quiet or ()) and not sys.stderr.isatty():
+    logger.addFilter(is_told)
 
 
 def last_screen():
