@@ -6,6 +6,7 @@ It runs where `condor_master` is, or in the root file system that LARTPC_CONDOR_
     chroot /opt/condor apt-get install --yes --no-install-recommends condor libgl1 libx11-6 libxmu6 libexpat1
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -75,12 +76,9 @@ def missing() -> str | None:
         return "bwrap not installed (apt-get install bubblewrap)"
     if not any((ROOT / folder / "condor_master").exists() for folder in ("usr/sbin", "usr/bin")):
         return f"no condor_master in {ROOT} (LARTPC_CONDOR_ROOT: see tests/condor.py)"
-    try:
-        import htcondor2
-        import snakemake_executor_plugin_htcondor  # noqa: F401
-    except ImportError as error:
-        return f"{error} (pip install snakemake-executor-plugin-htcondor==0.3.0)"
-    assert htcondor2
+    for name in ("htcondor2", "snakemake_executor_plugin_htcondor"):
+        if importlib.util.find_spec(name) is None:
+            return f"no module {name} (pip install snakemake-executor-plugin-htcondor==0.3.0)"
     return None
 
 
