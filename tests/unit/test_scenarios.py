@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 import pandas as pd
 import pytest
+from browser import browser, errors, look, wait_for
 from handmade import good_event, write_shard
-from viewing import served
+from viewing import SHOWN, served
 
 from lartpc import config
 from lartpc.config.production import production
@@ -231,3 +232,16 @@ def test_the_audit_knows_scenarios(pristine: Path, tmp_path: Path) -> None:
     said = findings(results)
     assert any(one.endswith("interact/beam/0001.h5: is missing") for one in said), "\n".join(said)
     assert any(one.startswith("scenarios/varied/tables/beam/0000") for one in said), said
+
+
+def test_another_scenario_shows_the_same_event(pristine: Path) -> None:
+    with served(pristine) as server, browser() as page:
+        look(page, 1400)
+        page.get(server.address)
+        wait_for(page, SHOWN, "the first event")
+        page.find_elements("css selector", "#list tbody tr button")[2].click()
+        wait_for(page, f"{SHOWN}.startsWith('2/')", "the third event")
+        page.find_element("css selector", "#scenario option:last-child").click()
+        wait_for(page, "return location.hash.includes('scenario=varied')", "the scenario")
+        assert page.execute_script(SHOWN).startswith("2/") and "beam%2F0000%2F2" in page.current_url
+        assert not errors(page)
