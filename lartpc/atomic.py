@@ -37,6 +37,8 @@ def part_of(path: Path, *, is_folder: bool = False) -> Path:
     ValueError
         Nothing can be written there, or there is a folder in the place of the file, or a file in that of the folder.
     """
+    if not path.name:
+        raise ValueError(f"'{path}' is no name of a file or a folder to write; name one")
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         if path.is_dir() and not is_folder:

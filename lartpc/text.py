@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+POINTER = b"version https://git-lfs"
+"""What Git LFS leaves in the place of a file begins so."""
+
 
 def text_of(path: Path) -> str:
     """Return the text of a file: UTF-8, or UTF-16 with a byte-order mark; lines end with a line feed.
@@ -20,8 +23,7 @@ def text_of(path: Path) -> str:
         It is of another encoding; the message names the line.
     """
     content = path.read_bytes()
-    if content.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
+    refuse_pointer(path, content)
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -37,6 +39,15 @@ def text_of(path: Path) -> str:
             f"{path}, line {line}: has zero bytes, as UTF-16 without its mark does; save it as UTF-8"
         )
     return io.StringIO(text, newline=None).read()
+
+
+def refuse_pointer(path: Path, content: bytes | None = None) -> None:
+    """Raise ValueError where a file is what Git LFS leaves in its place; `content` is it, if it was read before."""
+    if content is None:
+        with path.open("rb") as file:
+            content = file.read(len(POINTER))
+    if content.startswith(POINTER):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
 
 
 def json_of(path: Path, remedy: str = "") -> dict[str, Any]:

@@ -70,7 +70,8 @@ def unlock(
     from lartpc import owner
 
     if not results.is_dir():
-        raise ValueError(f"{results} does not exist; name the folder of a production's results")
+        what = "is a file" if results.exists() else "does not exist"
+        raise ValueError(f"{results} {what}; name the folder of a production's results")
     if num := owner.unlock(results):
         typer.echo(f"lartpc unlock: {num} locks of a run that is dead were removed", err=True)
     elif pid is None:

@@ -20,6 +20,7 @@ from lartpc import sealed
 from lartpc.config import completed, shared_slice
 from lartpc.faults import passes
 from lartpc.stages import Stage
+from lartpc.text import refuse_pointer
 
 _DTYPES = {
     "DoubleStorage": "<f8",
@@ -51,8 +52,7 @@ def read_content(
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist; {remedy}")
     payload = path.read_bytes()
-    if payload.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")
+    refuse_pointer(path, payload)
     if not payload.startswith(b"PK"):
         raise ValueError(f"{path} is not a weights file of lartpc; {remedy}")
     if not unsealed or sealed.is_sealed(payload):

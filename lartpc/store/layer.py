@@ -14,6 +14,7 @@ from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, empty
 from lartpc.stages import CHAIN
 from lartpc.store.layout import CONTENT, SEAL
 from lartpc.store.seal import DamagedError, Digest, check_seal, digest_of, reading
+from lartpc.text import refuse_pointer
 
 CACHE_BYTES = 2**20
 """Unpacked chunks that an open dataset keeps."""
@@ -176,6 +177,8 @@ def _hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
     except OSError as error:
+        if path.is_file():
+            refuse_pointer(path)
         raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
 
 

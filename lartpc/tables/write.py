@@ -16,6 +16,7 @@ from lartpc.atomic import complete, naming, part_of
 from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
+from lartpc.text import refuse_pointer
 
 PROVENANCE = "provenance"
 PAGES = "pages"
@@ -117,6 +118,8 @@ def reading_table(path: Path) -> Iterator[None]:
             and not isinstance(error, pa.ArrowException)
         ):
             raise
+        if path.is_file():
+            refuse_pointer(path)
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}; make it again") from error
 
 

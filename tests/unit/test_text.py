@@ -110,3 +110,38 @@ def test_origins_of_other_fields_are_refused(tmp_path: Path) -> None:
 def test_line_ends_of_all_systems(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a\r\nb\rc\n")
     assert text_of(tmp_path / "a") == "a\nb\nc\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ingest a.h5 --out out.h5",
+        "ingest a.root --out out.h5",
+        "ingest a.parquet --out out.h5",
+        "infer points a.h5 a.h5 --out out.h5",
+        "summarize a.h5 --out out",
+        "plan a.tsv --path {shard} --split test --out list.out",
+        "ingest a.h5 --config a.json --out out.h5",
+        "config slice ingest --file a.yaml",
+        "quality budget a.parquet --out out.md",
+        "clustering table a.parquet --out out.md",
+        "interactions --graph a.parquet --rules a.parquet --out out.md",
+        "export-model a.pt --out out.ts",
+    ],
+)
+def test_pointers_of_git_lfs_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("h5", "root", "parquet", "pt", "yaml", "tsv", "json"):
+        Path(f"a.{suffix}").write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+        )
+    said = CliRunner().invoke(app, words.split())
+    assert said.exit_code == 2 and "is a Git LFS pointer, not the file" in said.output and "a." in said.output
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_an_output_without_a_name_is_refused(there: Path) -> None:
+    said = CliRunner().invoke(app, ["ingest", "é.h5", "--out", ""])
+    assert said.exit_code == 2 and "'.' is no name of a file or a folder to write" in said.output
+    said = CliRunner().invoke(app, ["unlock", "é.h5"])
+    assert said.exit_code == 2 and "é.h5 is a file; name the folder" in said.output

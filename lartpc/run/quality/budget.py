@@ -28,6 +28,7 @@ from lartpc.stages import cluster, interact, points, require_weights, stage
 from lartpc.store import open_events
 from lartpc.tables.fields import names_of
 from lartpc.tables.rows import match_objects, placed_points, take
+from lartpc.tables.write import reading_table
 from lartpc.truth import majority, one_hot, upstream_from_truth
 from lartpc.vocab import NONE, Semantic, Species
 
@@ -262,7 +263,11 @@ def pool(measured: Sequence[Path], parts: Sequence[str] | None = None) -> tuple[
     The events are drawn with repetition `NUM_SAMPLES` times, the same for every part, so that a difference
     of two parts has the error of a difference of paired figures.
     """
-    data = pa.concat_tables([pq.read_table(path) for path in measured])
+    tables = []
+    for path in measured:
+        with reading_table(path):
+            tables.append(pq.read_table(path))
+    data = pa.concat_tables(tables)
     names = sorted(name for name in data.column_names if name.endswith(("_sum", "_count")))
     label, keys = (data[name].to_numpy(zero_copy_only=False) for name in ("part", "file_uid"))
     entry = data["entry"].to_numpy()
