@@ -95,7 +95,7 @@ OPTIONAL = (
 
 INGEST_VERSION = 10
 TABLES_VERSION = 22
-EVALUATE_VERSION = 13
+EVALUATE_VERSION = 14
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

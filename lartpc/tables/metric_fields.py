@@ -43,6 +43,10 @@ METRICS = {
         pa.list_(pa.int64(), 2 * (len(Semantic) + 1)),
         "voxels kept and called ghosts (fast) by true class, ghosts last (slow)",
     ),
+    "ghost_far_counts": Field(
+        pa.list_(pa.int64(), 2),
+        "ghosts that share no corner with a real voxel, kept and called ghosts",
+    ),
     "truth_point_distance": values(
         pa.float32(), "of each true point but deltas, to the nearest predicted one", "voxel"
     ),

@@ -30,7 +30,7 @@ from lartpc.tables.image_fields import image_fields
 from lartpc.tables.particle_fields import COUNTS
 from lartpc.vocab import Flavour, PointKind, Semantic, Species
 
-SCHEMA_VERSION = "2.7"
+SCHEMA_VERSION = "2.8"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.2, 2026-11, `events.source` and `events.source_entry`; `plane` in `events` and `metrics`; 1.3, 2026-11,
 calibration and ghosts in `metrics`, ghosts in `events`; 1.4, 2026-11, fragments, voxels, kinematics,
@@ -41,7 +41,7 @@ prefix `reco_`; kinetic energy and momentum at creation are `kinetic_energy_init
 `throughput`; 2.3, 2026-11, scores of classes and flags in `particles`;
 2.4, 2026-11, `metrics.input` may be "planes"; 2.5, 2026-11, errors of energies and `is_energy_bound`;
 2.6, 2026-11, `image_…` in `events` and `interactions`; 2.7, 2026-11, "loss" among
-`energy_method`, `flag_scattering_unbounded`."""
+`energy_method`, `flag_scattering_unbounded`; 2.8, 2026-11, `metrics.ghost_far_counts`."""
 
 STATUS = ("ok", "quarantined")
 KIND = ("particle", "interaction", "fragment")

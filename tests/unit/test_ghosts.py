@@ -19,7 +19,7 @@ from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.nets.losses import ghost_term
 from lartpc.provenance import provenance
 from lartpc.run.ingest import ingest
-from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.evaluate import _far_ghosts, evaluate
 from lartpc.run.quality.pool import pool
 from lartpc.stages import points, segment
 from lartpc.store import EventWriter, open_events
@@ -248,7 +248,9 @@ def test_figures_of_ghosts_by_hand(tmp_path: Path) -> None:
     assert evaluate([path], tmp_path / "metrics.parquet") == 1
     table = pq.read_table(tmp_path / "metrics.parquet")
     assert table["ghost_counts"].to_pylist() == [[2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 3]]
+    assert table["ghost_far_counts"].to_pylist() == [[1, 3]]
     figures = pool(table)["predicted"]
+    assert figures["ghost_far_removed"] == 0.75
     assert figures["ghost_removed"] == 0.75 and figures["ghost_real_kept"] == 0.8
     # Recall of what was kept, and of all.
     assert figures["semantic_recall_shower"] == 0.5
@@ -257,6 +259,16 @@ def test_figures_of_ghosts_by_hand(tmp_path: Path) -> None:
     # Four real voxels were kept, three of them right, all with a score of 0.8.
     assert figures["semantic_calibration_error"] == pytest.approx(abs(3 - 3.2) / 4)
     assert figures["uncertain_num"] == 0 and np.isnan(figures["semantic_error_surest_90"])
+
+
+def test_ghosts_beside_real_voxels_are_counted_by_themselves() -> None:
+    coord = np.array([[5, 5, 5], [6, 6, 6], [5, 5, 7], [9, 9, 9], [30, 5, 5]])
+    true = np.array([Semantic.TRACK, GHOST, GHOST, GHOST, GHOST])
+    called = np.array([Semantic.TRACK, GHOST, GHOST, GHOST, Semantic.TRACK])
+    # the second shares a corner with the real one, the third does not
+    assert _far_ghosts(coord, true, called).tolist() == [1, 2]
+    assert _far_ghosts(coord[1:], true[1:], called[1:]).tolist() == [1, 3]
+    assert _far_ghosts(coord[:1], true[:1], called[:1]).tolist() == [0, 0]
 
 
 def test_an_image_is_of_one_kind() -> None:

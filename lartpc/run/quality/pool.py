@@ -193,6 +193,9 @@ def _pool_doubt(table: _Source) -> dict[str, Any]:
         "uncertainty_errors": errors.tolist(),
         "ghost_num": int(ghosts.sum()),
     }
+    far = _flat(table, "ghost_far_counts").reshape(-1, 2).sum(axis=0)
+    if far.sum():
+        figures["ghost_far_removed"] = float(far[1] / far.sum())
     if ghosts.sum():
         figures["ghost_removed"] = float(ghosts[1] / ghosts.sum())
         figures["ghost_real_kept"] = float(real[0] / real.sum()) if real.sum() else float("nan")

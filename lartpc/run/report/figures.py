@@ -71,6 +71,12 @@ FIGURES = (
     Figure("segment", "semantic_calibration_error", "calibration error of the scores"),
     Figure("segment", "semantic_error_surest_90", "wrong among the most certain 90 %", optional=True),
     Figure("segment", "ghost_removed", "ghosts removed", 0.9918, _ICARUS, optional=True),
+    Figure(
+        "segment",
+        "ghost_far_removed",
+        "— of those that share no corner with a real voxel",
+        optional=True,
+    ),
     Figure("segment", "ghost_real_kept", "real voxels kept", 0.9376, _ICARUS, optional=True),
     *(
         Figure(
