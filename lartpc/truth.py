@@ -12,6 +12,9 @@ from lartpc.vocab import GHOST, NONE, CreationProcess, Flavour, Origin, PointKin
 
 UNKNOWN_PARENT = -2
 """What `parents` says of a particle whose source does not state where it comes from."""
+CORNER = 1.8
+"""Voxels no farther apart are the same or share a corner [voxel]."""
+
 MICHEL_RADIUS = 3.0
 """A Michel that starts nearer than this to the end of a track belongs to it, if its muon is not seen [voxel]."""
 MIN_TURN = 2.0
@@ -262,3 +265,15 @@ _MADE_FROM = {
     "fragment": ("truth_voxel", "truth_fragment", "truth_point"),
     "particle": ("truth_voxel", "truth_fragment", "truth_particle", "truth_point"),
 }
+
+
+def is_far_ghost(event: Event) -> NDArray[np.bool_]:
+    """Tell which voxels (V,) are ghosts that share no corner with a real one."""
+    from scipy.spatial import cKDTree  # here, so that a job without ghosts starts without scipy
+
+    is_ghost = np.asarray(event["truth_voxel"]["semantic"]) == GHOST
+    coord, is_far = event["voxel"]["coord"], is_ghost.copy()
+    if is_ghost.any() and not is_ghost.all():
+        away = cKDTree(coord[~is_ghost]).query(coord[is_ghost], distance_upper_bound=CORNER)[0]
+        is_far[is_ghost] = np.isinf(away)
+    return is_far

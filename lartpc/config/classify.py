@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lartpc.config.base import File, Section
 from lartpc.config.learned import Inference, Training, UResNet
@@ -52,7 +52,8 @@ class Classify(Section):
         {},
         max_length=MAX_CLASSES,
         description="classes of one's own beside, or instead of, `heads`: the name of each and its PDG codes, such as "
-        "`{electron: [11, -11], photon: [22]}` for images of single particles (arXiv:1611.05531)",
+        "`{electron: [11, -11], photon: [22]}` for images of single particles (arXiv:1611.05531); scores are in the "
+        "order of the names",
     )
     classes_of: Literal["primary", "neutrino"] = Field(
         "primary",
@@ -61,6 +62,12 @@ class Classify(Section):
     infer: ClassifyInfer = ClassifyInfer.model_construct()
     train: Training = Training.model_construct(num_steps=1500, batch_size=32, learning_rate=1e-3)
     weights: File | None = Field(None, description="released weights; null: train")
+
+    @field_validator("classes")
+    @classmethod
+    def _in_order(cls, classes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        # Files keep settings without the order of their keys, and scores have that of the classes.
+        return dict(sorted(classes.items()))
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -98,6 +98,10 @@ class SegmentTraining(Training):
     class_weights: tuple[Weight, Weight, Weight, Weight, Weight] | None = Field(
         None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
     )
+    only_far_ghosts: bool = Field(
+        False,
+        description="of ghosts ask for those alone that share no corner with a real voxel, with heads.ghost",
+    )
     sync_batch_norm: bool = Field(
         False, description="batch norm synchronised over all ranks; else each rank has its own statistics"
     )

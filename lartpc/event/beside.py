@@ -33,7 +33,7 @@ _SAID_OF_IMAGES = {
     "class_score": Column(
         "f4",
         "",
-        "score of each class of one's own, in their order, then 0; nan: no such head",
+        "score of each class of one's own, in the order of their names, then 0; nan: no such head",
         shape=(MAX_CLASSES,),
         none=nan,
     ),

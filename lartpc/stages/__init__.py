@@ -72,7 +72,7 @@ CHAIN = (
 OPTIONAL = (
     Stage(
         "classify",
-        1,
+        2,
         ("voxel",),
         CLASSIFIED,
         learned=True,

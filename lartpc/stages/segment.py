@@ -29,7 +29,8 @@ from lartpc.nets.symmetry import reflect, reflections, signs
 from lartpc.nets.uncertainty import mean_and_disagreement, mean_and_vacuity
 from lartpc.nets.unet import UResNet, memory_per_voxel
 from lartpc.sparse import Lattice
-from lartpc.vocab import GHOST, Semantic
+from lartpc.truth import is_far_ghost
+from lartpc.vocab import GHOST, NONE, Semantic
 
 METRIC_DISTANCE = 3.0
 """Distance within which a proposal and a true point count as the same during training [voxel]."""
@@ -155,7 +156,11 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
         evidential=cfg.heads.evidential,
     )
     if ghost_V is not None:
-        terms["ghost"] = ghost_term(ghost_V, label_V)
+        asked_V = label_V
+        if cfg.train.only_far_ghosts:
+            far_V = column_of([is_far_ghost(event) for event in batch], device)
+            asked_V = torch.where((label_V == GHOST) & ~far_V, NONE, label_V)
+        terms["ghost"] = ghost_term(ghost_V, asked_V)
     targets = ppn.stack([_targets(event, cfg) for event in batch], device)
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)

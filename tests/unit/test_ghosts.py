@@ -19,11 +19,11 @@ from lartpc.ingest.voxelize import Deposits, Image, Pieces
 from lartpc.nets.losses import ghost_term
 from lartpc.provenance import provenance
 from lartpc.run.ingest import ingest
-from lartpc.run.quality.evaluate import _far_ghosts, evaluate
+from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.quality.pool import pool
 from lartpc.stages import points, segment
 from lartpc.store import EventWriter, open_events
-from lartpc.truth import upstream_from_truth
+from lartpc.truth import is_far_ghost, upstream_from_truth
 from lartpc.vocab import GHOST, NONE, Semantic
 
 SIDE = 32
@@ -261,14 +261,35 @@ def test_figures_of_ghosts_by_hand(tmp_path: Path) -> None:
     assert figures["uncertain_num"] == 0 and np.isnan(figures["semantic_error_surest_90"])
 
 
-def test_ghosts_beside_real_voxels_are_counted_by_themselves() -> None:
+def test_ghosts_beside_real_voxels_are_known_by_themselves() -> None:
     coord = np.array([[5, 5, 5], [6, 6, 6], [5, 5, 7], [9, 9, 9], [30, 5, 5]])
     true = np.array([Semantic.TRACK, GHOST, GHOST, GHOST, GHOST])
-    called = np.array([Semantic.TRACK, GHOST, GHOST, GHOST, Semantic.TRACK])
+
+    def far(rows: slice) -> list[bool]:
+        labels = {**empty("truth_voxel", len(true[rows])), "semantic": true[rows]}
+        voxel = {"coord": coord[rows], "energy": np.ones(len(true[rows]))}
+        return is_far_ghost(Event("s/0", 0, BOX, {"voxel": voxel, "truth_voxel": labels})).tolist()
+
     # the second shares a corner with the real one, the third does not
-    assert _far_ghosts(coord, true, called).tolist() == [1, 2]
-    assert _far_ghosts(coord[1:], true[1:], called[1:]).tolist() == [1, 3]
-    assert _far_ghosts(coord[:1], true[:1], called[:1]).tolist() == [0, 0]
+    assert far(slice(0, 5)) == [False, False, True, True, True]
+    assert far(slice(1, 5)) == [True] * 4 and far(slice(0, 1)) == [False] and far(slice(0, 0)) == []
+
+
+def test_ghosts_beside_real_voxels_need_not_be_asked_for() -> None:
+    torch.manual_seed(1)
+    event = with_ghosts(make_event())
+    counts = []
+    for only_far in (False, True):
+        cfg = Segment.model_validate(
+            {
+                **SMALL.model_dump(),
+                "heads": {"ghost": True},
+                "train": {**SMALL.train.model_dump(), "only_far_ghosts": only_far},
+            }
+        )
+        counts.append(float(segment.loss(segment.network(cfg), [event], cfg)["ghost"][1]))
+    near = (event["truth_voxel"]["semantic"] == GHOST) & ~is_far_ghost(event)
+    assert counts == [event.num_voxels, event.num_voxels - near.sum()] and near.any()
 
 
 def test_an_image_is_of_one_kind() -> None:

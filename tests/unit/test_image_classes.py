@@ -70,6 +70,8 @@ def test_refuses_what_cannot_be_judged(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without classes of their own"):
         classes(written(tmp_path, [(11, 0)], config.Classify(), "a"), tmp_path / "a.md")
     other = config.Classify(heads=(), classes={"muon": (13,), "electron": (11,)})
+    assert other == config.Classify(heads=(), classes={"electron": (11,), "muon": (13,)})
+    assert list(other.classes) == ["electron", "muon"]
     both = [*written(tmp_path, [(11, 0)], name="b"), *written(tmp_path, [(11, 0)], other, "c")]
     with pytest.raises(ValueError, match=r"different classify\.classes"):
         classes(both, tmp_path / "a.md")

@@ -21,7 +21,7 @@ from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.measured import Measured, measured_reco
 from lartpc.tables.metric_fields import INPUT, NODE_CLASSES
 from lartpc.tables.rows import interaction_of_voxels, placed_points, sample_of
-from lartpc.truth import truth_for, upstream_from_truth
+from lartpc.truth import is_far_ghost, truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
 
 Input = Literal["predicted", "truth", "planes"]
@@ -33,9 +33,6 @@ PLANES = " (planes)"
 LARGE_VOXELS, LARGE_MEV = 7, 10.0
 """True points of particles of at least so many voxels and so much energy are also counted by themselves: the cut in
 the published code of the PPN paper, arXiv:2006.14745 (`min_voxel_count`, `min_energy_deposit`)."""
-
-CORNER = 1.8
-"""Voxels no farther apart are the same or share a corner [voxel]."""
 
 DELTA_SCORE = 0.5
 """Predicted points with at least this score of being a delta are left out, as true deltas are."""
@@ -182,23 +179,8 @@ def _segment(event: Event) -> Figures:
         "ghost_counts": np.bincount(
             (2 * kind + (label == GHOST))[kind >= 0], minlength=2 * (num_classes + 1)
         ),
-        "ghost_far_counts": _far_ghosts(event["voxel"]["coord"], true, label),
+        "ghost_far_counts": np.bincount(label[is_far_ghost(event)] == GHOST, minlength=2),
     }
-
-
-def _far_ghosts(
-    coord_V3: NDArray[np.integer], true_V: NDArray[np.integer], label_V: NDArray[np.integer]
-) -> NDArray[np.int64]:
-    """Return how many ghosts that share no corner with a real voxel are kept, and called so (2,)."""
-    from scipy.spatial import cKDTree  # here, so that a job without ghosts starts without scipy
-
-    ghost_V, real_V = true_V == GHOST, true_V != GHOST
-    if not ghost_V.any():
-        return np.zeros(2, np.int64)
-    if real_V.any():
-        away_G = cKDTree(coord_V3[real_V]).query(coord_V3[ghost_V], distance_upper_bound=CORNER)[0]
-        ghost_V[ghost_V] = np.isinf(away_G)
-    return np.bincount(label_V[ghost_V] == GHOST, minlength=2).astype(np.int64)
 
 
 def is_counted(product: str, points: Columns) -> NDArray[np.bool_]:
