@@ -276,4 +276,4 @@ def is_far_ghost(event: Event) -> NDArray[np.bool_]:
     if is_ghost.any() and not is_ghost.all():
         away = cKDTree(coord[~is_ghost]).query(coord[is_ghost], distance_upper_bound=CORNER)[0]
         is_far[is_ghost] = np.isinf(away)
-    return is_far
+    return np.asarray(is_far, bool)
