@@ -1,6 +1,7 @@
 """Truth in the place of predictions, so that a stage can be trained or measured on true input."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,6 @@ from lartpc.vocab import GHOST, NONE, CreationProcess, Flavour, Origin, PointKin
 
 UNKNOWN_PARENT = -2
 """What `parents` says of a particle whose source does not state where it comes from."""
-CORNER = 1.8
-"""Voxels no farther apart are the same or share a corner [voxel]."""
-
 MICHEL_RADIUS = 3.0
 """A Michel that starts nearer than this to the end of a track belongs to it, if its muon is not seen [voxel]."""
 MIN_TURN = 2.0
@@ -269,11 +267,20 @@ _MADE_FROM = {
 
 def is_far_ghost(event: Event) -> NDArray[np.bool_]:
     """Tell which voxels (V,) are ghosts that share no corner with a real one."""
-    from scipy.spatial import cKDTree  # here, so that a job without ghosts starts without scipy
-
     is_ghost = np.asarray(event["truth_voxel"]["semantic"]) == GHOST
-    coord, is_far = event["voxel"]["coord"], is_ghost.copy()
-    if is_ghost.any() and not is_ghost.all():
-        away = cKDTree(coord[~is_ghost]).query(coord[is_ghost], distance_upper_bound=CORNER)[0]
-        is_far[is_ghost] = np.isinf(away)
-    return np.asarray(is_far, bool)
+    if not is_ghost.any() or is_ghost.all():
+        return is_ghost
+    coord = event["voxel"]["coord"].astype(np.int64)
+    real = np.sort(_key_of(coord[~is_ghost]))
+    near = np.zeros(np.count_nonzero(is_ghost), bool)
+    for step in product((-1, 0, 1), repeat=3):
+        key = _key_of(coord[is_ghost] + step)
+        near |= real[np.searchsorted(real, key).clip(max=len(real) - 1)] == key
+    is_far = is_ghost.copy()
+    is_far[is_ghost] = ~near
+    return is_far
+
+
+def _key_of(coord: NDArray[np.int64]) -> NDArray[np.int64]:
+    key: NDArray[np.int64] = ((coord[:, 0] + 1 << 20) + coord[:, 1] + 1 << 20) + coord[:, 2] + 1
+    return key
