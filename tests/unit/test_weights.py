@@ -168,7 +168,8 @@ def test_released_weights_state_their_domain(path: Path) -> None:
         assert domain["varied"]["recombination"] == ["none", "birks", "box"]
     else:
         assert domain["voxel_size_cm"] == [0.3] and domain["response"] == ["none"]
-    generator = "nuhepmc" if path.parent.name in {"neutrino", "detect"} else "mpvmpr"
+    of_others = {"neutrino": "nuhepmc", "detect": "nuhepmc", "particle": "gun"}
+    generator = of_others.get(path.parent.name, "mpvmpr")
     assert f"lartpc simulate, {generator}" in domain["generator"] and domain["num_events"] >= 500
     dimension = json.loads(content["settings"]).get("dimension", 3)
     images = (
