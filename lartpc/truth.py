@@ -267,7 +267,7 @@ _MADE_FROM = {
 
 def is_far_ghost(event: Event) -> NDArray[np.bool_]:
     """Tell which voxels (V,) are ghosts that share no corner with a real one."""
-    is_ghost = np.asarray(event["truth_voxel"]["semantic"]) == GHOST
+    is_ghost: NDArray[np.bool_] = np.asarray(event["truth_voxel"]["semantic"]) == GHOST
     if not is_ghost.any() or is_ghost.all():
         return is_ghost
     coord = event["voxel"]["coord"].astype(np.int64)
@@ -276,7 +276,7 @@ def is_far_ghost(event: Event) -> NDArray[np.bool_]:
     for step in product((-1, 0, 1), repeat=3):
         key = _key_of(coord[is_ghost] + step)
         near |= real[np.searchsorted(real, key).clip(max=len(real) - 1)] == key
-    is_far = is_ghost.copy()
+    is_far: NDArray[np.bool_] = is_ghost.copy()
     is_far[is_ghost] = ~near
     return is_far
 
