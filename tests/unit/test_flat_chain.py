@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from checkout import REPOSITORY
 from test_project import CFG, write_steps
 from training import TRAIN
 
@@ -96,7 +96,11 @@ def test_tables_figures_and_page_of_2d_images(shard: dict[str, Path]) -> None:
     "use",
     [
         lambda path: infer(
-            stage("cluster"), [path], config.Cluster(), out=path.with_name("c.h5"), weights=path
+            stage("cluster"),
+            [path],
+            config.Cluster(),
+            out=path.with_name("c.h5"),
+            weights=REPOSITORY / "models/cluster.pt",
         ),
         lambda path: train(
             stage("interact"), [path], [path], config.Interact(), out=path, log=path, num_ranks=1
@@ -105,11 +109,7 @@ def test_tables_figures_and_page_of_2d_images(shard: dict[str, Path]) -> None:
     ],
     ids=["cluster", "interact", "export"],
 )
-def test_what_needs_3d_says_so(
-    use: Callable[[Path], Any], shard: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lartpc.run.weights.read_weights", lambda *_: {})
-    monkeypatch.setattr("lartpc.run.weights.load_weights", lambda *_: torch.nn.Linear(1, 1))
+def test_what_needs_3d_says_so(use: Callable[[Path], Any], shard: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match=r"needs 3D images, and these are views|views of wire planes"):
         use(shard["ingest"])
 
