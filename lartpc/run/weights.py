@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -148,4 +149,8 @@ def warm_start(net: nn.Module, path: Path) -> str:
 
 
 def _listed(what: str, names: list[str]) -> list[str]:
+    """Return a line that lists a few names in full, and of many the parts of the network that they are of."""
+    if len(names) > 6:
+        parts = Counter(name.split(".", 1)[0] for name in names)
+        names = [f"{part} ({num})" for part, num in parts.items()]
     return [f"{what}: {', '.join(names)}"] if names else []

@@ -188,6 +188,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
     state = content["state"]
     state["classes.weight"] = torch.zeros(7, 4)
     state["old.weight"] = torch.zeros(2)
+    state |= {f"older.{i}.weight": torch.zeros(2) for i in range(6)}
     del state["classes.bias"]
     write_weights(file, content)
     capfd.readouterr()
@@ -197,7 +198,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
     assert f"starts from {file}: {num - 2} of {num} parameters taken" in said
     assert "of another shape there: classes.weight" in said
     assert "not there: classes.bias" in said
-    assert "not used here: old.weight" in said
+    assert "not used here: old (1), older (6)" in said
     origin = json.loads(torch.load(tmp_path / "second" / "weights.pt", weights_only=True)["provenance"])
     assert origin["start"] == fingerprint(file)[1]
     after = weights(tmp_path / "second")
