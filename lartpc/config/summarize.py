@@ -52,7 +52,7 @@ class Summarize(Section):
         0.005, ge=0, description="error of an angle between two segments in one plane [rad]"
     )
     shower_resolution: float = Field(
-        0.04,
+        0.045,
         ge=0,
         description="error of a shower's energy by calorimetry at 1 GeV, over it; it falls as 1/√E",
     )
