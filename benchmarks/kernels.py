@@ -83,11 +83,11 @@ def passes(module: Any, feat: Tensor, weight: Tensor, kernel_map: KernelMap) -> 
     rows = bf16._round(feat) if in_bf16 else feat
 
     def forward() -> None:
-        module._convolve(bf16._round(feat) if in_bf16 else feat, weight, tiles)
+        module.convolve(bf16._round(feat) if in_bf16 else feat, weight, tiles)
 
     def to_rows() -> None:
         turned = fused.turn(weight, reverse=True)
-        module._convolve(bf16._round(feat) if in_bf16 else feat, turned, tiles)
+        module.convolve(bf16._round(feat) if in_bf16 else feat, turned, tiles)
 
     def to_weights() -> None:
         module._convolve_weight(rows, rows, weight, tiles)

@@ -67,7 +67,7 @@ class Bf16Convolution(torch.autograd.Function):
         rounded = _round(feat)
         ctx.save_for_backward(rounded, weight)
         ctx.kernel_map = kernel_map
-        return _convolve(rounded, weight.contiguous(), kernel_map.tiles)
+        return convolve(rounded, weight.contiguous(), kernel_map.tiles)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None]:
@@ -79,7 +79,7 @@ class Bf16Convolution(torch.autograd.Function):
             # Turned round, a symmetric map is itself with its offsets in reverse.
             symmetric = kernel_map.symmetric
             tiles = kernel_map.tiles if symmetric else kernel_map.transposed.tiles
-            grad_feat = _convolve(grad, fused.turn(weight.contiguous(), reverse=symmetric), tiles)
+            grad_feat = convolve(grad, fused.turn(weight.contiguous(), reverse=symmetric), tiles)
         if ctx.needs_input_grad[1]:
             grad_weight = _convolve_weight(rounded, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
@@ -99,7 +99,8 @@ def _round(feat_VC: Tensor) -> Tensor:
     return rounded
 
 
-def _convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
+def convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
+    """Convolve rounded rows without gradients."""
     num_offsets, num_in, num_out = weight_KCC.shape
     threads, (name, chunk, whole, _) = torch.get_num_threads(), _unit()
     packed_size = num_offsets * _padded(num_in, chunk) * _padded(num_out, SIDE)

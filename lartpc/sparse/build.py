@@ -80,16 +80,20 @@ def load() -> ctypes.CDLL:
 
 def call(name: str, *arguments: Any) -> None:
     """Call a function of the library: arrays and tensors by their address, integers as int64, floats as double."""
-    getattr(load(), name)(*map(_as_c, arguments))
+    function = getattr(load(), name)
+    if function.argtypes is None:
+        # once: to wrap each argument of each call takes as long as a small convolution
+        function.argtypes = [_KINDS.get(type(argument), ctypes.c_void_p) for argument in arguments]
+    function(*(value if value is None or type(value) in _KINDS else _address(value) for value in arguments))
 
 
-def _as_c(argument: Any) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_double:
-    if argument is None:
-        return ctypes.c_void_p(None)
-    if isinstance(argument, int | float):
-        return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_double(argument)
-    # of numpy, or of torch
-    return ctypes.c_void_p(argument.ctypes.data if hasattr(argument, "ctypes") else argument.data_ptr())
+_KINDS = {int: ctypes.c_int64, float: ctypes.c_double}
+
+
+def _address(values: Any) -> int:
+    """Return where the numbers of a tensor or an array lie."""
+    pointer = values.data_ptr() if hasattr(values, "data_ptr") else values.ctypes.data
+    return int(pointer)
 
 
 def _build_for_this_process(name: str) -> ctypes.CDLL:

@@ -220,6 +220,8 @@ def _apply(
     if backend == "bf16":
         function = bf16.Bf16Convolution
     elif backend == "fused" and fused.can_compute(feat_VC, weight_KCC):
+        if not torch.is_grad_enabled():
+            return fused.convolve(feat_VC, weight_KCC.contiguous(), kernel_map.tiles)
         function = fused.FusedConvolution
     elif backend == "triton" and implicit.can_compute(feat_VC, weight_KCC):
         function = implicit.ImplicitConvolution

@@ -60,7 +60,7 @@ class FusedConvolution(torch.autograd.Function):
         """Convolve."""
         ctx.save_for_backward(feat, weight)
         ctx.kernel_map = kernel_map
-        return _convolve(feat, weight.contiguous(), kernel_map.tiles)
+        return convolve(feat, weight.contiguous(), kernel_map.tiles)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None]:
@@ -72,7 +72,7 @@ class FusedConvolution(torch.autograd.Function):
             # Turned round, a symmetric map is itself with its offsets in reverse.
             symmetric = kernel_map.symmetric
             tiles = kernel_map.tiles if symmetric else kernel_map.transposed.tiles
-            grad_feat = _convolve(grad, turn(weight.contiguous(), reverse=symmetric), tiles)
+            grad_feat = convolve(grad, turn(weight.contiguous(), reverse=symmetric), tiles)
         if ctx.needs_input_grad[1]:
             grad_weight = _convolve_weight(feat, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
@@ -180,10 +180,11 @@ def multiply(feat_VC: Tensor, weight_CC: Tensor) -> Tensor:
     first_T = torch.arange(0, num_rows, ROWS_PER_TILE)
     starts_TK1 = torch.stack([first_T, (first_T + ROWS_PER_TILE).clamp(max=num_rows)], 1)
     tiles = Tiles(torch.stack([row_V, row_V], 1), starts_TK1, None, num_rows)
-    return _convolve(feat_VC.contiguous(), weight_CC.contiguous()[None], tiles)
+    return convolve(feat_VC.contiguous(), weight_CC.contiguous()[None], tiles)
 
 
-def _convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+def convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+    """Convolve without gradients; all that is given is contiguous."""
     num_offsets, num_in, num_out = weight_KCC.shape
     weight_KCC = _pad(weight_KCC)
     width = weight_KCC.shape[2]
