@@ -251,6 +251,8 @@ def test_weights_serve_whether_or_not_a_production_has_the_stage(tmp_path) -> No
     load_weights(tmp_path / "w.pt", row_of("classify"), SMALL.model_copy(update={"enabled": True}))
     released = Path(__file__).parents[2] / "models/neutrino/classify.pt"
     load_weights(released, row_of("classify"), config.Classify(enabled=True))
+    views = config.Classify(enabled=True, views_deg=(35.7, -35.7, 0.0))
+    load_weights(released.parent / "views/classify.pt", row_of("classify"), views)
 
 
 def test_an_event_set_aside_has_no_scores() -> None:
