@@ -107,7 +107,7 @@ def compositions(event: Event, num: int) -> Columns:
     """Return the flavour-like class and the numbers of protons, pions and π⁰ of `num` true interactions (N,).
 
     They are counted over its primaries with voxels. The flavour is that of the primary muon or electron of the
-    highest energy, and `NC_LIKE` without any: our generators shoot particles and no neutrinos. What is not
+    highest energy, and `NC_LIKE` without any, whatever the generator says of a neutrino. What is not
     known is -1. Numbers are cut at `event.MAX_COUNT`.
     """
     truth = event["truth_particle"]

@@ -303,8 +303,8 @@ class Ingest(Section):
     num_voxels: int = Field(768, ge=1, le=8192, description="voxels per side of the imaged box")
     centre_cm: tuple[float, float, float] | None = Field(
         None,
-        description="centre of the imaged box [cm]; null: the centre of the source's volume, or of "
-        "its steps where it states none",
+        description="centre of the imaged box [cm]; null: the centre of the source's volume, or the "
+        "origin where it states none",
     )
     volumes: tuple[Volume, ...] = Field(
         (), description="active volumes; what is outside all of them is not imaged; none: the whole box"

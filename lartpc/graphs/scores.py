@@ -19,21 +19,9 @@ def softmax(logit_RK: NDArray[Any]) -> NDArray[Any]:
 def parent_log_scores(
     parent_D: NDArray[Any], orphan_F: NDArray[Any], pair_2E: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Normalise the choice of each node's parent: return the logarithms of the scores.
+    """Normalise the choice of each node's parent, as `lartpc.nets.interaction.parent_log_scores` does, for arrays.
 
-    Parameters
-    ----------
-    parent_D
-        Logit (D,) that the first node of a directed edge, forward then backward, is the parent of the second.
-    orphan_F
-        Logit (F,) that a node has no parent.
-    pair_2E
-        Nodes (2, E) of the edges.
-
-    Returns
-    -------
-    edge_D, none_F
-        Logarithms of scores that add up to one over all edges that lead to a node, and none.
+    The logits are of directed edges (D,), forward then backward, and of having none (F,).
     """
     child_D = np.concatenate([pair_2E[1], pair_2E[0]])
     largest_F = orphan_F.copy()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from checkout import copy_checkout, environment
+from checkout import copy_checkout, run
 from handmade_steps import g4_muon, write_geant4
 from servers import cutting_proxy, s3_server, xrootd_server
 
@@ -65,18 +64,8 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
 
 
 def produced(folder: Path, *options: str, to: str) -> str:
-    done = subprocess.run(
-        ["snakemake", "--cores", "2", "--config", "samples=[files.tsv]", f"publish={to}", *options],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
-    return done.stdout
+    command = ("snakemake", "--cores", "2", "--config", "samples=[files.tsv]", f"publish={to}", *options)
+    return run(folder, *command, seconds=900)
 
 
 @pytest.mark.parametrize("published_on", ["root", "s3"])
