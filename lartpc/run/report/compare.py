@@ -17,7 +17,6 @@ from rich.table import Table
 
 from lartpc.atomic import write_each
 from lartpc.run.collect import read_summary
-from lartpc.run.display.page import render
 from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
@@ -91,6 +90,8 @@ def compare(
     ValueError
         A folder is not a dataset, or the two have no event in common.
     """
+    from lartpc.run.display.page import render  # `show` compares scenarios without what draws pages
+
     names = _names(first, second)
     summaries = [read_summary(folder) for folder in (first, second)]
     found, counts = differences(first, second, num_replicas=num_replicas, seed=seed)
