@@ -285,31 +285,35 @@ def markdown_table() -> str:
     rows = [
         "# Configuration",
         "",
-        "`config.yaml` names samples and weights; settings are the defaults below, as those of verbs by hand",
-        "(`make schema` writes this page).",
-        "Several files can be given: `snakemake --configfile config/config.yaml mine.yaml`.",
+        "This page lists the settings of a production, and describes the sample sheets. `config.yaml` names the",
+        "samples and the weights; every other setting has the default given below, which the verbs use too when run",
+        "by hand. The page is written by `make schema`.",
+        "",
+        "Several configuration files can be given: `snakemake --configfile config/config.yaml mine.yaml`.",
         "",
         "## Sample sheets",
         "",
-        "Tab-separated, one sample a row:",
+        "A sample sheet is a table with tab-separated columns and one sample per row:",
         "",
         "| column | meaning |",
         "| --- | --- |",
         "| `sample` | unique name: letters, digits, `_` and `-` |",
         "| `split` | `train`, `validation`, `test` (compared with its truth) or `reconstruct` (no truth needed) |",
-        "| `source` | `geant4`; `nuhepmc:`, `gst:` or `rootracker:` and files of a neutrino generator, simulated with "
-        "Geant4; or files of events. Files are a path, a pattern, or `@` and a list of files, one a line; "
-        "`$VARIABLES` are replaced; a URL (`root://`, `s3://`, `https://`), or `@` and a catalogue, is of files on "
-        "servers |",
-        "| `num_events` | events of a `geant4` sample; `-` for files, for those of generators all that they give |",
-        "| `num_shards` | shards of the sample, at most `max_shards`; `-` for files: one each, up to that number, "
-        "for those of generators one |",
-        "| `events` | this column may be left out: which events of files, `-` for all; entries of each file from 0 "
-        "(`0-99`, `7`, `first 100`), `run/subrun/event` (`1/0/7`, `1/0/5-9`, `1/*/*`), several between commas, or "
-        "`@` and a list of them |",
+        "| `source` | `geant4`; or `nuhepmc:`, `gst:` or `rootracker:` followed by files of a neutrino generator, "
+        "which are simulated with Geant4; or files of events. Files are given as a path, a pattern, or `@` followed by "
+        "a text file with one path per line; `$VARIABLES` are replaced. For files on servers, give a URL (`root://`, "
+        "`s3://`, `https://`), or `@` followed by a catalogue |",
+        "| `num_events` | number of events of a `geant4` sample; `-` for files; `-` for generator files means all "
+        "events |",
+        "| `num_shards` | number of shards of the sample, at most `max_shards`; `-` means one per file (at most "
+        "`max_shards`), for generator files a single one |",
+        "| `events` | optional column: which events of the files are read, `-` for all. Entries of each file from 0 "
+        "(`0-99`, `7`, `first 100`) or `run/subrun/event` (`1/0/7`, `1/0/5-9`, `1/*/*`), several separated by commas, "
+        "or `@` followed by a list of them |",
         "",
-        "A shard is a job of each stage. Files are dealt to shards by their path: one more or less changes one",
-        "shard. Give `num_shards` for a sample that grows, as all its shards change with their number.",
+        "Each stage runs one job per shard. Files are assigned to shards by their path, so adding or removing a file",
+        "changes one shard only. For a sample that grows, give `num_shards`: if the number of shards changes, all of",
+        "them change.",
         "",
         "## Settings",
         "",
