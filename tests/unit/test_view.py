@@ -187,6 +187,13 @@ def test_the_page_filters_links_and_turns_by_keys(server: Server) -> None:
         legend = "document.querySelector('[data-part=prediction-legend]').textContent"
         wait_for(page, f"return /muon/.test({legend}) && !/MeV/.test({legend})", "particles by species")
         assert "column=species" in page.execute_script("return location.hash")
+        # fragments have a table, too
+        page.find_element("css selector", "body").send_keys("3")
+        wait_for(page, f"{SHOWN} === '0/fragment/3d'", "fragments by the key 3")
+        columns = "return [...document.querySelector('[data-part=column]').options].map((one) => one.value)"
+        assert {"", "semantic", "length_cm", "truth_iou"} <= set(page.execute_script(columns))
+        page.find_element("css selector", "body").send_keys("4")
+        wait_for(page, f"{SHOWN} === '0/particle/3d'", "particles by the key 4")
         titles = [one.text for one in page.find_elements("css selector", "#list th")]
         assert titles[:2] == ["event", "sample"] and "num_voxels" in titles
         page.find_elements("css selector", "#list tbody button")[1].click()

@@ -145,7 +145,7 @@ def _truth(event: Event, kept: NDArray[np.int64], rows: Mapping[str, Rows]) -> d
         **_labels(voxel, kept),
         "particles": _particles(particle, particle, numbers["particle"], known),
         "interactions": _interactions("truth_interactions", rows, particle, numbers["interaction"]),
-        "fragments": _fragments(event["truth_fragment"], numbers["fragment"]),
+        "fragments": _fragments("truth_fragments", rows, event["truth_fragment"], numbers["fragment"]),
         "points": _points(event, "truth_point", "point"),
         "vertices": _positions(event, event["truth_interaction"]["vertex"]),
     }
@@ -166,7 +166,7 @@ def _prediction(
         **_labels(labels, kept),
         "particles": _particles(event["particle"], identity, numbers["particle"], known),
         "interactions": _interactions("interactions", rows, identity, numbers["interaction"]),
-        "fragments": _fragments(event["fragment"], numbers["fragment"]),
+        "fragments": _fragments("fragments", rows, event["fragment"], numbers["fragment"]),
         "points": _points(event, "point", "truth_point"),
         "vertices": _positions(event, event["interaction"]["vertex"]),
     }
@@ -203,10 +203,16 @@ def _particles(
     return found
 
 
-def _fragments(fragment: Columns, colours: Sequence[int]) -> list[dict[str, Any]]:
+def _fragments(
+    table: str, rows: Mapping[str, Rows], fragment: Columns, colours: Sequence[int]
+) -> list[dict[str, Any]]:
     words = [name.replace("_", " ") for name in names_of(Semantic)]
     return [
-        {"name": f"{row} {words[int(fragment['semantic'][row])]}", "colour": colour}
+        {
+            "name": f"{row} {words[int(fragment['semantic'][row])]}",
+            "colour": colour,
+            "row": row_of(table, rows[table], row),
+        }
         for row, colour in enumerate(colours)
     ]
 

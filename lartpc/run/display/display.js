@@ -203,7 +203,7 @@ class EventDisplay {
     this.root.dataset.drawn = `${number}/${this.state.mode}/${this.state.view}`;
   }
 
-  // The columns to colour objects by: those of particles and interactions, for they have tables.
+  // The columns to colour objects by: those of the table of fragments, particles or interactions.
   columns(event) {
     const rows = Scene.columned(event, this.state.mode).filter((name) => !/^(file_uid|entry)$/.test(name));
     this.find("column").replaceChildren(new Option(`each ${this.state.mode}`, ""), ...rows.map((name) => new Option(name, name)));
