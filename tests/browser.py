@@ -53,6 +53,7 @@ def swipe(page, selector, *, down=0, right=0):
     """Draw a finger over the middle of an element, up where the page is to go down [pixels]; return where it was."""
     element = page.find_element("css selector", selector)
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    at_rest(page)
     box = page.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     before = page.execute_script("return scrollY")
@@ -63,7 +64,16 @@ def swipe(page, selector, *, down=0, right=0):
         at = {"x": x + right * part / 8, "y": y - down * part / 8}
         page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
     page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    at_rest(page)
     return before
+
+
+def at_rest(page):
+    """Wait until the page has scrolled to where it stays: after a swipe it goes on for a while."""
+    end, last = time.monotonic() + PATIENCE_S, None
+    while (place := page.execute_script("return scrollY")) != last and time.monotonic() < end:
+        last = place
+        time.sleep(0.3)
 
 
 def wait_for(page, script, what):

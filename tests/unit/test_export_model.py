@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,14 @@ def test_a_program_says_the_same_without_lartpc(tmp_path, name, more):
             assert found[key].shape == value.shape and len(np.unique(value.round(4))) > 20, key
             np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
     assert 0 < (expected["point_score"] == 0).mean() < 1, "masks are tried on both sides"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_the_released_network_is_written(tmp_path, suffix):
+    """It has five levels, and the sizes of the coarsest are bounded by those of four finer ones."""
+    weights = Path(__file__).parents[2] / "models/segment.pt"
+    assert export_model(weights, tmp_path / f"a{suffix}").deviation <= 1e-5
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:DeprecationWarning")

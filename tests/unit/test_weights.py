@@ -169,7 +169,7 @@ def test_released_weights_state_their_domain(path: Path) -> None:
     else:
         assert domain["voxel_size_cm"] == [0.3] and domain["response"] == ["none"]
     of_others = {"neutrino": "nuhepmc", "detect": "nuhepmc", "particle": "gun"}
-    generator = of_others.get(path.parent.name, "mpvmpr")
+    generator = of_others.get(path.relative_to(REPOSITORY / "models").parts[0], "mpvmpr")
     assert f"lartpc simulate, {generator}" in domain["generator"] and domain["num_events"] >= 500
     dimension = json.loads(content["settings"]).get("dimension", 3)
     images = (

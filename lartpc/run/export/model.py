@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lartpc import __version__, config
 from lartpc.atomic import need_room, replacing
-from lartpc.run.export.programs import FEWEST, Program, program_of
+from lartpc.run.export.programs import FEWEST, MOST, Program, program_of
 from lartpc.run.weights import content_digest, load_weights, read_weights
 from lartpc.stages import stage
 
@@ -112,7 +112,7 @@ def _exported(program: Program, part: Path, said: dict[str, str]) -> None:
 
 def _program(program: Program) -> torch.export.ExportedProgram:
     named = {name for axes in program.sizes for name in axes.values()}
-    size = {name: torch.export.Dim(name, min=FEWEST) for name in named}
+    size = {name: torch.export.Dim(name, min=FEWEST, max=MOST) for name in named}
     shapes = tuple({axis: size[name] for axis, name in axes.items()} for axes in program.sizes)
     return torch.export.export(program.module, program.example(NUM_TRACED, 1), dynamic_shapes=shapes)
 

@@ -16,6 +16,9 @@ from lartpc.vocab import Semantic, Species
 FEWEST = 3
 """Voxels, nodes or edges that a batch must have at least: torch takes sizes of 0, 1 and 2 for constants."""
 
+MOST = 1 << 24
+"""And at most: torch derives bounds of other sizes from it, and without it some that ONNX's int64 cannot hold."""
+
 
 @dataclass(frozen=True)
 class Program:
