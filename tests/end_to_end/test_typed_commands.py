@@ -36,7 +36,7 @@ def typed(page: str) -> list[str]:
     """Return the commands of the blocks of a page, each in one line, without those that are not for here."""
     text = (REPOSITORY / page).read_text()
     text = re.sub(r"<!-- not run here:[^>]*-->\n```.*?^```$", "", text, flags=re.M | re.S)
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.M | re.S)
     shell = [code.replace("\\\n", " ") for language, code in blocks if language in ("", "bash")]
     lines = [line.strip() for code in shell for line in code.splitlines()]
     lines = [line for line in lines if re.match(r"(lartpc|snakemake|python|make|pip) ", line)]

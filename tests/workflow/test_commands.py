@@ -116,3 +116,20 @@ def test_many_commands_are_found() -> None:
         check_lartpc(["show", "results", "--jsn"])
     with pytest.raises(AssertionError, match="no rule"):
         check_snakemake(["interactions_quality"])
+
+
+def test_commands_are_run_by_a_test_or_say_why_not() -> None:
+    """Those of README and of the first how-to pages are typed, and tutorials followed, by tests of their own."""
+    by_tests = {"audit", "deployment", "events", "production", "scenarios", "view", "workflow"}
+    bare = []
+    for page in REPOSITORY.glob("docs/**/*.md"):
+        if page.parent.name == "tutorials" or (page.parent.name == "how-to" and page.stem in by_tests):
+            continue
+        for found in re.finditer(r"^([^\n]*)\n```([^\n]*)\n(.*?)^```$", page.read_text(), re.M | re.S):
+            above, language, code = found.groups()
+            is_shell = language in ("", "bash") and re.search(
+                rf"^ *(\w+=\S+ )*({'|'.join(PROGRAMS)}) ", code, re.M
+            )
+            if is_shell and not above.startswith("<!-- not run here: "):
+                bare.append((page.name, code))
+    assert bare == []
