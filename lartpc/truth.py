@@ -282,5 +282,7 @@ def is_far_ghost(event: Event) -> NDArray[np.bool_]:
 
 
 def _key_of(coord: NDArray[np.int64]) -> NDArray[np.int64]:
-    key: NDArray[np.int64] = ((coord[:, 0] + 1 << 20) + coord[:, 1] + 1 << 20) + coord[:, 2] + 1
+    """Return one number (V,) for each voxel of indices (V, 3) from -1 to 2^20 - 2."""
+    x, y, z = (coord + 1).T
+    key: NDArray[np.int64] = (x << 40) + (y << 20) + z
     return key

@@ -347,11 +347,10 @@ PRODUCTS: dict[str, Product] = {
 }
 
 IMAGE = ("event", "voxel")
-"""What each image has."""
+"""What ingest writes for every source."""
 
 SEEN = ("plane_hit",)
-"""What images of points have besides, that are made of planes of wires."""
-"""What ingest writes for every source."""
+"""What it writes besides of images of points that are made of planes of wires."""
 
 TRUTH = (
     "truth_voxel",

@@ -246,13 +246,15 @@ def _joined(parts: Sequence[Boxes]) -> Boxes:
 
 def _pieces(cell_VD: NDArray[np.int64], gap: int) -> NDArray[np.int64]:
     """Return the number of the piece (V,) that each pixel is of: its cells are at most `gap` from one another."""
-    from scipy.sparse import coo_matrix  # here, so that inference of other stages starts without scipy
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
+    from lartpc.lean import (
+        cKDTree,
+        connected_components,
+        coo_array,
+    )  # here, so that training starts without scipy
 
     cell_ND, of_V = np.unique(cell_VD, axis=0, return_inverse=True)
     pair_E2 = cKDTree(cell_ND).query_pairs(gap + 0.5, p=np.inf, output_type="ndarray")
-    near = coo_matrix((np.ones(len(pair_E2)), (pair_E2[:, 0], pair_E2[:, 1])), shape=(len(cell_ND),) * 2)
+    near = coo_array((np.ones(len(pair_E2)), (pair_E2[:, 0], pair_E2[:, 1])), shape=(len(cell_ND),) * 2)
     return np.asarray(connected_components(near, directed=False)[1])[of_V.reshape(-1)].astype(np.int64)
 
 

@@ -46,9 +46,8 @@ class Board:
     def add_step(self, step: int, loss: Mapping[str, float], learning_rate: float) -> None:
         """Add the terms of the loss of one step, its gradient norm and the learning rate."""
         if self._writer is not None:
-            need_room(
-                self._folder
-            )  # a thread writes, whose errors would be told without the file and with a traceback
+            # a thread writes, whose errors would be told without the file and with a traceback
+            need_room(self._folder)
         for name, value in loss.items():
             group = "optimizer" if name == "gradient_norm" else "loss"
             self._add(f"{group}/{name}", value, step)
