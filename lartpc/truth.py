@@ -268,17 +268,54 @@ _MADE_FROM = {
 def is_far_ghost(event: Event) -> NDArray[np.bool_]:
     """Tell which voxels (V,) are ghosts that share no corner with a real one."""
     is_ghost: NDArray[np.bool_] = np.asarray(event["truth_voxel"]["semantic"]) == GHOST
-    if not is_ghost.any() or is_ghost.all():
-        return is_ghost
-    coord = event["voxel"]["coord"].astype(np.int64)
-    real = np.sort(_key_of(coord[~is_ghost]))
-    near = np.zeros(np.count_nonzero(is_ghost), bool)
-    for step in product((-1, 0, 1), repeat=3):
-        key = _key_of(coord[is_ghost] + step)
-        near |= real[np.searchsorted(real, key).clip(max=len(real) - 1)] == key
     is_far: NDArray[np.bool_] = is_ghost.copy()
-    is_far[is_ghost] = ~near
+    is_far[is_ghost] = _nearest_real(event, is_ghost) == NONE
     return is_far
+
+
+def adopted(event: Event) -> Event:
+    """Return the event with the truth for what follows `segment`: ghosts at a real voxel belong to what it does.
+
+    No plane tells such a ghost from the voxel that it shares a corner with, the nearest one of several. It gets the
+    class and the objects of that voxel, unless `segment` has called it a ghost.
+    """
+    if "truth_voxel" not in event:
+        return event
+    truth = event["truth_voxel"]
+    is_ghost = np.asarray(truth["semantic"]) == GHOST
+    if not is_ghost.any():
+        return event
+    if "semantic" in event:
+        is_taken = is_ghost & (event["semantic"]["label"] != GHOST)
+    elif "group" in event:
+        is_taken = is_ghost & (event["group"]["fragment"] >= 0)
+    else:
+        is_taken = is_ghost
+    real = _nearest_real(event, is_ghost)[is_taken[is_ghost]]
+    row, real = np.flatnonzero(is_taken)[real >= 0], real[real >= 0]
+    changed = {name: np.array(values) for name, values in truth.items()}
+    for values in changed.values():
+        values[row] = values[real]
+    return event.with_products({"truth_voxel": changed})
+
+
+def _nearest_real(event: Event, is_ghost: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the nearest real voxel (G,) that shares a corner with each ghost, -1 for none; of equal ones the first."""
+    coord = event["voxel"]["coord"].astype(np.int64)
+    found = np.full(np.count_nonzero(is_ghost), NONE, np.int64)
+    row = np.flatnonzero(~is_ghost)
+    if not len(row) or not len(found):
+        return found
+    key = _key_of(coord[row])
+    order = np.argsort(key)
+    real, row = key[order], row[order]
+    for step in sorted(product((-1, 0, 1), repeat=3), key=lambda step: sum(map(abs, step))):
+        open_G = np.flatnonzero(found == NONE)
+        key = _key_of(coord[is_ghost][open_G] + step)
+        place = np.searchsorted(real, key).clip(max=len(real) - 1)
+        is_there = real[place] == key
+        found[open_G[is_there]] = row[place[is_there]]
+    return found
 
 
 def _key_of(coord: NDArray[np.int64]) -> NDArray[np.int64]:

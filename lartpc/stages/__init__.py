@@ -94,8 +94,8 @@ OPTIONAL = (
 """Stages beside the chain: a production has them where they are asked for."""
 
 INGEST_VERSION = 10
-TABLES_VERSION = 22
-EVALUATE_VERSION = 14
+TABLES_VERSION = 23
+EVALUATE_VERSION = 15
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

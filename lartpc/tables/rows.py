@@ -19,7 +19,7 @@ from lartpc.tables.measured import Measured, measured
 from lartpc.tables.neutrinos import truth_neutrino_rows, truth_primary_rows
 from lartpc.tables.particles import particle_rows, truth_particle_rows
 from lartpc.tables.schema import KIND, STATUS
-from lartpc.truth import completed
+from lartpc.truth import adopted, completed
 from lartpc.vocab import GHOST, NONE, Semantic
 
 
@@ -64,7 +64,7 @@ def event_rows(
         volumes_cm = event.box.to_cm([[(0, 0, 0), event.box.shape]])
     found, true = particles or measured(event, volumes_cm, cfg)
     particle_pairs, interaction_pairs = match_objects(event)
-    fragment_pairs = _pairs(event, "fragment", event["group"]["fragment"])
+    fragment_pairs = _pairs(adopted(event), "fragment", event["group"]["fragment"])
     fragments, truth_fragments = fragment_rows(event, fragment_pairs, has_fragments)
     event = event.with_products({"point": placed_points(event)})
     point_cm, true_cm = (event.box.to_cm(event[name]["position"]) for name in ("point", "truth_point"))
@@ -119,6 +119,7 @@ def sample_of(file_uid: str) -> str:
 
 def match_objects(event: Event) -> tuple[Overlaps, Overlaps]:
     """Find the true and reconstructed particles, and interactions, that share voxels."""
+    event = adopted(event)
     return (
         _pairs(event, "particle", event["group"]["particle"]),
         _pairs(event, "interaction", interaction_of_voxels(event)),

@@ -29,7 +29,7 @@ from lartpc.store import open_events
 from lartpc.tables.fields import names_of
 from lartpc.tables.rows import match_objects, placed_points, take
 from lartpc.tables.write import reading_table
-from lartpc.truth import majority, one_hot, upstream_from_truth
+from lartpc.truth import adopted, majority, one_hot, upstream_from_truth
 from lartpc.vocab import NONE, Semantic, Species
 
 CHAIN = "chain"
@@ -128,7 +128,7 @@ def measure(
         num = min(len(events), num_events or len(events))
         with Meter(f"budget {events.file_uid}", num, "events") as meter:
             for batch in _batches(islice(events.stream(needed), num)):
-                kept = [event for event in batch if event.entry not in set_aside]
+                kept = [adopted(event) for event in batch if event.entry not in set_aside]
                 for part in parts:
                     for event in _reconstructed(kept, part, networks):
                         key = {"file_uid": event.file_uid, "entry": event.entry, "part": part}

@@ -21,7 +21,7 @@ from lartpc.run.weights import load_weights
 from lartpc.stages import cluster, stage
 from lartpc.store import open_events
 from lartpc.tables.write import reading_table
-from lartpc.truth import upstream_from_truth
+from lartpc.truth import adopted, upstream_from_truth
 from lartpc.vocab import NONE, Semantic
 
 METHODS = {"graph": "graph network", "cones": "cones and gaps", "fragments": "fragments alone"}
@@ -81,7 +81,7 @@ def measure(
                     left_out[event.entry] = ": ".join(set_aside[event.entry])
                     continue
                 try:
-                    given = upstream_from_truth(event, ["semantic", "point"]) if on_truth else event
+                    given = upstream_from_truth(event, ["semantic", "point"]) if on_truth else adopted(event)
                     rows += list(_figures(net, given, section, "truth" if on_truth else "predicted"))
                     num += 1
                 except Exception as error:

@@ -21,7 +21,7 @@ from lartpc.tables import TABLES, Rows, TableWriter
 from lartpc.tables.measured import Measured, measured_reco
 from lartpc.tables.metric_fields import INPUT, NODE_CLASSES
 from lartpc.tables.rows import interaction_of_voxels, placed_points, sample_of
-from lartpc.truth import is_far_ghost, truth_for, upstream_from_truth
+from lartpc.truth import adopted, is_far_ghost, truth_for, upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
 
 Input = Literal["predicted", "truth", "planes"]
@@ -117,11 +117,12 @@ class Judge:
         if not self.present or event.entry in self._set_aside:
             return {name: [] for name in TABLES["metrics"].fields}
         figures = _keys(event, self.present, self._input_label)
+        grouped = event if self._input_label == "truth" else adopted(event)
         for row in self.present:
             if row.name == "interact":
-                figures |= self._interact(event, found)
+                figures |= self._interact(grouped, found)
             else:
-                figures |= _JUDGES[row.name](event)
+                figures |= _JUDGES[row.name](event if row.name == "segment" else grouped)
         return {name: [value] for name, value in figures.items()}
 
     def _interact(self, event: Event, found: Measured | None) -> Figures:

@@ -23,7 +23,7 @@ from lartpc.run.training.ahead import ahead
 from lartpc.run.training.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage, require_dimension
 from lartpc.store import Events, open_events
-from lartpc.truth import truth_for, upstream_from_truth
+from lartpc.truth import adopted, truth_for, upstream_from_truth
 
 if TYPE_CHECKING:
     # A process that reads ahead needs no torch.
@@ -145,7 +145,9 @@ class Sample:
         return events
 
     def _ready(self, event: Event, on_truth: bool) -> Event:
-        return upstream_from_truth(event, self._derived) if on_truth else event
+        if on_truth:
+            return upstream_from_truth(event, self._derived)
+        return adopted(event) if self._derived else event
 
     def _neighbours(self, length: int, block: int, part: int) -> list[Event]:
         return self._read(block, part * length, (part + 1) * length)
