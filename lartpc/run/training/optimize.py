@@ -107,9 +107,14 @@ class Optimization:
             (total / count for (total, _), count in zip(terms.values(), counts, strict=True)),
             start=torch.zeros((), device=self._ranks.device),
         )
-        # Every parameter takes part, so that DDP waits for none that an odd batch did not need.
-        loss = loss + 0.0 * sum(parameter.sum() for parameter in self.net.parameters())
-        (loss / num_pieces).backward()
+        # Every parameter takes part: one that an odd batch did not need has a gradient of zeros. DDP is told before.
+        if self._ranks.size > 1:
+            loss = loss + 0.0 * sum(parameter.sum() for parameter in self.net.parameters())
+        if loss.requires_grad:
+            (loss / num_pieces).backward()
+        for parameter in self.net.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         sums = self._ranks.sum(torch.stack([total.detach().float() for total, _ in terms.values()]))
         return dict(zip(terms, (sums / counts).tolist(), strict=True)), asked
 
