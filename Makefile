@@ -62,8 +62,8 @@ train-demo: ## the same with networks trained anew, briefly, on the default samp
 test: $(DEV) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)
 
-fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (10000: hours), others each time
-	LARTPC_FUZZ_CASES=$(or $(CASES),10000) $(PYTEST) -n 2 tests/fuzz $(ARGS)
+fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (10000: an hour or more), and go on where it was ended
+	PYTHONPATH=tests:tests/unit OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.long --cases $(or $(CASES),10000) $(ARGS)
 
 # The compilers' own libraries go first. Python does not give back what it holds at its end: leaks are not looked for.
 KERNEL_TESTS := tests/unit/test_sparse.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \

@@ -1,14 +1,15 @@
 """What is fuzzed: a file to begin with, how it may be changed, and what must hold of every outcome.
 
 To add one, for whatever reads files: a `Case` in `CASES`, or in `OWN` for files that we write. Its `use` does what a
-user would with the changed file, raises AssertionError where the result is wrong, and lets what the reader raises pass;
-an exception is right if `refuses` says so.
+user would with the changed file, returns what was read, raises AssertionError where that is wrong, and lets what the
+reader raises pass; an exception is right if `refuses` says so.
 """
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ import test_larcv3_images
 import test_pilarnet
 import test_pilarnet_revisions
 from fuzz import own_files
+from fuzz.digests import digest_of_events
 from fuzz.mutations import BYTE_KINDS, TREE_KINDS
 
 from lartpc.config import Ingest
@@ -33,12 +35,19 @@ DATA = Path(__file__).parents[1] / "data"
 HDF5 = BYTE_KINDS + TREE_KINDS
 
 
+class Seen(NamedTuple):
+    """What was read of a file: a digest of it, and the number of events set aside."""
+
+    digest: str = ""
+    num_aside: int = 0
+
+
 @dataclass(frozen=True)
 class Case:
     """A reader under test: `make` writes a good file, `use` reads a changed one with an empty folder for results."""
 
     make: Callable[[Path], object]
-    use: Callable[[Path, Path], None]
+    use: Callable[[Path, Path], Seen]
     kinds: tuple[str, ...] = HDF5
 
 
@@ -52,17 +61,18 @@ def refuses(error: Exception, path: Path) -> bool:
     )
 
 
-def reading(cfg: Ingest) -> Callable[[Path, Path], None]:
+def reading(cfg: Ingest) -> Callable[[Path, Path], Seen]:
     """Return the use of a file of events: ingest it, and check that nothing is lost, made or impossible."""
 
-    def use(path: Path, folder: Path) -> None:
+    def use(path: Path, folder: Path) -> Seen:
         out = folder / "out.h5"
         summary = ingest(path, cfg, out=out, file_uid="fuzz")
         sums = dict.fromkeys(("energy_mev", "energy_outside_mev", "energy_below_mev", "energy_lost_mev"), 0.0)
         with open_events(out) as events:
             aside = events.quarantined()
             assert len(events) == summary.num_events and len(aside) == summary.num_quarantined
-            for event in events.stream():
+            found = list(events.stream())
+            for event in found:
                 row = {name: float(event["event"][name][0]) for name in sums}
                 if event.entry in aside:
                     assert event.num_voxels == 0
@@ -81,8 +91,19 @@ def reading(cfg: Ingest) -> Callable[[Path, Path], None]:
                         assert not np.isinf(event[product][column]).any(), f"{product}.{column} is infinite"
         for name, mev in sums.items():
             assert abs(getattr(summary, name) - mev) <= 1e-6 * abs(mev) + 1e-9, f"{name} does not add up"
+        return Seen(digest_of_events(found), len(aside))
 
     return use
+
+
+def _as_written(use: Callable[[Path, Path], None]) -> Callable[[Path, Path], Seen]:
+    """Return the use of a file of ours, which is read as it was written or not at all."""
+
+    def seen(path: Path, folder: Path) -> Seen:
+        use(path, folder)
+        return Seen()
+
+    return seen
 
 
 def _edepsim(path: Path) -> None:
@@ -140,9 +161,9 @@ CASES: dict[str, Case] = {
 }
 
 OWN: dict[str, Case] = {
-    "event file": Case(own_files.make_events, own_files.use_events),
-    "event file of a stage": Case(own_files.make_stage, own_files.use_stage),
-    "weights": Case(own_files.make_weights, own_files.use_weights, BYTE_KINDS),
-    "tables": Case(own_files.make_tables, own_files.use_tables, BYTE_KINDS),
-    "figures": Case(own_files.make_figures, own_files.use_figures, BYTE_KINDS),
+    "event file": Case(own_files.make_events, _as_written(own_files.use_events)),
+    "event file of a stage": Case(own_files.make_stage, _as_written(own_files.use_stage)),
+    "weights": Case(own_files.make_weights, _as_written(own_files.use_weights), BYTE_KINDS),
+    "tables": Case(own_files.make_tables, _as_written(own_files.use_tables), BYTE_KINDS),
+    "figures": Case(own_files.make_figures, _as_written(own_files.use_figures), BYTE_KINDS),
 }

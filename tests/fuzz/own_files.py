@@ -1,15 +1,14 @@
 """The files that we write ourselves: read as they were written, or refused; a changed one is never taken for good."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from fuzz.digests import digest_of_events
 from handmade import write_shard
 
 from lartpc.config import Points
-from lartpc.event import Columns
 from lartpc.run.guard import in_child, within
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.shards import check_shard
@@ -24,19 +23,9 @@ _GOOD: dict[str, Any] = {}
 """What the good files say, by the kind of file."""
 
 
-def _digest(events: list[dict[str, Columns]]) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    for event in events:
-        for product, columns in sorted(event.items()):
-            for name, rows in sorted(columns.items()):
-                found.update(f"{product}/{name} {rows.dtype} {rows.shape}".encode())
-                found.update(rows.tobytes())
-    return found.hexdigest()
-
-
 def _read_events(*paths: Path) -> tuple[str, dict[int, tuple[str, str]], str, list[int]]:
     with within(paths[-1]), open_events(*paths) as events:
-        said = _digest([dict(event.products) for event in events.stream()])
+        said = digest_of_events(events.stream())
         return said, events.quarantined(), str(events.attributes()), events.entries.tolist()
 
 

@@ -1,10 +1,9 @@
 """Files that are changed at random: read rightly, set aside in part, or refused in one line with their name.
 
-`make fuzz` runs 10,000 cases a reader, others in each run; the tests 200 each, always the same. A failure prints the
-least changes that make it: add these as an `@example`, or better a test of the fault that they show.
+The tests run 200 cases of each reader, always the same; `make fuzz` others, see `long`. A failure prints the least
+changes that make it: add a test of the fault that they show.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lartpc.run import guard
 
-NUM_CASES = os.environ.get("LARTPC_FUZZ_CASES")
-NUM_WITH_TESTS = 200
+NUM_CASES = 200
 LEAST_S = 5.0
 """Processor time after which a file is given up here [s]: the good ones take hundredths."""
 
@@ -34,8 +32,8 @@ def search(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         case.use(good, Path(scratch))
 
     @settings(
-        max_examples=int(NUM_CASES or NUM_WITH_TESTS),
-        derandomize=NUM_CASES is None,
+        max_examples=NUM_CASES,
+        derandomize=True,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
