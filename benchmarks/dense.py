@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lartpc import config
-from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
+from lartpc.images import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.nets.unet import NORM_EPS, UResNet, planes
 from lartpc.sparse import Lattice
 from lartpc.sparse.convolution import _Convolution

@@ -22,16 +22,16 @@ import torch
 from sparse import SIDE, picture
 
 from lartpc import config, sparse
-from lartpc.stages import segment
+from lartpc.stages.segment.learn import Segmenter
 
 PUBLISHED_VOXELS_PER_S = 1.62e6
 """Forward and backward, 61 M parameters, bf16, H200."""
 
 
-def network(filters: int, backend: str, device: torch.device) -> segment.Segmenter:
+def network(filters: int, backend: str, device: torch.device) -> Segmenter:
     torch.manual_seed(1)
     unet = config.UResNet(filters=filters, depth=5, repetitions=2)
-    return segment.Segmenter(config.Segment(unet=unet, backend=backend)).to(device)
+    return Segmenter(config.Segment(unet=unet, backend=backend)).to(device)
 
 
 @contextmanager
@@ -83,13 +83,13 @@ def rates(
         num_parameters = sum(parameter.numel() for parameter in net.parameters())
         optimizer = torch.optim.AdamW(net.parameters(), fused=True)
 
-        def infer(net: segment.Segmenter = net) -> None:
+        def infer(net: Segmenter = net) -> None:
             net.eval()
             with torch.inference_mode(), arithmetic("bf16", device):
                 net(coord, energy, 1, SIDE)
 
         def train(
-            net: segment.Segmenter = net, optimizer: torch.optim.Optimizer = optimizer, step: bool = True
+            net: Segmenter = net, optimizer: torch.optim.Optimizer = optimizer, step: bool = True
         ) -> None:
             net.train()
             optimizer.zero_grad()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lartpc import config, sparse
-from lartpc.stages import segment
+from lartpc.stages.segment.learn import Segmenter
 
 SIDE = 768
 
@@ -52,7 +52,7 @@ def wall() -> float:
     return time.perf_counter()
 
 
-def num_operations(net: segment.Segmenter, coord: torch.Tensor) -> float:
+def num_operations(net: Segmenter, coord: torch.Tensor) -> float:
     """Count the multiplications and additions of the convolutions and linear layers of one pass."""
     total = 0.0
 
@@ -91,14 +91,14 @@ def compare(coord: torch.Tensor, cfg: config.UResNet, threads: int, args: argpar
     nets: dict[str, torch.nn.Module] = {}
     for backend in args.backends:
         torch.manual_seed(1)
-        net = segment.Segmenter(config.Segment(unet=cfg, backend=backend)).to(coord.device)
+        net = Segmenter(config.Segment(unet=cfg, backend=backend)).to(coord.device)
         optimizer = torch.optim.AdamW(net.parameters(), fused=True)
 
-        def infer(net: segment.Segmenter = net) -> None:
+        def infer(net: Segmenter = net) -> None:
             with torch.inference_mode():
                 net(coord, energy, 1, SIDE)
 
-        def train(net: segment.Segmenter = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
+        def train(net: Segmenter = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
             optimizer.zero_grad()
             logits, proposals, *_ = net(coord, energy, 1, SIDE)
             outputs = (logits, proposals.offset_VD, proposals.class_VK, proposals.end_V, *proposals.masks)

@@ -130,6 +130,15 @@ class UResNet(Section):
     kernel: Literal[3, 5] = Field(3, description="side of the convolution kernels [voxel]")
     leakiness: float = Field(0.33, ge=0, lt=1, description="negative slope of LeakyReLU")
 
+    @property
+    def memory_per_voxel(self) -> float:
+        """The memory [B] that inference takes for each voxel on a CPU.
+
+        Measured with 16 filters: 1,400 to 2,320 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
+        and the rest are features.
+        """
+        return 300 + 130 * self.filters
+
 
 class Ppn(Section):
     """Point proposal network on the decoder (arXiv:2006.14745)."""

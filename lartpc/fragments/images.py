@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lartpc.event import Event
 from lartpc.fragments.classes import CLASSES
+from lartpc.images import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.lean import cKDTree
 from lartpc.links import links
-from lartpc.nets.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV
 from lartpc.vocab import Semantic
 
 POINT_REACH = 8.0

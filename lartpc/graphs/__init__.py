@@ -6,7 +6,7 @@ They are trained by `lartpc.nets`, from where they also run where there is no co
 from lartpc.graphs.compiled import CompiledGraphNetwork, CompiledInteractionNetwork, Logits, has_kernel
 from lartpc.graphs.forest import spanning_forest
 from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph, edge_features, make_graph, side_by_side
-from lartpc.graphs.scores import parent_log_scores, softmax
+from lartpc.scores import parent_log_scores, softmax
 
 __all__ = [
     "NUM_EDGE_FEATURES",

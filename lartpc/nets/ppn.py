@@ -22,9 +22,6 @@ from lartpc.nets.unet import ResidualBlock, levels, planes
 from lartpc.sparse import Backend, Lattice, Upsample
 from lartpc.vocab import NONE, Semantic
 
-MIN_VOXELS = 5
-"""Points of smaller particles are not targets, as in the PPN paper."""
-
 
 @dataclass
 class Proposals:
@@ -89,17 +86,6 @@ class Ppn(nn.Module):
         sizes = [self.dimension, len(Semantic), 1]
         offset_VD, class_VK, end_V1 = torch.split(rowwise(self.head, feat), sizes, 1)
         return Proposals(masks[::-1], offset_VD, class_VK, end_V1[:, 0])
-
-
-def passes_masks(proposals: Proposals, lattice: Lattice, threshold: float) -> Tensor:
-    """Tell for each voxel (V,) whether the masks of all coarser levels look into it."""
-    lattices = levels(lattice, len(proposals.masks))
-    parent_V = torch.arange(len(lattice), device=proposals.offset_VD.device)
-    passed_V = torch.ones_like(parent_V, dtype=torch.bool)
-    for fine, mask in zip(lattices, proposals.masks[1:], strict=False):
-        parent_V = fine.coarser.parent_V[parent_V]
-        passed_V &= (whole(torch.sigmoid, mask) > threshold)[parent_V]
-    return passed_V
 
 
 # -- targets and losses ------------------------------------------------------------------------

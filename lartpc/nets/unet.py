@@ -78,15 +78,6 @@ def levels(lattice: Lattice, depth: int) -> list[Lattice]:
     return found
 
 
-def memory_per_voxel(cfg: Settings) -> float:
-    """Return the memory [B] that inference of a U-ResNet takes for each voxel on a CPU.
-
-    Measured with 16 filters: 1,400 to 2,320 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
-    and the rest are features.
-    """
-    return 300 + 130 * cfg.filters
-
-
 class Encoder(nn.Module):
     """Residual blocks at resolutions from fine to coarse: the one half of the U-ResNet, with the same names of weights.
 

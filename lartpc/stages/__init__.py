@@ -31,14 +31,14 @@ class Stage:
     also_learns: tuple[str, ...] = ()
 
     def module(self) -> ModuleType:
-        """Import the stage's functions (this imports torch)."""
+        """Import the stage's functions (that of some imports torch)."""
         return import_module(f"lartpc.stages.{self.name}")
 
 
 CHAIN = (
     Stage(
         "segment",
-        2,
+        3,
         ("voxel",),
         ("semantic", "proposal"),
         learned=True,

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event, conform, empty, num_rows
+from lartpc.images import Image, image_of, voxels_per_side
 from lartpc.nets.classifier import ImageClassifier
 from lartpc.nets.graph import cross_entropy
-from lartpc.nets.inputs import Image, image_of, side_by_side, voxels_per_side
-from lartpc.nets.unet import memory_per_voxel
+from lartpc.nets.inputs import side_by_side
 from lartpc.truth import compositions
 from lartpc.vocab import NONE, Current, Flavour
 
@@ -56,7 +56,7 @@ def sizes(cfg: config.Classify) -> dict[str, int]:
 
 def bytes_per_voxel(cfg: config.Classify) -> float:
     """Return the memory [B] that inference takes for each voxel of a batch on a CPU, in all views."""
-    return memory_per_voxel(cfg.unet) * max(1, len(cfg.views_deg))
+    return cfg.unet.memory_per_voxel * max(1, len(cfg.views_deg))
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Classify) -> dict[str, tuple[Tensor, Tensor]]:

@@ -17,7 +17,6 @@ from lartpc.nets.detector import Boxes, Detector, Maps, best_of, corrected, over
 from lartpc.nets.inputs import column_of, stack
 from lartpc.nets.losses import lovasz_softmax
 from lartpc.nets.rowwise import whole
-from lartpc.nets.unet import memory_per_voxel
 from lartpc.truth import neutrino_boxes, origins
 from lartpc.vocab import NONE, Origin
 
@@ -54,7 +53,7 @@ def network(cfg: config.Detect) -> nn.Module:
 
 def bytes_per_voxel(cfg: config.Detect) -> float:
     """Return the memory [B] that inference takes for each voxel of a batch on a CPU."""
-    return memory_per_voxel(cfg.unet)
+    return cfg.unet.memory_per_voxel
 
 
 def loss(net: nn.Module, batch: list[Event], cfg: config.Detect) -> dict[str, tuple[Tensor, Tensor]]:

@@ -11,7 +11,9 @@ import torch
 
 from lartpc import config
 from lartpc.config import shared_slice
-from lartpc.nets import ppn
+from lartpc.images import passes_masks
+from lartpc.nets.uncertainty import mean_and_vacuity
+from lartpc.nets.unet import levels
 from lartpc.run.export.model import DESCRIPTION, export_model
 from lartpc.run.export.programs import image
 from lartpc.run.weights import save_weights
@@ -61,7 +63,14 @@ def small_network(folder, more=None):
 @torch.no_grad()
 def said_by(net, cfg, coord, energy):
     logit, proposals, lattice, ghost = net(coord, energy, 2, 768)
-    looks = ppn.passes_masks(proposals, lattice, cfg.ppn.mask_threshold)
+    parents = [one.coarser.parent_V for one in levels(lattice, len(proposals.masks))[:-1]]
+    looks = torch.from_numpy(
+        passes_masks(
+            [mask.numpy() for mask in proposals.masks],
+            [parent.numpy() for parent in parents],
+            cfg.ppn.mask_threshold,
+        )
+    )
     said = {
         "point_score": torch.sigmoid(proposals.masks[0]) * looks,
         "point_position": coord[:, 1:] + 0.5 + proposals.offset_VD,
@@ -69,7 +78,7 @@ def said_by(net, cfg, coord, energy):
         "point_end_score": torch.sigmoid(proposals.end_V),
     }
     if cfg.heads.evidential:
-        said["score"], said["uncertainty"] = segment.mean_and_vacuity(logit)
+        said["score"], said["uncertainty"] = mean_and_vacuity(logit)
         said["ghost_score"] = torch.sigmoid(ghost)
     else:
         said["score"] = torch.softmax(logit, 1)

@@ -7,6 +7,7 @@ import torch
 from lartpc import config
 from lartpc.event import PRODUCTS, Event, conform, empty
 from lartpc.geometry import Box
+from lartpc.images import passes_masks
 from lartpc.nets import ppn
 from lartpc.nets.augment import turn
 from lartpc.nets.unet import UResNet
@@ -193,9 +194,9 @@ def test_voxels_answer_to_the_nearest_point_of_their_own_particle() -> None:
 def test_masks_look_into_the_children_of_what_they_pass() -> None:
     lattice = Lattice(torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0], [0, 2, 0, 0], [0, 6, 0, 0]]), 1, (8, 8, 8))
     # Parents at x = 0, 1, 3 and grandparents at x = 0, 1.
-    masks = [torch.zeros(4), torch.tensor([5.0, -5.0, 5.0]), torch.tensor([5.0, -5.0])]
-    proposals = ppn.Proposals(masks, torch.zeros(4, 3), torch.zeros(4, 5), torch.zeros(4))
-    assert ppn.passes_masks(proposals, lattice, 0.5).tolist() == [True, True, False, False]
+    masks = [np.zeros(4), np.array([5.0, -5.0, 5.0]), np.array([5.0, -5.0])]
+    parents = [one.coarser.parent_V.numpy() for one in (lattice, lattice.coarser.lattice)]
+    assert passes_masks(masks, parents, 0.5).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("dimension", [2, 3])

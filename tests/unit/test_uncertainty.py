@@ -18,6 +18,7 @@ from lartpc.nets.inputs import stack
 from lartpc.run.training.checkpoint import Checkpoints
 from lartpc.run.weights import load_weights, read_weights, save_weights, write_weights
 from lartpc.stages import segment, stage
+from lartpc.stages.segment import learn
 
 DROPOUT = {"heads": {"dropout": 0.3}, "infer": {"num_passes": 4}}
 
@@ -154,7 +155,7 @@ def test_weights_made_before_a_setting_existed_count_as_its_default(tmp_path: Pa
     )
     assert "heads" not in content["settings"]
     write_weights(path, content)
-    assert isinstance(load_weights(path, row, SMALL), segment.Segmenter)
+    assert isinstance(load_weights(path, row, SMALL), learn.Segmenter)
     with pytest.raises(ValueError, match=r"segment.heads: .*'evidential': False.*there, .*True"):
         load_weights(path, row, settings(heads={"evidential": True}))
 

@@ -1,6 +1,6 @@
 """Scores from logits, each row by itself, so that no event depends on those beside it.
 
-Shape suffixes: R rows, F nodes, E edges (each pair once), D directed edges (2E), C channels, K classes.
+Shape suffixes: R rows, V voxels, F nodes, E edges (each pair once), D directed edges (2E), C channels, K classes.
 """
 
 from typing import Any
@@ -9,11 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def sigmoid(logit: NDArray[Any]) -> NDArray[Any]:
+    """Return the scores of logits of any shape."""
+    small = np.exp(-np.abs(logit))
+    scores: NDArray[Any] = np.where(logit >= 0, 1, small) / (1 + small)
+    return scores.astype(logit.dtype, copy=False)
+
+
 def softmax(logit_RK: NDArray[Any]) -> NDArray[Any]:
     """Return the scores of logits along the last axis."""
     share = np.exp(logit_RK - logit_RK.max(axis=-1, keepdims=True))
     scores: NDArray[Any] = share / share.sum(axis=-1, keepdims=True)
     return scores
+
+
+def mean_and_vacuity(logit_VK: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the mean (V, K) of the Dirichlet distribution of logits, and the uncertainty mass K / S (V,).
+
+    Its parameters are `lartpc.nets.uncertainty.dirichlet`, and S is their sum: without any evidence the mass is 1
+    (arXiv:1806.01768, equation 1).
+    """
+    alpha_VK = np.logaddexp(logit_VK, logit_VK.dtype.type(0)) + 1
+    total_V1 = alpha_VK.sum(axis=1, keepdims=True)
+    return alpha_VK / total_V1, logit_VK.shape[1] / total_V1[:, 0]
 
 
 def parent_log_scores(
