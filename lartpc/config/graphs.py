@@ -17,6 +17,12 @@ class Dbscan(Section):
     )
     min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
     break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
+    inner_radius: float = Field(
+        2.5,
+        ge=0,
+        description="inside the cuts, pieces of tracks are told apart once more by cuts of this radius, so that short "
+        "tracks at a vertex are fragments; 0: they are not [voxel]",
+    )
     grow_below: int = Field(
         5,
         ge=0,

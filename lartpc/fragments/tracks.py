@@ -46,6 +46,10 @@ def find(
     at_cut = both_E & ~free_E
     if not at_cut.any() and not (is_cut_V & is_track_V).any():
         return label_V
+    if cfg.inner_radius and is_cut_V.any():
+        is_open_V = is_track_V & (_cells(coord_V3, point_P3, cfg.inner_radius) < 0)
+        is_open_E = is_open_V[link_E2].all(axis=1)
+        label_V = _told_apart(label_V, is_open_V, link_E2[is_open_E], length_E[is_open_E])
     label_V = _seeded(label_V, cell_V, link_E2[at_cut])
     label_V = spread(label_V, link_E2[at_cut], length_E[at_cut])
     bare_V = is_track_V & (label_V < 0)
@@ -59,6 +63,21 @@ def _cells(coord_V3: NDArray[np.integer], point_P3: NDArray[np.floating], radius
         return np.full(len(coord_V3), NONE, np.int64)
     away, nearest = cKDTree(point_P3).query(coord_V3 + 0.5, distance_upper_bound=radius)
     return np.where(np.isfinite(away), nearest, NONE).astype(np.int64)
+
+
+def _told_apart(label_V: Ints, is_open_V: Bools, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
+    """Return the labels (V,) of voxels outside smaller cuts, too: that of the piece reached first, or a new one.
+
+    Parameters
+    ----------
+    is_open_V
+        Voxels of tracks outside the smaller cuts.
+    link_E2, length_E
+        Links between those, and their lengths [voxel].
+    """
+    label_V = spread(label_V, link_E2, length_E)
+    own_V = pieces(len(label_V), link_E2)
+    return np.where(is_open_V & (label_V < 0), label_V.max(initial=NONE) + 1 + own_V, label_V)
 
 
 def _seeded(label_V: Ints, cell_V: Ints, link_E2: Ints) -> Ints:

@@ -49,7 +49,7 @@ CHAIN = (
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        8,
+        9,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,

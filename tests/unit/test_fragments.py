@@ -69,10 +69,15 @@ def test_short_track_at_a_vertex_is_a_fragment_of_its_own(long_arms):
     (own,) = np.unique(label[is_short])
     # and up to two voxels of each neighbour, which it is as near to as they are
     assert np.count_nonzero((label == own) & ~is_short) <= 2 * long_arms
-    # without points of its own it cannot be told from what it touches
+    # without points of its own it is told from what it touches by the inner cut alone
     kept = ~(event["point"]["position"][:, 2] > 51)
     blind = event.with_products({"point": {name: values[kept] for name, values in event["point"].items()}})
-    assert len(find(blind)[1]) == long_arms
+    label, semantic = find(blind)
+    assert len(semantic) == long_arms + 1
+    (own,) = np.unique(label[is_short][-2:])
+    assert np.count_nonzero((label == own) & ~is_short) <= 2 * long_arms
+    off = SETTINGS["dbscan"].model_copy(update={"inner_radius": 0.0})
+    assert len(find(blind, off)[1]) == long_arms
 
 
 def called(event, kind, where_V):
