@@ -6,6 +6,7 @@ Standard library only.
 import codecs
 import io
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def text_of(path: Path) -> str:
     Raises
     ------
     ValueError
-        It is of another encoding; the message names the line.
+        It is of another encoding; the message names the line. Or it is a pipe or a device.
     """
+    refuse_special(path)
     content = path.read_bytes()
     refuse_pointer(path, content)
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
@@ -39,6 +41,18 @@ def text_of(path: Path) -> str:
             f"{path}, line {line}: has zero bytes, as UTF-16 without its mark does; save it as UTF-8"
         )
     return io.StringIO(text, newline=None).read()
+
+
+def refuse_special(path: Path) -> None:
+    """Raise ValueError where a path is a pipe, a device or a socket: to read one may not end, and only goes once."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says why not
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(
+            f"{path} is not a regular file (but a pipe, device or socket); write it to a file first"
+        )
 
 
 def refuse_pointer(path: Path, content: bytes | None = None) -> None:

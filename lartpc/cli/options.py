@@ -1,7 +1,7 @@
 """What the verbs share: arguments and options of one meaning, lists of files, errors in one line."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -12,7 +12,10 @@ from lartpc import config
 from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, passes
 from lartpc.stages import CHAIN, OPTIONAL, upstream_of
-from lartpc.text import text_of
+from lartpc.text import refuse_special, text_of
+
+WRITTEN = ("out", "log")
+"""Arguments of verbs that name what is written."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,13 +24,15 @@ R = TypeVar("R")
 def plainly(verb: Callable[P, R]) -> Callable[P, R]:
     """Turn a user's error into one line and exit status 2, and a fault that passes into one and status 74.
 
-    That a package is missing which an extra brings is a user's error, too.
+    That a package is missing which an extra brings is a user's error, too. So is a pipe or a device in the place of a
+    file that is read.
     """
     name = verb.__name__.replace("_", " ")
 
     @wraps(verb)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            _refuse_special(kwargs)
             return verb(*args, **kwargs)
         except Exception as error:
             said = missing(error, name.partition(" ")[0])
@@ -47,6 +52,14 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_STATUS) from error
 
     return wrapped
+
+
+def _refuse_special(arguments: Mapping[str, object]) -> None:
+    for name, value in arguments.items():
+        if name not in WRITTEN:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(one, Path) or (isinstance(one, str) and isinstance(value, (list, tuple))):
+                    refuse_special(Path(one))
 
 
 def print_json(value: Any) -> None:

@@ -24,6 +24,11 @@ LARGEST_PACKING = 200
 """No table of physics is packed more than this; deflate reaches 1,000, which is zeros or an attack."""
 
 
+ELSEWHERE = (
+    "lies in another file, and an event is known by the content of its own; copy all into one ('h5copy')"
+)
+
+
 def is_hdf5(path: Path) -> bool:
     """Tell whether a file is HDF5."""
     return bool(h5py.is_hdf5(path))
@@ -56,6 +61,9 @@ def has(path: Path, group: Any, name: str) -> bool:
     with readable(path, first):
         if not isinstance(group, h5py.Group) or not group.id.links.exists(first.encode()):
             return False
+        is_elsewhere = group.id.links.get_info(first.encode()).type == h5py.h5l.TYPE_EXTERNAL
+    if is_elsewhere:
+        raise ValueError(f"{path}: '{first}' {ELSEWHERE}")
     return not rest or has(path, node(path, group, first), rest)
 
 
@@ -100,6 +108,19 @@ def dataset(path: Path, file: Any, name: str, ndim: int | None = 1) -> h5py.Data
         raise ValueError(f"{path}: no dataset '{name}'; the file has {held}")
     with readable(path, name):
         shape, type_ = found.shape, found.dtype
+        is_elsewhere = found.is_virtual or bool(found.external)
+        packing = found.id.get_create_plist()
+        filters = [packing.get_filter(number) for number in range(packing.get_nfilters())]
+        unknown = [(number, of) for number, _, _, of in filters if not h5py.h5z.filter_avail(number)]
+    if is_elsewhere:
+        raise ValueError(f"{path}: '{name}' {ELSEWHERE}")
+    if unknown:
+        number, of = unknown[0]
+        raise ValueError(
+            f"{path}: '{name}' is packed by a filter of HDF5 that is not here, {of.decode(errors='replace')} (number "
+            f"{number}); pack it by another where it can be read ('h5repack -f GZIP=1'), or set HDF5_PLUGIN_PATH to "
+            "the folder of the filter"
+        )
     if shape is None or (ndim is not None and len(shape) != ndim):
         raise ValueError(
             f"{path}: dataset '{name}' has the shape {shape}; it must be of dimension {ndim or 1}"
@@ -171,8 +192,6 @@ def stated_centre(path: Path, file: Any) -> tuple[float, float, float] | None:
 
 def _check_size(path: Path, data: h5py.Dataset, name: str, shape: tuple[int, ...], row_bytes: int) -> None:
     with readable(path, name):
-        if data.is_virtual or data.external:
-            return
         stored = data.id.get_storage_size()
         declared = int(np.prod(shape, dtype=object)) * row_bytes
         chunks = data.chunks
