@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lartpc.event import PRODUCTS, Columns, num_rows
 from lartpc.geometry import Box
 from lartpc.ingest.detector.project import View
+from lartpc.ingest.steps import FARTHEST_CM, LARGEST_KINETIC_MEV
 from lartpc.ingest.voxelize import Image
 from lartpc.vocab import NONE
 
@@ -23,6 +24,14 @@ LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 OWNERS = {"fragment": "truth_fragment", "particle": "truth_particle", "interaction": "truth_interaction"}
 """Columns that hold rows of another product."""
+
+LARGEST = {
+    "MeV": LARGEST_KINETIC_MEV,
+    "MeV/c": LARGEST_KINETIC_MEV,
+    "cm": FARTHEST_CM,
+    "voxel": FARTHEST_CM / 0.01,
+}
+"""What no number of the truth is above, by its unit: no voxel is smaller than 0.1 mm."""
 
 NOT_NEGATIVE = ("energy", "num_voxels")
 
@@ -77,9 +86,10 @@ def _check_column(product: str, name: str, value: NDArray[Any], truth: Mapping[s
                 f"{product}.{name} refers to row {high if high > largest else low} of {largest + 1}"
             )
     elif PRODUCTS[product].columns[name].dtype.startswith("f"):
-        within = low >= -LARGEST_FLOAT and high <= LARGEST_FLOAT
-        if not within and (np.abs(value) > LARGEST_FLOAT).any():  # nan may stand for not known
-            raise ValueError(f"{product}.{name} is infinite, or too large")
+        largest = LARGEST.get(PRODUCTS[product].columns[name].unit, LARGEST_FLOAT)
+        within = low >= -largest and high <= largest
+        if not within and (np.abs(value) > largest).any():  # nan may stand for not known
+            raise ValueError(f"{product}.{name} is infinite, or too large: no more than {largest:.6g} can be")
     else:
         info = np.iinfo(PRODUCTS[product].columns[name].dtype)
         if low < info.min or high > info.max:

@@ -70,6 +70,14 @@ class Trajectories:
                 self.kinetic_energy > LARGEST_KINETIC_MEV,
             ),
             ("a negative kinetic energy", self.kinetic_energy < 0),
+            (
+                f"a momentum above {LARGEST_KINETIC_MEV:g} MeV/c",
+                (np.abs(self.momentum) > LARGEST_KINETIC_MEV).any(axis=-1),
+            ),
+            (
+                f"its start more than {FARTHEST_CM:g} cm away",
+                (np.abs(self.position) > FARTHEST_CM).any(axis=-1),
+            ),
             ("a PDG code of more than 32 bits", np.abs(self.pdg) > LARGEST_CODE),
         ):
             if bad.any():

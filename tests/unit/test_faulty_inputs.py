@@ -165,6 +165,7 @@ def edep(path, *events, **changes):
         ({"segments__dE": -1.0}, "energy of step 0 is negative"),
         ({"trajectories__E_start": 1e38}, "a particle has 1e+38 MeV, more than any"),
         ({"trajectories__pxyz_start": np.inf}, "is not finite"),
+        ({"trajectories__xyz_start": 1e30}, "has its start more than 1e+07 cm away"),
         ({"trajectories__t_start": np.nan}, "time of track 0 is not finite"),
         ({"trajectories__vertex_id": 2**63 + 5}, "which does not fit into 64 bits"),
         ({"segments__y_end": 0.012}, "lose 2.08e+03 MeV/cm"),

@@ -180,6 +180,19 @@ def test_bad_batches(tmp_path):
     with pytest.raises(ValueError, match="group '/batch_2' has no dataset 'pix_z'"):
         open_source(write_jax(tmp_path / "b.h5", lambda file: file.pop("batch_2/pix_z")))
 
+    with pytest.raises(ValueError, match=r"'batch_1/eventID' has event -7; only -1, of padding, is below 0"):
+        open_source(write_jax(tmp_path / "d.h5", lambda file: renew(file, "batch_1/eventID", [7, -7])))
+
+
+@pytest.mark.parametrize(
+    ("charge_ke", "reason"), [(300.0, "hits of -10.144 MeV beside 3.38134 MeV"), (50.0, None)]
+)
+def test_charges_of_the_other_sign_are_not_noise(tmp_path, charge_ke, reason):
+    path = write_jax(tmp_path / "a.h5", lambda file: renew(file, "batch_1/Q", [-charge_ke, 100.0]))
+    summary, _, quarantined = events_of(path, tmp_path)
+    assert summary.num_quarantined == (reason is not None)
+    assert reason is None or reason in quarantined[1][1]
+
 
 def test_events_of_larnd_sim_jax_may_be_in_several_batches(tmp_path):
     """And batches have rows of padding, event 0 at the origin, with and without charge."""

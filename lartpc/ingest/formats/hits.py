@@ -34,6 +34,12 @@ JAX_DATASETS = ("eventID", "pix_x", "pix_y", "pix_z", "Q")
 PIXEL_CM = 0.5
 """A pixel is no wider: hits nearer to the origin across the drift lie in the pixel of padding rows, at (0, 0, 0)."""
 
+PADDING = -1
+"""Event number of rows of padding in some versions."""
+
+LARGEST_NOISE_MEV = 5.0
+"""Hits of noise, a few of which an event has, are of 0.02 MeV (500 electrons): no event has that much below 0."""
+
 W_ION_MEV = 23.6e-6
 """Energy per electron-ion pair in liquid argon (Miyajima et al., Phys. Rev. A 10, 1452) [MeV]."""
 
@@ -192,6 +198,10 @@ class JaxReader(StepSource):
             raise ValueError(f"{path}: datasets of '/{group}' differ in length: {lengths}")
         data = dataset(path, file, f"{group}/eventID")
         event_N = integers(f"{path}: '{group}/eventID'", read(path, data, 0, len(data)))
+        if (event_N < PADDING).any():
+            raise ValueError(
+                f"{path}: '{group}/eventID' has event {event_N.min()}; only {PADDING}, of padding, is below 0"
+            )
         name = group.rpartition("/event_")[2]
         if name.isdecimal() and len(event_N) and not (event_N == int(name)).all():
             raise ValueError(f"{path}: '/{group}' has hits of events {np.unique(event_N).tolist()}")
@@ -269,9 +279,20 @@ def _numbered(found: tuple[str, ...], begin: str) -> list[str]:
 
 
 def _steps(source: StepSource, entry: int, position_H3: FloatArray, energy_H: NDArray[Any]) -> Steps:
-    """Return hits as steps of no length. Hits below their pedestal are noise, and left out."""
+    """Return hits as steps of no length. Hits below their pedestal are noise, and left out.
+
+    Raises
+    ------
+    ValueError
+        More energy is below the pedestal than above it, which is no noise.
+    """
     run, subrun, event = source.identity(entry)
     kept_H = ~(energy_H < 0)
+    if -energy_H[~kept_H].sum() > max(LARGEST_NOISE_MEV, energy_H[kept_H].sum()):
+        raise ValueError(
+            f"event {event}: hits of {energy_H[~kept_H].sum():.6g} MeV beside {energy_H[kept_H].sum():.6g} MeV; noise "
+            "adds up to about 0"
+        )
     position_H3, energy_H = position_H3[kept_H], energy_H[kept_H]
     nobody_H: IntArray = np.zeros(len(energy_H), np.int64)
     return Steps(

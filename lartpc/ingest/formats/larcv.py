@@ -8,7 +8,6 @@ P particles.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_from_momentum_mev
 from lartpc.ingest.processes import process_of_codes, process_of_name
 from lartpc.ingest.source import Voxels
-from lartpc.ingest.steps import NO_PARENT, FloatArray, IntArray
+from lartpc.ingest.steps import LARGEST_ENERGY_MEV, NO_PARENT, FloatArray, IntArray
 from lartpc.vocab import GHOST, NONE, CreationProcess, Semantic
 
 PREFERRED = ("pcluster", "mcst", "corrected", "reco")
@@ -125,21 +124,6 @@ def cm_per_unit(pitch: float, *, stated_cm: bool = False) -> float:
     return 1.0 if stated_cm or pitch < 1.0 else 0.1
 
 
-def common_pitch(path: Path, pitch_3: FloatArray) -> float:
-    """Return the size of the voxels; ValueError if they are not cubic to half a percent."""
-    if np.ptp(pitch_3) > 5e-3 * pitch_3.mean() or not (pitch_3 > 0).all():
-        raise ValueError(f"{path}: voxels of {' x '.join(f'{size:.6g}' for size in pitch_3)} are not cubic")
-    return float(pitch_3.mean())
-
-
-def common_centre(corners_cm: FloatArray) -> tuple[float, float, float] | None:
-    """Return the centre of images with these corners (N, 2, 3) [cm], None where they lie in different places."""
-    if not len(corners_cm) or not np.isfinite(corners_cm).all() or (np.ptp(corners_cm, axis=0) > 1e-3).any():
-        return None
-    x, y, z = corners_cm[0].mean(axis=0).tolist()
-    return x, y, z
-
-
 def assemble(
     grid: Grid,
     unit_cm: float,
@@ -159,8 +143,12 @@ def assemble(
     Raises
     ------
     ValueError
-        There are more or fewer clusters than particles can have.
+        There are more or fewer clusters than particles can have, or a value is none that a voxel has.
     """
+    for name, tensor in (("image", image), ("classes", classes), ("clusters", clusters)):
+        if tensor is not None and not (np.abs(tensor.value) <= LARGEST_ENERGY_MEV).all():
+            row = int(np.argmin(np.abs(tensor.value) <= LARGEST_ENERGY_MEV))
+            raise ValueError(f"voxel row {row} of the {name} has the value {tensor.value[row]:.6g}")
     coord, energy, cluster = _share(image, clusters)
     truth: dict[str, Columns] = {}
     num = 0 if particles is None else len(particles["pdg"])

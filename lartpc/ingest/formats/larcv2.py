@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import Columns
+from lartpc.ingest.formats.frames import frames_of, most
 from lartpc.ingest.formats.larcv import (
     Grid,
     Tensor,
     assemble,
     choose,
     cm_per_unit,
-    common_centre,
-    common_pitch,
     split_names,
 )
 from lartpc.ingest.formats.neutrinos import FIELDS, MEMBERS
@@ -89,19 +88,19 @@ class Larcv2Reader(VoxelSource):
                     "both in one go"
                 )
         self.unit_cm = 1.0
-        valid = np.flatnonzero(base.meta.valid_E)
-        if len(valid):
-            size = common_pitch(path, base.meta.pitch_E3[valid[0]])
+        valid_E, low_E3 = base.meta.valid_E, base.meta.origin_E3
+        corners_E23 = np.stack([low_E3, low_E3 + base.meta.pitch_E3 * base.meta.num_E3], axis=1)
+        pitch_N3, corners_N23 = base.meta.pitch_E3[valid_E], corners_E23[valid_E]
+        size = frames_of(path, pitch_N3, corners_N23).size
+        if size is not None:
             self.unit_cm = cm_per_unit(size, stated_cm=base.meta.unit == CM)
-            self.voxel_size_cm = size * self.unit_cm
-            low_E3 = base.meta.origin_E3[valid]
-            high_E3 = low_E3 + (base.meta.pitch_E3 * base.meta.num_E3)[valid]
-            self.centre_cm = common_centre(np.stack([low_E3, high_E3], axis=1) * self.unit_cm)
+        self._frames = frames_of(path, pitch_N3 * self.unit_cm, corners_N23 * self.unit_cm)
+        self.voxel_size_cm, self.centre_cm = self._frames
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its bytes make no sense."""
         grid = self._base.meta.grid(entry)
-        return assemble(
+        found = assemble(
             grid,
             self.unit_cm,
             image=self._image.tensor(entry) if self._image else None,
@@ -110,6 +109,9 @@ class Larcv2Reader(VoxelSource):
             particles=self._particles.read(entry) if self._particles else None,
             neutrinos=self._neutrinos.read(entry) if self._neutrinos else None,
         )
+        if len(found):
+            self._frames.check(self._base.meta.pitch_E3[entry] * self.unit_cm)
+        return found
 
 
 class Tree:
@@ -141,8 +143,8 @@ class _Meta:
         self.pitch_E3: FloatArray = all_of("xlen", "ylen", "zlen").astype(np.float64)
         self.num_E3: IntArray = all_of("xnum", "ynum", "znum").astype(np.int64)
         self.valid_E = (self.num_E3 > 0).all(axis=-1) & (self.pitch_E3 > 0).all(axis=-1)
-        units = np.unique(all_of("unit"))
-        self.unit = int(units[0]) if len(units) == 1 else NONE
+        units = [int(unit) for unit in all_of("unit")[self.valid_E, 0]]
+        self.unit = NONE if (unit := most(units)) is None else unit
 
     def grid(self, entry: int) -> Grid:
         pitch_3 = self.pitch_E3[entry] if self.valid_E[entry] else np.ones(3)

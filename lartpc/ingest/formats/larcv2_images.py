@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lartpc.ingest.formats.frames import probe
 from lartpc.ingest.formats.larcv import cm_per_unit, preferred, split_names
 from lartpc.ingest.formats.larcv2 import CM, Tree
 from lartpc.ingest.formats.root import is_root, open_root, tree, trees
@@ -32,21 +33,23 @@ class Larcv2ImageReader(PlaneSource):
         self.selection = f"image2d_{producer}"
         self._images = images
         super().__init__(path, file, images.identity_E3)
-        for entry in range(self.num_events):
-            size_I2 = images.sizes(entry)
-            if len(size_I2):
-                self.num_planes = len(size_I2)
-                self.pixel_cm = (float(size_I2[0, 0]), float(size_I2[0, 1]))
-                break
+        frame = probe(self.num_events, self._frame)
+        if frame is not None:
+            self.num_planes, self.pixel_cm = frame
+
+    def _frame(self, entry: int) -> tuple[int, tuple[float, float]] | None:
+        """Return the number of images of an event, and the size of their pixels."""
+        size_I2 = self._images.sizes(entry)
+        return (len(size_I2), (float(size_I2[0, 0]), float(size_I2[0, 1]))) if len(size_I2) else None
 
     def read(self, entry: int) -> list[Voxels]:
         """Read one event; ValueError if its bytes make no sense."""
         size_I2 = self._images.sizes(entry)
         if len(size_I2) != self.num_planes:
-            raise ValueError(f"{len(size_I2)} images, and {self.num_planes} in the first event that has any")
+            raise ValueError(f"{len(size_I2)} images, and {self.num_planes} in most events")
         if not (np.abs(size_I2 - self.pixel_cm) <= SAME * np.asarray(self.pixel_cm)).all():
             raise ValueError(
-                f"pixels of {size_I2.tolist()} cm, and of {list(self.pixel_cm)} cm in the first event"
+                f"pixels of {size_I2.tolist()} cm, and of {list(self.pixel_cm)} cm in most events"
             )
         return self._images.read(entry)
 

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lartpc.ingest.formats.frames import frames_of
 from lartpc.ingest.formats.hdf5 import (
     dataset,
     is_hdf5,
@@ -27,12 +28,10 @@ from lartpc.ingest.formats.larcv import (
     assemble,
     choose,
     cm_per_unit,
-    common_centre,
-    common_pitch,
     split_names,
 )
 from lartpc.ingest.source import Voxels, VoxelSource
-from lartpc.ingest.steps import FloatArray, IntArray, integers
+from lartpc.ingest.steps import FARTHEST_CM, FloatArray, IntArray, integers
 from lartpc.vocab import NONE
 
 POSITIONS = ("vtx", "end_pt", "first_step", "last_step", "parent_vtx", "ancestor_vtx")
@@ -63,6 +62,9 @@ NUMBERS = {
 } - {"process"}
 """Fields that must be real numbers."""
 
+FARTHEST_MM = 10 * FARTHEST_CM
+"""No image begins farther away, whatever the unit of the file."""
+
 
 class Larcv3Reader(VoxelSource):
     """Reader of LArCV 3; see `source.VoxelSource`. Reads the rows of one event at a time."""
@@ -83,18 +85,19 @@ class Larcv3Reader(VoxelSource):
         assert base is not None, "neither image nor clusters"
         self._base = base
         self.unit_cm = 1.0
-        if base.num_images:
-            size_cm = common_pitch(path, base.grid(0).pitch)
-            self.unit_cm = cm_per_unit(size_cm)
-            self.voxel_size_cm = size_cm * self.unit_cm
-            self.centre_cm = common_centre(base.corners() * self.unit_cm)
+        pitch_N3, corners_N23 = base.frames()
+        size = frames_of(path, pitch_N3, corners_N23).size
+        if size is not None:
+            self.unit_cm = cm_per_unit(size)
+        self._frames = frames_of(path, pitch_N3 * self.unit_cm, corners_N23 * self.unit_cm)
+        self.voxel_size_cm, self.centre_cm = self._frames
 
     def read(self, entry: int) -> Voxels:
         """Read one event; ValueError if its rows make no sense."""
         grid = self._base.first_grid(entry)
         if grid is None:
             return Voxels(np.zeros((0, 3), np.int64), np.zeros(0), num_voxels=(1, 1, 1))
-        return assemble(
+        found = assemble(
             grid,
             self.unit_cm,
             image=self._image.tensor(entry, grid) if self._image else None,
@@ -102,6 +105,9 @@ class Larcv3Reader(VoxelSource):
             clusters=self._clusters.tensor(entry, grid) if self._clusters else None,
             particles=self._particles.particles(entry) if self._particles else None,
         )
+        if len(found):
+            self._frames.check(grid.pitch * self.unit_cm)
+        return found
 
     def _product(self, kind: str, producer: str) -> "Product | None":
         return (
@@ -158,17 +164,23 @@ class Product:
         num = meta["number_of_voxels"].astype(np.int64)
         if not (num > 0).all():
             raise ValueError(f"{self._path}: '{self.name}': image {image} has a side of no voxels")
-        return Grid(meta["origin"].astype(np.float64), meta["image_sizes"] / num, num)
+        origin = meta["origin"].astype(np.float64)
+        if not (np.abs(origin) <= FARTHEST_MM).all():
+            raise ValueError(
+                f"{self._path}: '{self.name}': image {image} has its corner at {origin.tolist()}"
+            )
+        return Grid(origin, meta["image_sizes"] / num, num)
 
     def first_grid(self, entry: int) -> Grid | None:
         """Return the grid of an entry's first image, None where it has no images."""
         first, count = self._range(self._extents[entry])
         return self.grid(first) if count else None
 
-    def corners(self) -> FloatArray:
-        """Return the lower and upper corner of each image (N, 2, 3)."""
-        low = self._meta["origin"].astype(np.float64)
-        return np.stack([low, low + self._meta["image_sizes"]], axis=1)
+    def frames(self) -> tuple[FloatArray, FloatArray]:
+        """Return the sides of the voxels (N, 3), and the corners (N, 2, 3), of the images that have voxels."""
+        meta = self._meta[(self._meta["number_of_voxels"] > 0).all(axis=-1)]
+        low, sides = meta["origin"].astype(np.float64), meta["image_sizes"].astype(np.float64)
+        return sides / meta["number_of_voxels"], np.stack([low, low + sides], axis=1)
 
     def tensor(self, entry: int, grid: Grid) -> Tensor:
         """Return the voxels of an entry, all of its volumes on the given grid."""
@@ -236,7 +248,7 @@ class Product:
     def _shift(self, image: int, grid: Grid) -> IntArray:
         """Return where an image begins on the given grid (3,)."""
         own = self.grid(image)
-        if (np.abs(own.pitch - grid.pitch) > 1e-6 * grid.pitch).any():
+        if not (np.abs(own.pitch - grid.pitch) <= 1e-6 * grid.pitch).all():
             raise ValueError(f"'{self.name}': voxels of {own.pitch} beside voxels of {grid.pitch}")
         shift_3: IntArray = np.rint(grid.to_voxel(own.origin)).astype(np.int64)
         return shift_3

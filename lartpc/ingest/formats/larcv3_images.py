@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lartpc.event import Columns, empty
+from lartpc.ingest.formats.frames import probe
 from lartpc.ingest.formats.hdf5 import names, node, open_hdf5
 from lartpc.ingest.formats.larcv import CLASSES, cm_per_unit, preferred, split_names
 from lartpc.ingest.formats.larcv3 import Product, identities, products_in
@@ -50,29 +51,37 @@ class Larcv3ImageReader(PlaneSource):
             self._origins = Product(path, file, "sparse2d", origins, num_events=self.num_events)
             if particles := preferred(found["particle"]):
                 self._neutrinos = Product(path, file, "particle", particles, num_events=self.num_events)
-        self._projections: list[int] = []
+        self._projections: tuple[int, ...] = ()
         self._unit_cm = 1.0
-        for entry in range(self.num_events):
-            if images := self._images.images(entry):
-                across, along = self._images.grid(images[0]).pitch.tolist()
-                self._unit_cm = cm_per_unit(min(across, along))
-                self.num_planes = len(images)
-                self.pixel_cm = (along * self._unit_cm, across * self._unit_cm)
-                self._projections = [self._images.projection(image) for image in images]
-                break
+        frame = probe(self.num_events, self._frame)
+        if frame is not None:
+            self._projections, (across, along) = frame
+            self._unit_cm = cm_per_unit(min(across, along))
+            self.num_planes = len(self._projections)
+            self.pixel_cm = (along * self._unit_cm, across * self._unit_cm)
+
+    def _frame(self, entry: int) -> tuple[tuple[int, ...], tuple[float, float]] | None:
+        """Return the projections of an event's images, and the size of their pixels across and along."""
+        images = self._images.images(entry)
+        if not images:
+            return None
+        across, along = self._images.grid(images[0]).pitch.tolist()
+        if not (0 < across < np.inf and 0 < along < np.inf):
+            return None
+        return tuple(self._images.projection(image) for image in images), (across, along)
 
     def read(self, entry: int) -> list[Voxels]:
         """Read one event; ValueError if its rows make no sense."""
         images = self._images.images(entry)
-        projections = [self._images.projection(image) for image in images]
+        projections = tuple(self._images.projection(image) for image in images)
         if projections != self._projections:
             raise ValueError(
-                f"images of the projections {projections}, and {self._projections} in the first event that has any"
+                f"images of the projections {list(projections)}, and {list(self._projections)} in most events"
             )
         if self._origins is None:
             return [self._image(image) for image in images]
         labels = self._origins.images(entry)
-        if [self._origins.projection(image) for image in labels] != projections:
+        if tuple(self._origins.projection(image) for image in labels) != projections:
             raise ValueError(f"origins of the projections of {len(labels)} images beside {projections}")
         neutrino = self._neutrino(entry)
         return [
@@ -104,7 +113,7 @@ class Larcv3ImageReader(PlaneSource):
         size_cm = grid.pitch[::-1] * self._unit_cm
         if not (np.abs(size_cm - self.pixel_cm) <= SAME * np.asarray(self.pixel_cm)).all():
             raise ValueError(
-                f"pixels of {size_cm.tolist()} cm, and of {list(self.pixel_cm)} cm in the first event"
+                f"pixels of {size_cm.tolist()} cm, and of {list(self.pixel_cm)} cm in most events"
             )
         index_U2, value_U = self._images.pixels(image)
         index_U2, value_U = index_U2[value_U != 0], value_U[value_U != 0]

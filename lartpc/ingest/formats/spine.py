@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from lartpc.event import TRUTH, Columns
 from lartpc.ingest.formats import spine_products
+from lartpc.ingest.formats.frames import Frames, frames_of, probe
 from lartpc.ingest.formats.hdf5 import open_hdf5
-from lartpc.ingest.formats.larcv import common_centre
 from lartpc.ingest.formats.neutrinos import FIELDS, of_rows
 from lartpc.ingest.formats.spine_products import Rows, open_products
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.processes import process_of_codes, process_of_name
 from lartpc.ingest.source import LARGEST_INDEX, Voxels, VoxelSource, numbered
-from lartpc.ingest.steps import FARTHEST_CM, NO_PARENT, FloatArray, IntArray
+from lartpc.ingest.steps import FARTHEST_CM, NO_PARENT, FloatArray, IntArray, integers
 from lartpc.vocab import NONE, Semantic, Species
 
-NUM_PROBED = 64
-"""First events that are looked into, to tell whether the ends of true particles are known."""
+PIXELS = "px"
+"""How objects say that their positions are in voxels, not in cm."""
 
 recognises = spine_products.is_spine
 
@@ -81,7 +81,9 @@ class SpineReader(VoxelSource):
         super().__init__(path, file, numbered(np.arange(num_events)))
         if "run_info" in names:
             self._identity_E3 = self._run_info()
-        self.voxel_size_cm, self.centre_cm = self._common_grid()
+        self._common_units = probe(num_events, self._units)
+        self._frames = self._common_frames()
+        self.voxel_size_cm, self.centre_cm = self._frames
         if self._has_members(self._image.members):
             self.truth = tuple(name for name in TRUTH if name != "truth_point" or self._knows_ends())
             self._neutrinos = next(
@@ -103,10 +105,7 @@ class SpineReader(VoxelSource):
                 f"'{self._image.points}' has a coordinate that is not finite, or outside of any image"
             )
         origin, pitch_cm, _ = self._meta(entry)
-        if self.voxel_size_cm is not None and abs(pitch_cm - self.voxel_size_cm) > 1e-4 * pitch_cm:
-            raise ValueError(
-                f"'meta' has voxels of {pitch_cm:.6g} cm, of {self.voxel_size_cm:.6g} cm in most events"
-            )
+        self._frames.check(np.full(3, pitch_cm))
         in_cm = self._is_cm(entry)
         x, y, z = origin.tolist()
         return Voxels(
@@ -211,34 +210,34 @@ class SpineReader(VoxelSource):
         lower = np.asarray(rows["lower"][0], np.float64)
         return lower, float(size.mean()), np.asarray(rows["count"][0], np.int64)
 
-    def _common_grid(self) -> tuple[float | None, tuple[float, float, float] | None]:
-        """Return the voxel size [cm], and the centre [cm] if all images have the same, of those that are whole."""
+    def _common_frames(self) -> Frames:
+        """Return what most images have in common [cm], of those that are whole."""
         sizes, corners = [], []
         for entry in range(self.num_events):
             try:
                 low, size_cm, count = self._meta(entry)
             except ValueError:
                 continue  # the event will be set aside
-            sizes.append(size_cm)
+            sizes.append(np.full(3, size_cm))
             corners.append(np.stack([low, low + size_cm * count]))
-        if not sizes:
-            return None, None
-        size_cm = float(np.median(sizes))
-        alike = [
-            corner
-            for corner, size in zip(corners, sizes, strict=True)
-            if abs(size - size_cm) <= 1e-4 * size_cm
-        ]
-        return size_cm, common_centre(np.array(alike))
+        return frames_of(self.path, np.array(sizes).reshape(-1, 3), np.array(corners).reshape(-1, 2, 3))
 
     def _is_cm(self, entry: int) -> bool:
-        """Tell by the objects of an event whether positions are in cm, SPINE's default, or in voxels."""
-        for name in OBJECTS:
-            if "units" in self._products.fields(name):
-                units = self._products.objects(name, entry, ("units",))["units"]
-                if len(units):
-                    return _text(units[0]) != "px"
-        return True
+        """Tell whether positions are in cm, SPINE's default, or in voxels: as objects say, of the event or of most."""
+        units = self._units(entry)
+        return (self._common_units if units is None else units) != PIXELS
+
+    def _units(self, entry: int) -> str | None:
+        """Return the unit of positions that the objects of an event state; None where there is none."""
+        found = {
+            _text(unit)
+            for name in OBJECTS
+            if "units" in self._products.fields(name)
+            for unit in self._products.objects(name, entry, ("units",))["units"]
+        }
+        if len(found) > 1:
+            raise ValueError(f"objects of event {entry} have positions in {' and in '.join(sorted(found))}")
+        return found.pop() if found else None
 
     def _run_info(self) -> IntArray:
         rows = self._products.whole("run_info", ("run", "subrun", "event"))
@@ -248,25 +247,29 @@ class SpineReader(VoxelSource):
                 f"{self.path}: 'run_info' must have run, subrun and event of each of the {self.num_events} "
                 f"events, it has {lengths}"
             )
-        return np.stack([rows[name].astype(np.int64) for name in lengths], axis=-1)
+        return np.stack(
+            [integers(f"{self.path}: 'run_info.{name}'", rows[name]) for name in lengths], axis=-1
+        )
 
     def _knows_ends(self) -> bool:
         fields = [field for field in ENDS["start_point"] if field in self._products.fields("truth_particles")]
-        return any(
-            np.isfinite(value).any()
-            for entry in range(min(self.num_events, NUM_PROBED))
-            for value in self._products.objects("truth_particles", entry, fields).values()
-        )
+
+        def look(entry: int) -> bool | None:
+            values = self._products.objects("truth_particles", entry, fields).values()
+            return True if any(np.isfinite(value).any() for value in values) else None
+
+        return probe(self.num_events, look) is not None
 
     def _has_members(self, field: str) -> bool:
         """Tell whether true particles have voxels by this field: SPINE leaves empty what it did not make."""
         if field not in self._products.fields("truth_particles"):
             return False
-        return any(
-            len(members)
-            for entry in range(min(self._products.num_events, NUM_PROBED))
-            for members in self._products.objects("truth_particles", entry, (field,))[field]
-        )
+
+        def look(entry: int) -> bool | None:
+            rows = self._products.objects("truth_particles", entry, (field,))
+            return True if any(len(members) for members in rows[field]) else None
+
+        return probe(self._products.num_events, look) is not None
 
 
 def _voxels(position: NDArray[np.floating], origin: FloatArray, pitch_cm: float, in_cm: bool) -> FloatArray:
