@@ -40,7 +40,7 @@ def part_of(path: Path, *, is_folder: bool = False) -> Path:
     if not path.name:
         raise ValueError(f"'{path}' is no name of a file or a folder to write; name one")
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
+    with _possible(path):
         if path.is_dir() and not is_folder:
             raise ValueError(f"{path} is a folder, and a file is to be written; name a file in it")
         if path.is_file() and is_folder:
@@ -49,11 +49,25 @@ def part_of(path: Path, *, is_folder: bool = False) -> Path:
         clear(path)
         part.touch(exist_ok=False)
         part.unlink()
+    return part
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder to write to, and those that it is in, where it is not there; ValueError where none can be."""
+    with _possible(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _possible(path: Path) -> Iterator[None]:
+    """Turn what the system says of a place where nothing can be written into ValueError that names what was to be."""
+    try:
+        yield
     except OSError as error:
         if error.errno in NOT_A_PLACE:
             raise ValueError(f"{path} cannot be written ({error.strerror}); name another place") from error
         raise
-    return part
 
 
 def ready_path(path: Path) -> Path:

@@ -86,10 +86,10 @@ def _check_column(product: str, name: str, value: NDArray[Any], truth: Mapping[s
                 f"{product}.{name} refers to row {high if high > largest else low} of {largest + 1}"
             )
     elif PRODUCTS[product].columns[name].dtype.startswith("f"):
-        largest = LARGEST.get(PRODUCTS[product].columns[name].unit, LARGEST_FLOAT)
-        within = low >= -largest and high <= largest
-        if not within and (np.abs(value) > largest).any():  # nan may stand for not known
-            raise ValueError(f"{product}.{name} is infinite, or too large: no more than {largest:.6g} can be")
+        bound = LARGEST.get(PRODUCTS[product].columns[name].unit, LARGEST_FLOAT)
+        within = low >= -bound and high <= bound
+        if not within and (np.abs(value) > bound).any():  # nan may stand for not known
+            raise ValueError(f"{product}.{name} is infinite, or too large: no more than {bound:.6g} can be")
     else:
         info = np.iinfo(PRODUCTS[product].columns[name].dtype)
         if low < info.min or high > info.max:

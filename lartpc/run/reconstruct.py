@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lartpc
 from lartpc import owner
-from lartpc.atomic import write_each
+from lartpc.atomic import make_folder, write_each
 from lartpc.choice import asked_for
 from lartpc.config import SECTIONS
 from lartpc.paths import usable
@@ -83,7 +83,7 @@ def reconstruct(
         raise ValueError('needs snakemake, which is not installed: pip install "lartpc[workflow]"')
     known = home / "profiles" / profile
     asked = out / "asked"
-    asked.mkdir(parents=True, exist_ok=True)
+    make_folder(asked)
     split = "test" if has_truth else "reconstruct"
     row = {"sample": sample, "split": split, "source": f"@{asked / 'files.txt'}"}
     row |= {CHOICE: events} if asked_for(events) else {}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import yaml
 
-from lartpc.atomic import replacing
+from lartpc.atomic import make_folder, replacing
 from lartpc.tables.scenarios import table_folder
 
 RULES = {
@@ -296,7 +296,7 @@ def write_overlay(needs: Sequence[Needs], folder: Path) -> Path:
         one.rule: {"mem_mb": f"{one.mem_mb} * attempt", "runtime": f"{one.runtime} * attempt"}
         for one in needs
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "profile.yaml"
     with replacing(path) as part:
         part.write_text(

@@ -69,7 +69,7 @@ def simulate(
     env = _environment()
     log_path = log or out.with_name(out.name + ".log")
     for path in (out, log_path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(path.parent)
     atomic.need_room(out)
     try:
         meter = Meter("simulate", num_events, "events", quiet=on_event is not None)

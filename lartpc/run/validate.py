@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lartpc import __version__, config
-from lartpc.atomic import write_each
+from lartpc.atomic import make_folder, write_each
 from lartpc.run.display.page import render
 from lartpc.run.progress import Meter
 from lartpc.run.report.validation import charts
@@ -76,7 +76,7 @@ def validate(
             "needs a precision above 0 % and at least 1 process, "
             f"got {precision_percent:g} % and {num_processes} processes"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     runs = planned(precision_percent, seed)
     measured = merge(_measured(cfg, runs, num_processes, out))
     found = compare(measured, cfg.max_step_mm)

@@ -85,6 +85,17 @@ def test_a_full_disk_is_told_and_nothing_is_left(folder, monkeypatch, words):
         assert [path for path in (folder / "disk").rglob("*") if path.is_file()] == [filler]
 
 
+@pytest.mark.parametrize("words", VERBS)
+def test_a_place_where_nothing_can_be_is_told(folder, monkeypatch, words):
+    monkeypatch.chdir(folder)
+    files = {step: f"results/events/{step}/{UID}.h5" for step in ("ingest", *(row.name for row in CHAIN))}
+    verb = words.format(**files).split()
+    for out in (f"/proc/x/{VERBS[words]}", f"segment.pt/{VERBS[words]}"):  # in a file, too
+        said = CliRunner().invoke(app, [*verb, *([] if verb[-1] == "--json" else ["--out"]), out])
+        assert said.exit_code == 2 and "Traceback" not in said.output, f"{said.output} {said.exception!r}"
+        assert f"{out} cannot be written" in said.output and "name another place" in said.output
+
+
 def test_simulate_too(folder):
     """In a process of its own, as Geant4 begins only once in each."""
     filler, out = fill(folder, 0), folder / "disk/steps.h5"

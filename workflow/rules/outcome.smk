@@ -24,7 +24,7 @@ MINUTES_TO_CANCEL = 10
 
 NO_SLURM = (
     "the profile hands jobs to SLURM, and this machine has {}. Give the command on a login node of the cluster, where "
-    "'lartpc doctor' says what works; or run here, with --profile profiles/local"
+    "'lartpc doctor' says what works; or run here, with the profile 'local' (profiles/local)"
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.atomic import write_each
+from lartpc.atomic import make_folder, write_each
 from lartpc.event import SEEN, Event
 from lartpc.run.explain.masks import Mask, Particles, masks_of, particles_of
 from lartpc.stages import stage
@@ -115,7 +115,7 @@ def explain(
         kind: [float(change / num) if num else None for change, num in zip(*sum_2D, strict=True)]
         for kind, sum_2D in sorted(by_distance.items())
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     from lartpc.run.explain.figure import drawn
 
     said = json.dumps({"rows": rows, "distances_cm": DISTANCES_CM, "by_distance": curves}, indent=1) + "\n"

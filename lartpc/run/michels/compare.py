@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lartpc.atomic import write_each
+from lartpc.atomic import make_folder, write_each
 from lartpc.run.michels.selection import Michels, select
 from lartpc.run.michels.spectrum import EDGES_MEV, Fit, fit
 
@@ -40,7 +40,7 @@ def michels(datasets: Mapping[str, Path], out: Path) -> str:
     """
     found = {name: select(folder) for name, folder in datasets.items()}
     fits = {name: fit(one.energy_mev) for name, one in found.items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     text = _text(found, fits)
     plain = {
         name: {"figures": one.figures, "fit": asdict(made) if (made := fits[name]) else None}

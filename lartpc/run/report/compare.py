@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lartpc.atomic import write_each
+from lartpc.atomic import make_folder, write_each
 from lartpc.run.collect import read_summary
 from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
@@ -103,7 +103,7 @@ def compare(
         "num_replicas": num_replicas,
         "seed": seed,
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows = [{key: _plain(value) for key, value in asdict(one).items()} for one in found]
     shown = [one for one in found if one.label]
     data = {"charts": [*_difference_charts(shown), *_overlaid(first, second, names)], "displays": []}

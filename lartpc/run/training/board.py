@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lartpc.atomic import need_room
+from lartpc.atomic import make_folder, need_room
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter as Writer
@@ -38,7 +38,7 @@ class Board:
 
         if step == 0:
             shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         self._folder = folder
         need_room(folder)
         self._writer = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=10)
