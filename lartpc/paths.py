@@ -1,5 +1,7 @@
 """What names of files a workflow can take. Standard library only."""
 
+from pathlib import Path
+
 SPECIAL = "{}<>\n\r\0"
 """What no path of a workflow may hold: Snakemake puts wildcards in braces and folders in angle brackets, and lists
 of files have a path in each line."""
@@ -20,3 +22,13 @@ def usable(path: str) -> str:
             f"a path of a workflow cannot have {' '.join(map(repr, found))} in it; rename it, or use a link"
         )
     return path
+
+
+def at_home(path: str) -> str:
+    """Return a path with the home folder in the place of `~`, but as it is where a file has that name."""
+    if not path.startswith("~") or Path(path).exists():
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # no user has that name
+        return path

@@ -53,7 +53,7 @@ from lartpc.config.simulation import (
     Simulate,
 )
 from lartpc.config.summarize import Summarize, Thresholds
-from lartpc.paths import usable
+from lartpc.paths import at_home, usable
 from lartpc.text import json_of
 
 __all__ = [
@@ -132,7 +132,7 @@ class Report(Section):
 class Config(Section):
     """A whole production."""
 
-    results: Annotated[str, AfterValidator(usable)] = Field(
+    results: Annotated[str, AfterValidator(usable), AfterValidator(at_home)] = Field(
         "results", pattern="^[^-@]", description="folder of the results, one for each production"
     )
     samples: tuple[File, ...] = Field(

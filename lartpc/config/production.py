@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from lartpc.config import SCENARIO_SECTIONS, Config, explain
 from lartpc.config.base import NamesFile, Section
+from lartpc.paths import at_home
 
 Values = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ def production(own: Values, given: Values, find_own: Callable[[str], str]) -> Pr
     given
         Values of the user, or of the workflow that this one is a module of. They win; sections are merged
         key by key, lists and plain values are replaced. A relative path is looked for in the working
-        folder, then beside the workflow.
+        folder, then beside the workflow; `~` is the home folder.
     find_own
         Where a file of the workflow is, from its path relative to the workflow's folder.
 
@@ -46,6 +47,7 @@ def production(own: Values, given: Values, find_own: Callable[[str], str]) -> Pr
     notes: list[str] = []
 
     def find(key: str, path: str) -> str:
+        path = at_home(path)
         if Path(path).exists() or not Path(found := find_own(path)).exists():
             return path
         if found != path:

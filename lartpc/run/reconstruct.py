@@ -17,7 +17,7 @@ from lartpc import owner
 from lartpc.atomic import make_folder, write_each
 from lartpc.choice import asked_for
 from lartpc.config import SECTIONS
-from lartpc.paths import usable
+from lartpc.paths import at_home, usable
 from lartpc.plan import CHOICE, COLUMNS
 from lartpc.remote import is_url
 from lartpc.stages import CHAIN, OPTIONAL
@@ -78,6 +78,8 @@ def reconstruct(
         A file does not exist, weights are of no stage, or there is no workflow; the message says what to do.
     """
     found = matching(files)
+    if absent := [path for path in settings if not path.is_file()]:
+        raise ValueError(f"the settings {absent[0]} do not exist; name a file (YAML) with --config")
     home = workflow_folder(workflow)
     if find_spec("snakemake") is None:
         raise ValueError('needs snakemake, which is not installed: pip install "lartpc[workflow]"')
@@ -173,7 +175,7 @@ def chosen_weights(words: Sequence[str]) -> Mapping[str, str]:
     for word in words:
         stage, _, path = word.partition("=")
         if stage in learned and path:
-            found[stage] = path
+            found[stage] = at_home(path)  # no shell does so behind a sign
         elif Path(word).is_dir() and (there := {name: Path(word) / f"{name}.pt" for name in learned}):
             there = {name: file for name, file in there.items() if file.is_file()}
             if not there:

@@ -93,7 +93,7 @@ def test_a_place_where_nothing_can_be_is_told(folder, monkeypatch, words):
     for out in (f"/proc/x/{VERBS[words]}", f"segment.pt/{VERBS[words]}"):  # in a file, too
         said = CliRunner().invoke(app, [*verb, *([] if verb[-1] == "--json" else ["--out"]), out])
         assert said.exit_code == 2 and "Traceback" not in said.output, f"{said.output} {said.exception!r}"
-        assert f"{out} cannot be written" in said.output and "name another place" in said.output
+        assert out in said.output and "cannot be written" in said.output
 
 
 def test_simulate_too(folder):

@@ -41,6 +41,20 @@ def test_given_files_are_of_the_working_folder_first(own: Path) -> None:
     assert len(notes) == 1 and "cluster.train.init_from: released.pt" in notes[0]
 
 
+def test_the_home_folder_may_be_given_as_a_tilde(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(own))
+    given = {
+        "results": "~/results",
+        "segment": {"weights": "~/released.pt"},
+        "scenarios": {"other": {"segment": {"weights": "~/released.pt"}}},
+    }
+    config, _, scenarios = production(OWN, given, lambda path: str(own / path))
+    assert config.segment.weights == scenarios["other"].segment.weights == str(own / "released.pt")
+    assert config.results == str(own / "results")
+    with pytest.raises(ValueError, match=r"segment\.weights: the file ~nobody\.here/a\.pt does not exist"):
+        production(OWN, {"segment": {"weights": "~nobody.here/a.pt"}}, lambda path: str(own / path))
+
+
 def test_null_takes_the_released_weights_away(own: Path) -> None:
     config, *_ = production(OWN, {"segment": {"weights": None}}, lambda path: str(own / path))
     assert config.segment.weights is None
