@@ -5,7 +5,6 @@ W width, K classes.
 """
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -15,12 +14,10 @@ from numpy.typing import NDArray
 
 from lartpc.config import GraphNet
 from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph
-from lartpc.sparse import build
+from lartpc.sparse import build, tiles
+from lartpc.sparse.parameters import Parameters
 
 Array = NDArray[Any]
-
-ROWS_PER_TILE = 512
-"""Rows of which those that go in and those that come out stay in the cache of a core."""
 
 BLOCK = 1024
 """Edges whose messages wait in the cache until they are summed."""
@@ -56,7 +53,7 @@ def _is_right(width: int) -> bool:
     state = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     state |= {"4.weight": rng.normal(size=width), "4.bias": rng.normal(size=width)}
     feat_NC = rng.normal(size=(100, 5))
-    found = _Perceptron(_Weights(state, np.float64), "", 5, width, 0.1)(feat_NC)
+    found = _Perceptron(Parameters(state, "the graph network", np.float64), "", 5, width, 0.1)(feat_NC)
     hidden = feat_NC
     for name in ("0", "2"):
         hidden = hidden @ state[f"{name}.weight"].T + state[f"{name}.bias"]
@@ -72,32 +69,6 @@ def _is_right(width: int) -> bool:
     return is_right
 
 
-class _Weights:
-    """Parameters by name, each taken once and of the shape that is wanted."""
-
-    def __init__(self, state: Mapping[str, Array], dtype: Any) -> None:
-        self._left, self._dtype = dict(state), dtype
-
-    def take(self, name: str, *shape: int) -> Array:
-        found = self._left.pop(name, None)
-        if found is None or found.shape != shape:
-            there = "no" if found is None else f"of shape {found.shape}, not {shape},"
-            raise ValueError(f"the parameter {name} of the graph network is {there} there; train it again")
-        return np.ascontiguousarray(found, self._dtype)
-
-    def turned(self, name: str, num_out: int, num_in: int) -> Array:
-        """Return the weights (inputs, outputs) of a linear layer."""
-        return np.ascontiguousarray(self.take(name, num_out, num_in).T)
-
-    def linear(self, name: str, num_in: int, num_out: int) -> "_Linear":
-        return _Linear(self.turned(f"{name}.weight", num_out, num_in), self.take(f"{name}.bias", num_out))
-
-    def end(self) -> None:
-        """Raise ValueError if there are parameters that nothing took."""
-        if self._left:
-            raise ValueError(f"the graph network has no parameters {', '.join(self._left)}; train it again")
-
-
 class _Linear:
     """A linear layer on rows, each by itself: a product of matrices adds up in an order that depends on them."""
 
@@ -110,17 +81,19 @@ class _Linear:
     def __call__(self, feat_RC: Array) -> Array:
         num_rows, (num_in, width) = len(feat_RC), self._weight_CK.shape
         out_RK = np.empty((num_rows, width), feat_RC.dtype)
-        row_R = np.arange(num_rows, dtype=np.int32)
-        first_T = np.arange(0, num_rows, ROWS_PER_TILE)
-        starts_T2 = np.stack([first_T, np.minimum(first_T + ROWS_PER_TILE, num_rows)], axis=1)
+        pairs_R2, starts_T2, _, _ = tiles.alone(num_rows)
         # a convolution over the row alone
         _call(
             "convolve",
-            *(np.ascontiguousarray(feat_RC), self._weight_CK, out_RK, np.stack([row_R, row_R], axis=1)),
-            *(starts_T2, None, num_rows, ROWS_PER_TILE, 1, num_in, width),
+            *(np.ascontiguousarray(feat_RC), self._weight_CK, out_RK, pairs_R2),
+            *(starts_T2, None, num_rows, tiles.ROWS_PER_TILE, 1, num_in, width),
         )
         found_RK = out_RK[:, : self._num_out]
         return found_RK if self._bias_K is None else found_RK + self._bias_K
+
+
+def _linear(weights: Parameters, name: str, num_in: int, num_out: int) -> _Linear:
+    return _Linear(weights.turned(f"{name}.weight", num_out, num_in), weights.take(f"{name}.bias", num_out))
 
 
 class _Perceptron:
@@ -131,7 +104,13 @@ class _Perceptron:
     """
 
     def __init__(
-        self, weights: _Weights, name: str, num_in: int, width: int, slope: float, of_rows: int | None = None
+        self,
+        weights: Parameters,
+        name: str,
+        num_in: int,
+        width: int,
+        slope: float,
+        of_rows: int | None = None,
     ) -> None:
         first = weights.turned(f"{name}0.weight", width, num_in)
         kept = num_in if of_rows is None else of_rows
@@ -163,7 +142,7 @@ class _Perceptron:
 class _Layer:
     """One step of message passing: edges from their nodes, then nodes from their edges."""
 
-    def __init__(self, weights: _Weights, name: str, width: int, slope: float) -> None:
+    def __init__(self, weights: Parameters, name: str, width: int, slope: float) -> None:
         self._edge = _Perceptron(weights, f"{name}edge.", 3 * width, width, slope, width)
         self._message = _Perceptron(weights, f"{name}message.", 2 * width, width, slope, width)
         self._node = _Perceptron(weights, f"{name}node.", 3 * width, width, slope)
@@ -220,22 +199,28 @@ class CompiledGraphNetwork:
         other_side: Sequence[int] = (),
         dtype: Any = np.float32,
     ) -> None:
-        weights = _Weights(state, dtype)
+        weights = Parameters(state, "the graph network", dtype)
         self._build(weights, num_node_features, cfg, node_heads, num_edge_features)
         self._other_side = [NUM_EDGE_FEATURES + column for column in other_side]
         weights.end()
 
     def _build(
-        self, weights: _Weights, num_nodes: int, cfg: GraphNet, node_heads: Mapping[str, int], num_edges: int
+        self,
+        weights: Parameters,
+        num_nodes: int,
+        cfg: GraphNet,
+        node_heads: Mapping[str, int],
+        num_edges: int,
     ) -> None:
         width, slope = cfg.num_hidden, cfg.leakiness
         self._node_encoder = _Perceptron(weights, "node_encoder.", num_nodes, width, slope)
         self._edge_encoder = _Perceptron(weights, "edge_encoder.", num_edges, width, slope)
         steps = range(cfg.num_message_passing)
         self._layers = [_Layer(weights, f"layers.{step}.", width, slope) for step in steps]
-        self._edge_head = weights.linear("edge_head", width, 2)
+        self._edge_head = _linear(weights, "edge_head", width, 2)
         self._node_heads = {
-            name: weights.linear(f"node_heads.{name}", width, classes) for name, classes in node_heads.items()
+            name: _linear(weights, f"node_heads.{name}", width, classes)
+            for name, classes in node_heads.items()
         }
 
     def logits(self, graph: Graph[Array]) -> dict[str, Array]:
@@ -281,18 +266,23 @@ class CompiledInteractionNetwork(CompiledGraphNetwork):
         super().__init__(state, num_node_features, cfg, node_heads, num_edges, swapped, dtype)
 
     def _build(
-        self, weights: _Weights, num_nodes: int, cfg: GraphNet, node_heads: Mapping[str, int], num_edges: int
+        self,
+        weights: Parameters,
+        num_nodes: int,
+        cfg: GraphNet,
+        node_heads: Mapping[str, int],
+        num_edges: int,
     ) -> None:
         super()._build(weights, num_nodes, cfg, node_heads, num_edges)
         width = cfg.num_hidden
-        self._pi_zero_head = weights.linear("pi_zero_head", width, 2)
-        self._parent_head = weights.linear("parent_head", width, 1)
-        self._orphan_head = weights.linear("orphan_head", width, 1)
-        self._group_encoder = weights.linear("group_encoder.0", 2 * width + 1, width)
+        self._pi_zero_head = _linear(weights, "pi_zero_head", width, 2)
+        self._parent_head = _linear(weights, "parent_head", width, 1)
+        self._orphan_head = _linear(weights, "orphan_head", width, 1)
+        self._group_encoder = _linear(weights, "group_encoder.0", 2 * width + 1, width)
         self._group_scale = weights.take("group_encoder.2.weight", width)
         self._group_shift = weights.take("group_encoder.2.bias", width)
         self._group_heads = {
-            name: weights.linear(f"group_heads.{name}", width, classes)
+            name: _linear(weights, f"group_heads.{name}", width, classes)
             for name, classes in self._group_classes.items()
         }
 
@@ -346,11 +336,4 @@ def _call(name: str, *arguments: Array | float | None) -> None:
     """Call a function of the library for the kind of numbers of the first array, on the threads of this process."""
     first = arguments[0]
     assert isinstance(first, np.ndarray)
-    build.call(f"{name}_{SUFFIXES[first.dtype.name]}", *arguments, _num_threads())
-
-
-@cache
-def _num_threads() -> int:
-    """Return how many threads OpenMP would take: those of its setting, or one for each core that the process has."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(chosen) if chosen.isdigit() and int(chosen) else len(os.sched_getaffinity(0))
+    build.call(f"{name}_{SUFFIXES[first.dtype.name]}", *arguments, build.num_threads())

@@ -1,20 +1,26 @@
-"""The images that the networks on voxels see, and what those say of them, as arrays: without torch.
+"""The images that the networks on voxels see, and those networks in inference, without torch.
 
-The networks are trained by `lartpc.nets`.
+They are trained by `lartpc.nets`, from where they also run on GPUs, and where there is no compiler.
 """
 
 from lartpc.images.answer import Answer, passes_masks
 from lartpc.images.batch import Image, Images, image_of, side_by_side, stack, voxels_per_side
 from lartpc.images.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
+from lartpc.images.kernel import has_gpu, has_kernel
+from lartpc.images.segmenter import NORM_EPS, CompiledSegmenter
 from lartpc.images.symmetry import reflect, reflections, signs
 
 __all__ = [
     "ENERGY_FULL_MEV",
     "ENERGY_SCALE_MEV",
+    "NORM_EPS",
     "Answer",
+    "CompiledSegmenter",
     "Image",
     "Images",
     "energy_features",
+    "has_gpu",
+    "has_kernel",
     "image_of",
     "passes_masks",
     "reflect",

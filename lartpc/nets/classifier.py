@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lartpc.config import UResNet as Settings
-from lartpc.images import ENERGY_FULL_MEV
+from lartpc.images import ENERGY_FULL_MEV, NORM_EPS
 from lartpc.nets.energies import energy_features
 from lartpc.nets.rowwise import rowwise, whole
-from lartpc.nets.unet import NORM_EPS, Encoder, levels, planes
+from lartpc.nets.unet import Encoder, levels, planes
 from lartpc.sparse import Backend, Lattice
 
 

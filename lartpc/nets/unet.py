@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lartpc.config import UResNet as Settings
+from lartpc.images import NORM_EPS
 from lartpc.nets.dropout import FeatureDropout
 from lartpc.sparse import Backend, Downsample, Lattice, NormActivation, SubmanifoldConv, Upsample
 
-NORM_EPS = 1e-4
 NORM_MOMENTUM = 0.05
 """SPINE's U-ResNet takes 0.01 for its tens of thousands of steps; ours are hundreds."""
 

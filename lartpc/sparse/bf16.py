@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lartpc.sparse import build, fused
+from lartpc.sparse.tiles import ROWS_PER_TILE, Tiles
 
 SIDE = 16
 """Output channels of a block of weights in the library."""
@@ -99,7 +100,7 @@ def _round(feat_VC: Tensor) -> Tensor:
     return rounded
 
 
-def convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
+def convolve(rounded: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     """Convolve rounded rows without gradients."""
     num_offsets, num_in, num_out = weight_KCC.shape
     threads, (name, chunk, whole, _) = torch.get_num_threads(), _unit()
@@ -110,12 +111,12 @@ def convolve(rounded: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
     build.call(
         f"convolve_{name}",
         *(rounded, packed, out_VC, tiles.pairs_P2, tiles.starts_TK1, tiles.rows_V),
-        *(len(rounded) - 1, tiles.num_target, fused.ROWS_PER_TILE, num_offsets, num_in, num_out, threads),
+        *(len(rounded) - 1, tiles.num_target, ROWS_PER_TILE, num_offsets, num_in, num_out, threads),
     )
     return fused.cut(out_VC, num_out)
 
 
-def _convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: fused.Tiles) -> Tensor:
+def _convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     num_offsets, num_in, num_out = weight_KCC.shape
     grad_KCC = torch.zeros((num_offsets, num_in, _padded(num_out, _unit().whole)))
     build.call(

@@ -90,6 +90,22 @@ def call(name: str, *arguments: Any) -> None:
 _KINDS = {int: ctypes.c_int64, float: ctypes.c_double}
 
 
+def num_threads() -> int:
+    """Return how many threads to work on: those that torch has where it is there, else what OpenMP would take.
+
+    That is its setting, or one for each core that the process has.
+    """
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    return _num_openmp_threads()
+
+
+@cache
+def _num_openmp_threads() -> int:
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(chosen) if chosen.isdigit() and int(chosen) else len(os.sched_getaffinity(0))
+
+
 def _address(values: Any) -> int:
     """Return where the numbers of a tensor or an array lie."""
     pointer = values.data_ptr() if hasattr(values, "data_ptr") else values.ctypes.data

@@ -7,7 +7,7 @@ bitwise the same whenever repeated, on any number of threads.
 Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets, P pairs, T tiles.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,36 +15,13 @@ from torch.nn import functional
 
 from lartpc.sparse import build
 from lartpc.sparse.build import call
-
-ROWS_PER_TILE = 512
-"""So many rows of output, and those of input that they need, stay in the cache of a core."""
+from lartpc.sparse.tiles import ROWS_PER_TILE, Tiles, alone
 
 ROWS_PER_BLOCK = 64
 """Rows summed by themselves in a normalisation; `rows_per_block` of the library."""
 
 SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 """Endings of the library's functions."""
-
-
-class Tiles(NamedTuple):
-    """A kernel map in tiles.
-
-    Attributes
-    ----------
-    pairs_P2
-        Input and output row of each pair, int32.
-    starts_TK1
-        Where the pairs of a tile and offset begin in `pairs_P2`, and after the last offset their end.
-    rows_V
-        Output rows in the order of the tiles; None: as numbered.
-    num_target
-        Number of output rows.
-    """
-
-    pairs_P2: Tensor
-    starts_TK1: Tensor
-    rows_V: Tensor | None
-    num_target: int
 
 
 def can_compute(feat: Tensor, weight: Tensor) -> bool:
@@ -76,46 +53,6 @@ class FusedConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight = _convolve_weight(feat, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
-
-
-def find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shifts: list[int], kernel: int) -> Tiles:
-    """Find the neighbours of voxels in tiles.
-
-    Parameters
-    ----------
-    keys_V
-        Sorted keys.
-    rows_V
-        Row of each key; None: the same order.
-    shifts
-        Steps in the key from a voxel to the first of each run of `kernel` neighbours.
-    kernel
-        Side of the kernel.
-    """
-    num_voxels, num_offsets = len(keys_V), len(shifts) * kernel
-    pairs = torch.empty((num_voxels * num_offsets, 2), dtype=torch.int32)
-    starts = torch.empty((_num_tiles(num_voxels), num_offsets + 1), dtype=torch.int64)
-    call(
-        "neighbours",
-        *(keys_V, rows_V, num_voxels, torch.tensor(shifts), len(shifts), kernel),
-        *(ROWS_PER_TILE, pairs, starts),
-        *(torch.empty((num_voxels * kernel, 2), dtype=torch.int32), torch.get_num_threads()),
-    )
-    return Tiles(pairs, starts, rows_V, num_voxels)
-
-
-def arrange(source_P: Tensor, target_P: Tensor, offset_P: Tensor, num_offsets: int, num_target: int) -> Tiles:
-    """Bring pairs into tiles; an output row has at most one pair per offset."""
-    num_tiles = _num_tiles(num_target)
-    pairs = torch.empty((len(source_P), 2), dtype=torch.int32)
-    starts = torch.empty((num_tiles, num_offsets + 1), dtype=torch.int64)
-    call(
-        "arrange",
-        *(source_P.contiguous(), target_P.contiguous(), offset_P.contiguous(), len(source_P)),
-        *(num_target, num_offsets, ROWS_PER_TILE, pairs, starts),
-        torch.empty(num_tiles * num_offsets, dtype=torch.int64),
-    )
-    return Tiles(pairs, starts, None, num_target)
 
 
 def normalise_by_running(feat_VC: Tensor, norm: nn.BatchNorm1d, leakiness: float) -> Tensor:
@@ -169,18 +106,10 @@ def _partial_sums(feat_VC: Tensor) -> Tensor:
     return torch.empty((-(-num_rows // ROWS_PER_BLOCK) + 1, 2 * num_channels), dtype=torch.float64)
 
 
-def _num_tiles(num_rows: int) -> int:
-    return -(-num_rows // ROWS_PER_TILE)
-
-
 def multiply(feat_VC: Tensor, weight_CC: Tensor) -> Tensor:
     """Multiply rows by a matrix, each by itself in the same order: a convolution over the voxel alone."""
     num_rows = len(feat_VC)
-    row_V = torch.arange(num_rows, dtype=torch.int32)
-    first_T = torch.arange(0, num_rows, ROWS_PER_TILE)
-    starts_TK1 = torch.stack([first_T, (first_T + ROWS_PER_TILE).clamp(max=num_rows)], 1)
-    tiles = Tiles(torch.stack([row_V, row_V], 1), starts_TK1, None, num_rows)
-    return convolve(feat_VC.contiguous(), weight_CC.contiguous()[None], tiles)
+    return convolve(feat_VC.contiguous(), weight_CC.contiguous()[None], alone(num_rows))
 
 
 def convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:

@@ -5,7 +5,6 @@ D dimensions, P pairs, K kernel offsets.
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -15,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lartpc.sparse import fused, implicit
-
-MAX_RADIUS = 2
-"""Largest radius of a kernel; empty cells of this width guard each axis, so no neighbour wraps around."""
+from lartpc.sparse import implicit, tiles
+from lartpc.sparse.keys import MAX_RADIUS, check_different, check_form, check_range, keys, line_shifts
+from lartpc.sparse.tiles import Tiles
 
 ROWS_PER_BLOCK = 16_384
 """Output rows computed at a time: the products before their sum then stay in the cache."""
@@ -47,8 +45,8 @@ class KernelMap:
         num_source: int,
         num_target: int,
         find_pairs: Callable[[], Pairs],
-        find_tiles: Callable[[], fused.Tiles],
-        find_transposed_tiles: Callable[[], fused.Tiles] | None = None,
+        find_tiles: Callable[[], Tiles],
+        find_transposed_tiles: Callable[[], Tiles] | None = None,
         *,
         symmetric: bool = False,
     ) -> None:
@@ -97,7 +95,7 @@ class KernelMap:
         )
 
     @cached_property
-    def tiles(self) -> fused.Tiles:
+    def tiles(self) -> Tiles:
         """The map as the compiled kernel wants it."""
         return self._find_tiles()
 
@@ -219,20 +217,14 @@ class Lattice:
     """
 
     def __init__(self, coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
-        _check_form(coord_VD1, batch_size, shape)
+        check_form(coord_VD1, batch_size, shape)
         coord_VD1 = coord_VD1.to(torch.int64)
-        _check_range(coord_VD1, batch_size, shape)
-        keys_V = _keys(coord_VD1, shape)
+        check_range(coord_VD1, batch_size, shape)
+        keys_V = keys(coord_VD1, shape)
         rows_V: Tensor | None = None
         if len(keys_V) > 1 and bool((keys_V[1:] <= keys_V[:-1]).any()):
             keys_V, rows_V = torch.sort(keys_V)
-            same = (keys_V[1:] == keys_V[:-1]).nonzero()
-            if len(same):
-                first, second = rows_V[same[0, 0]], rows_V[same[0, 0] + 1]
-                raise ValueError(
-                    f"rows {int(first)} and {int(second)} are the same voxel {coord_VD1[first].tolist()}; "
-                    "merge voxels before"
-                )
+            check_different(keys_V, rows_V, coord_VD1)
         self._set(coord_VD1, batch_size, shape, keys_V, rows_V)
 
     def _set(
@@ -272,8 +264,8 @@ class Lattice:
         radius = kernel // 2
         assert kernel == 2 * radius + 1 and radius <= MAX_RADIUS
         find_pairs = partial(_find_neighbours, self._keys_V, self._rows_V, self.shape, radius)
-        shifts = [shift - radius for shift in _line_shifts(self.shape, radius)]
-        find_tiles = partial(fused.find_neighbours, self._keys_V, self._rows_V, shifts, kernel)
+        shifts = [shift - radius for shift in line_shifts(self.shape, radius)]
+        find_tiles = partial(tiles.find_neighbours, self._keys_V, self._rows_V, shifts, kernel)
         num_voxels, num_offsets = len(self), kernel**self.dimension
         return KernelMap(num_offsets, num_voxels, num_voxels, find_pairs, find_tiles, symmetric=True)
 
@@ -285,72 +277,28 @@ class Lattice:
         coord_VD1 = torch.cat([self.coord_VD1[:, :1], spatial_VD >> 1], 1)
         weights = torch.tensor([2**axis for axis in reversed(range(self.dimension))]).to(coord_VD1.device)
         offset_V = ((spatial_VD & 1) * weights).sum(1)
-        keys, parent_V = torch.unique(_keys(coord_VD1, shape), return_inverse=True)
+        keys_V, parent_V = torch.unique(keys(coord_VD1, shape), return_inverse=True)
         coarse = Lattice.__new__(Lattice)
-        coord = coord_VD1.new_empty((len(keys), coord_VD1.shape[1]))
+        coord = coord_VD1.new_empty((len(keys_V), coord_VD1.shape[1]))
         coord[parent_V] = coord_VD1
-        coarse._set(coord, self.batch_size, shape, keys, None)
+        coarse._set(coord, self.batch_size, shape, keys_V, None)
         num_offsets = 2**self.dimension
-        rows_V = torch.arange(num_voxels, device=keys.device)
+        rows_V = torch.arange(num_voxels, device=keys_V.device)
 
         def find_pairs() -> Pairs:
             order_V = torch.sort(offset_V, stable=True).indices
             counts = torch.bincount(offset_V, minlength=num_offsets).tolist()
             return Pairs(order_V, parent_V[order_V], counts)
 
-        def find_tiles(source_P: Tensor, target_P: Tensor, num_target: int) -> fused.Tiles:
-            return fused.arrange(source_P, target_P, offset_V, num_offsets, num_target)
+        def find_tiles(source_P: Tensor, target_P: Tensor, num_target: int) -> Tiles:
+            return tiles.arrange(source_P, target_P, offset_V, num_offsets, num_target)
 
         down = KernelMap(
-            *(num_offsets, num_voxels, len(keys), find_pairs),
-            partial(find_tiles, rows_V, parent_V, len(keys)),
+            *(num_offsets, num_voxels, len(keys_V), find_pairs),
+            partial(find_tiles, rows_V, parent_V, len(keys_V)),
             partial(find_tiles, parent_V, rows_V, num_voxels),
         )
         return Coarsening(coarse, parent_V, down)
-
-
-def _check_form(coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
-    if len(shape) not in (2, 3) or coord_VD1.ndim != 2 or coord_VD1.shape[1] != 1 + len(shape):
-        raise ValueError(
-            f"coordinates must have the shape (V, 1 + D) with D = {len(shape)} of 2 or 3, "
-            f"got {tuple(coord_VD1.shape)}"
-        )
-    if coord_VD1.dtype not in (torch.int16, torch.int32, torch.int64):
-        raise ValueError(f"coordinates must be signed integers, got {coord_VD1.dtype}")
-    num_cells = batch_size * math.prod(side + 2 * MAX_RADIUS for side in shape)
-    if batch_size < 0 or min(shape) < 1 or num_cells >= 2**62:
-        raise ValueError(f"a batch of {batch_size} grids of {shape} voxels cannot be numbered")
-
-
-def _check_range(coord_VD1: Tensor, batch_size: int, shape: tuple[int, ...]) -> None:
-    limit = torch.tensor((batch_size, *shape), device=coord_VD1.device)
-    bad_V = ((coord_VD1 < 0) | (coord_VD1 >= limit)).any(1)
-    if bool(bad_V.any()):
-        row = int(bad_V.nonzero()[0, 0])
-        batch, *voxel = coord_VD1[row].tolist()
-        raise ValueError(
-            f"row {row}: voxel {voxel} of event {batch} lies outside {batch_size} grids of {shape} voxels"
-        )
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    """Return the step in the key per step along each axis."""
-    padded = [side + 2 * MAX_RADIUS for side in shape]
-    return [math.prod(padded[axis + 1 :]) for axis in range(len(padded))]
-
-
-def _keys(coord_VD1: Tensor, shape: tuple[int, ...]) -> Tensor:
-    strides = _strides(shape)
-    keys_V = coord_VD1[:, 0] * (strides[0] * (shape[0] + 2 * MAX_RADIUS))
-    for axis, stride in enumerate(strides):
-        keys_V = keys_V + (coord_VD1[:, 1 + axis] + MAX_RADIUS) * stride
-    return keys_V
-
-
-def _line_shifts(shape: tuple[int, ...], radius: int) -> list[int]:
-    """Return the steps in the key to the lines, along the last axis, of a kernel's offsets; row-major."""
-    steps = itertools.product(range(-radius, radius + 1), repeat=len(shape) - 1)
-    return [sum(n * stride for n, stride in zip(step, _strides(shape), strict=False)) for step in steps]
 
 
 def _find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shape: tuple[int, ...], radius: int) -> Pairs:
@@ -362,7 +310,7 @@ def _find_neighbours(keys_V: Tensor, rows_V: Tensor | None, shape: tuple[int, ..
     pairs = [(empty, empty)] * num_offsets
     # The map is symmetric, so half of it is enough. Voxels along the last axis have consecutive
     # keys: one search finds the first of a run of `kernel` neighbours, the rest follow it.
-    for line, shift in enumerate(_line_shifts(shape, radius)):
+    for line, shift in enumerate(line_shifts(shape, radius)):
         if shift < 0:
             continue
         first = 1 if shift == 0 else -radius

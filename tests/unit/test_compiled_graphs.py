@@ -98,7 +98,7 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     net = CompiledGraphNetwork(state_of(GraphNetwork(5, GraphNet(), {})), 5, GraphNet(), {})
     graph = some_graph(60, 1500, NUM_EDGE_FEATURES, np.float32)
     alone = net.logits(graph)["edge"]
-    monkeypatch.setattr(compiled, "_num_threads", lambda: 3)
+    monkeypatch.setattr(build, "num_threads", lambda: 3)
     np.testing.assert_array_equal(net.logits(graph)["edge"], alone)
 
 

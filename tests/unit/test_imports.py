@@ -39,7 +39,7 @@ HEAVY = (
         (("lartpc.cli",), set()),
         (("lartpc.run.simulate",), set()),
         (("lartpc.run.ingest",), {"h5py"}),
-        (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py", "torch"}),
+        (("lartpc.run.infer", "lartpc.stages.segment"), {"h5py"}),
         (("lartpc.run.infer", "lartpc.stages.points"), {"h5py", "scipy"}),
         (("lartpc.run.summarize", "lartpc.run.quality.evaluate"), {"h5py", "pyarrow", "scipy"}),
     ],
@@ -52,6 +52,7 @@ def test_nothing_heavy_is_imported_without_need(modules: tuple[str, ...], needed
 
 
 JOBS = {
+    "infer segment": ((0,), {"h5py"}),
     "infer points": ((0, 1), {"h5py", "scipy"}),
     "infer cluster": ((0, 1, 2), {"h5py", "scipy"}),
     "infer interact": ((0, 2, 3), {"h5py", "scipy"}),

@@ -7,28 +7,19 @@
 //
 // Rows in bf16 are padded with a zero to an even number of channels, and followed by a row of zeros.
 
+#include "rows_bf16.h"
 #include "simd.h"
 #include "tiles.h"
 
-#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-
-#include <immintrin.h>
+#ifdef HAS_BF16
 
 namespace {
 
-typedef uint16_t bf16;
-typedef uint32_t two; // a value and its neighbour
-
-constexpr int64_t LANES = 16;
 constexpr int64_t AT_ONCE = 64; // pairs of a tile and offset, for the gradient of its weights
 
 INLINE int64_t whole(int64_t width) { return (width + LANES - 1) / LANES * LANES; }
 INLINE int64_t halves(int64_t width) { return (width + 1) / 2; }
 INLINE __mmask16 up_to(int64_t count) { return count >= LANES ? 0xffff : count <= 0 ? 0 : (1u << count) - 1; }
-
-INLINE __m512 add_products(__m512 sum, __m512i a, __m512i b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
 
 void round_rows(const float *in, bf16 *out, int64_t num_rows, int64_t width, int num_threads) {
     const int64_t padded = 2 * halves(width);
@@ -62,71 +53,6 @@ void pack_weights(
                 const __m256i low = (__m256i)_mm512_cvtneps_pbh(even), high = (__m256i)_mm512_cvtneps_pbh(odd);
                 _mm512_storeu_si512(packed + (k * steps + s) * width + c, interleave(low, high));
             }
-}
-
-// -- convolution ---------------------------------------------------------------------------------
-
-// R pairs, N vectors of output channels: out[target] += in[source] @ weight.
-template <int N, int R>
-INLINE void multiply(const two *in, const two *weight, float *out, const Pair *pair, int64_t steps, int64_t width) {
-    const two *row[R];
-    __m512 sum[R][N];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-        row[r] = in + pair[r].source * steps;
-        const float *to = out + pair[r].target * width;
-#pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) sum[r][v] = _mm512_loadu_ps(to + v * LANES);
-    }
-    for (int64_t s = 0; s < steps; ++s, weight += width) {
-        __m512i w[N];
-#pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) w[v] = _mm512_loadu_si512(weight + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-            const __m512i x = _mm512_set1_epi32((int)row[r][s]);
-#pragma GCC unroll 8
-            for (int v = 0; v < N; ++v) sum[r][v] = add_products(sum[r][v], w[v], x);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-        float *to = out + pair[r].target * width;
-#pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) _mm512_storeu_ps(to + v * LANES, sum[r][v]);
-    }
-}
-
-// All pairs of a tile and an offset, for N vectors of output channels.
-template <int N>
-void multiply_all(
-    const two *in, const two *weight, float *out, const Pair *pair, const Pair *end, int64_t steps, int64_t width
-) {
-    constexpr int R = rows_at_once(N);
-    for (; end - pair >= R; pair += R) multiply<N, R>(in, weight, out, pair, steps, width);
-    switch (end - pair) {
-    case 7: return multiply<N, 7>(in, weight, out, pair, steps, width);
-    case 6: return multiply<N, 6>(in, weight, out, pair, steps, width);
-    case 5: return multiply<N, 5>(in, weight, out, pair, steps, width);
-    case 4: return multiply<N, 4>(in, weight, out, pair, steps, width);
-    case 3: return multiply<N, 3>(in, weight, out, pair, steps, width);
-    case 2: return multiply<N, 2>(in, weight, out, pair, steps, width);
-    case 1: return multiply<N, 1>(in, weight, out, pair, steps, width);
-    default: return;
-    }
-}
-
-void multiply_rows(
-    const two *in, const two *weight, float *out, const Pair *begin, const Pair *end, int64_t steps, int64_t width
-) {
-    for (int64_t c = 0; c < width;) {
-        const int n = together((width - c) / LANES);
-        if (n == 1) multiply_all<1>(in, weight + c, out + c, begin, end, steps, width);
-        if (n == 2) multiply_all<2>(in, weight + c, out + c, begin, end, steps, width);
-        if (n == 3) multiply_all<3>(in, weight + c, out + c, begin, end, steps, width);
-        if (n == 4) multiply_all<4>(in, weight + c, out + c, begin, end, steps, width);
-        c += n * LANES;
-    }
 }
 
 // -- gradient of the weights ---------------------------------------------------------------------
@@ -218,7 +144,7 @@ API void convolve_avx512(
             memset(out + t * tile * width, 0, (last - t * tile) * width * sizeof(float));
         const int64_t *start = starts + t * (num_offsets + 1);
         for (int64_t k = 0; k < num_offsets; ++k)
-            multiply_rows(
+            multiply_rows_bf16(
                 (const two *)in, (const two *)weight + k * steps * width, out, (const Pair *)pairs + start[k],
                 (const Pair *)pairs + start[k + 1], steps, width
             );

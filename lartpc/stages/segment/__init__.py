@@ -3,7 +3,7 @@
 Shape suffixes: V voxels, K classes, P points, D dimensions, N views of the same image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform
-from lartpc.images import Answer, Images, passes_masks, reflect, reflections, signs, stack
+from lartpc.images import (
+    Answer,
+    CompiledSegmenter,
+    Images,
+    has_gpu,
+    has_kernel,
+    passes_masks,
+    reflect,
+    reflections,
+    signs,
+    stack,
+)
 from lartpc.scores import mean_and_vacuity, sigmoid, softmax
 from lartpc.vocab import GHOST, Semantic
 
@@ -43,6 +54,20 @@ def network(cfg: config.Segment) -> "nn.Module":
     from lartpc.stages.segment import learn
 
     return learn.Segmenter(cfg)
+
+
+def compiled(cfg: config.Segment, state: Mapping[str, NDArray[Any]]) -> CompiledSegmenter | None:
+    """Return the network with the weights of a state, for inference without torch, or None if that cannot be had.
+
+    On GPUs it is of torch, and so are networks that see hits of planes, and thinned ones.
+    """
+    if cfg.backend not in ("auto", "fused") or cfg.plane_hits or cfg.infer.num_passes:
+        return None
+    if has_gpu() or not has_kernel():
+        return None
+    in_bf16 = cfg.infer.precision == "bf16" and has_kernel(in_bf16=True)
+    ghosts = cfg.heads.ghost
+    return CompiledSegmenter(state, cfg.unet, cfg.dimension, has_ghosts=ghosts, in_bf16=in_bf16)
 
 
 def portable(net: "nn.Module", cfg: config.Segment, *, by_gathers: bool) -> "PortableSegmenter":

@@ -1,0 +1,245 @@
+"""The layers of a network on voxels as the compiled kernel runs them, all in one call.
+
+A program lists layers, each with the rows that it takes and gives; rows are of buffers, each on one level of lattices.
+`lartpc/sparse/kernels/layers.cpp` says what a layer does. All rows are in whole vectors of the processor, what they
+have too many is zero.
+
+Shape suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lartpc.images.levels import Level
+from lartpc.sparse import build
+
+Array = NDArray[Any]
+
+ALIGNMENT = 64
+"""Rows begin where whole vectors do [B]."""
+
+KEPT_BYTES = 64 * 2**20
+"""Buffers up to this size wait for the next images."""
+
+CONVOLVE, LINEAR, GATE = range(3)
+SAME, DOWN, UP = range(3)
+"""Maps: to the neighbours on a level; from a level to the next coarser one; from there back to the level."""
+
+_POINTERS = (6, 9, 10, 13, 16, 21)
+"""Where in a layer the kernel wants the addresses of buffers."""
+
+
+class Rows(NamedTuple):
+    """A buffer of a program: its number from 1 on, its level, and its width with what fills up the last vector."""
+
+    number: int
+    level: int
+    width: int
+    is_active: bool
+
+
+class Output(NamedTuple):
+    """What is made of sums: leaky(sums * scale + shift), into rows from a column on."""
+
+    rows: Rows
+    scale_C: Array
+    shift_C: Array
+    column: int = 0
+
+
+@dataclass
+class Program:
+    """Layers one after another.
+
+    Attributes
+    ----------
+    slope
+        Of LeakyReLU.
+    in_bf16
+        Rows that convolutions take, and their weights, are rounded to bf16; sums stay in fp32.
+    """
+
+    slope: float
+    in_bf16: bool
+    _buffers: list[Rows] = field(default_factory=list)
+    _layers: list[list[int]] = field(default_factory=list)
+    _held: list[Array] = field(default_factory=list)
+    _arena: Array = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    def rows(self, level: int, num_channels: int, *, is_active: bool = False, exact: bool = False) -> Rows:
+        """Return new rows on a level; `is_active`: what a convolution takes; `exact`: not in whole vectors."""
+        width = num_channels if exact else whole(num_channels)
+        self._buffers.append(Rows(len(self._buffers) + 1, level, width, is_active))
+        return self._buffers[-1]
+
+    def convolve(
+        self,
+        kind: int,
+        level: int,
+        source: Rows,
+        weight_KCC: Array,
+        *,
+        sums: Rows | None = None,
+        keep: bool = False,
+        terms: Sequence[tuple[Rows, Array]] = (),
+        outputs: Sequence[Output] = (),
+    ) -> None:
+        """Add a convolution over the map `kind` of a level.
+
+        Parameters
+        ----------
+        source
+            Rows that it takes.
+        weight_KCC
+            Weights, in whole vectors.
+        sums
+            Rows of the sums, if these are wanted.
+        keep
+            Sums start from what is there.
+        terms
+            Rows and weights (C, C) of products that are added.
+        outputs
+            What is made of the sums, two at most.
+        """
+        is_bf16 = self.in_bf16 and source.is_active
+        weight = self._packed(weight_KCC) if is_bf16 else self._hold(weight_KCC)
+        width = weight_KCC.shape[2]
+        self._add(
+            CONVOLVE,
+            3 * level + kind,
+            source.width,
+            width,
+            is_bf16,
+            keep,
+            source,
+            weight,
+            0,
+            sums,
+            terms,
+            outputs,
+        )
+
+    def linear(self, source: Rows, weight_CC: Array, bias_C: Array) -> Rows:
+        """Add a linear layer, and return the rows of what it gives."""
+        found = self.rows(source.level, weight_CC.shape[1])
+        self._add(
+            *(LINEAR, 3 * source.level, 0, found.width, False, False, None, 0),
+            *(self._hold(bias_C), found, [(source, weight_CC)], ()),
+        )
+        return found
+
+    def gate(self, source: Rows, logits: Rows) -> Rows:
+        """Add a product of rows with the scores of the first of other rows' logits, and return its rows."""
+        found = self.rows(source.level, source.width, is_active=True)
+        out = Output(found, np.ones(source.width, np.float32), np.zeros(source.width, np.float32))
+        self._add(
+            GATE, 3 * source.level, source.width, logits.width, False, False, source, 0, 0, logits, (), [out]
+        )
+        return found
+
+    def run(
+        self, levels: Sequence[Level], given: Mapping[Rows, Array], wanted: Sequence[Rows], rows_per_tile: int
+    ) -> list[Array]:
+        """Return rows (V, C) of a batch with these levels, given what is in some others."""
+        sizes = [
+            levels[rows.level].num_voxels * rows.width * (2 if rows.is_active and self.in_bf16 else 4)
+            for rows in self._buffers
+        ]
+        ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
+        arena = self._arena if len(self._arena) >= ends[-1] else aligned(int(ends[-1]))
+        self._arena = arena if len(arena) <= KEPT_BYTES else aligned(0)
+
+        def place(rows: Rows) -> Array:
+            start = ends[rows.number - 1]
+            found: Array = arena[start : start + sizes[rows.number - 1]].view(np.float32)
+            return found.reshape(-1, rows.width)
+
+        for rows, values in given.items():
+            place(rows)[:] = values
+        layers = np.array(self._layers, np.int64)
+        addresses = np.append(0, arena.ctypes.data + ends[:-1])
+        for column in _POINTERS:
+            layers[:, column] = addresses[layers[:, column]]
+        maps = np.array([row for level in levels for row in _maps(level)], np.int64)
+        widest = max(layer[3] for layer in self._layers)
+        build.call(
+            "run_layers",
+            *(layers, len(layers), maps, rows_per_tile, widest, self.slope, int(self.in_bf16)),
+            build.num_threads(),
+        )
+        return [place(rows).copy() for rows in wanted]
+
+    def _add(
+        self,
+        kind: int,
+        map_number: int,
+        num_in: int,
+        num_out: int,
+        is_bf16: bool,
+        keep: bool,
+        source: Rows | None,
+        weight: int,
+        bias: int,
+        sums: Rows | None,
+        terms: Sequence[tuple[Rows, Array]],
+        outputs: Sequence[Output],
+    ) -> None:
+        """Add a layer in the order of the kernel's fields."""
+        layer = [kind, map_number, num_in, num_out, int(is_bf16), int(keep)]
+        layer += [source.number if source else 0, weight, bias, sums.number if sums else 0]
+        for rows, weight_CC in terms:
+            layer += [rows.number, self._hold(weight_CC), rows.width]
+        layer += [0] * 3 * (2 - len(terms))
+        for out in outputs:
+            scale, shift = self._hold(out.scale_C), self._hold(out.shift_C)
+            layer += [out.rows.number, scale, shift, out.rows.width, out.column]
+        layer += [0] * 5 * (2 - len(outputs))
+        self._layers.append(layer)
+
+    def _hold(self, values: Array) -> int:
+        """Keep a copy of numbers for the kernel, and return its address."""
+        held = aligned(values.size * 4).view(np.float32)
+        held[:] = values.ravel()
+        self._held.append(held)
+        return int(held.ctypes.data)
+
+    def _packed(self, weight_KCC: Array) -> int:
+        """Keep weights in bf16, as the kernel wants them, and return their address."""
+        held = aligned(weight_KCC.size * 2)
+        weight_KCC = np.ascontiguousarray(weight_KCC, np.float32)
+        build.call("pack_avx512", weight_KCC, held, *weight_KCC.shape, 1)
+        self._held.append(held)
+        return int(held.ctypes.data)
+
+
+def whole(num_channels: int) -> int:
+    """Return the width of rows in whole vectors of the processor."""
+    lanes = int(build.load().vector_bytes()) // 4
+    return -(-num_channels // lanes) * lanes
+
+
+def aligned(num_bytes: int) -> NDArray[np.uint8]:
+    """Return bytes that begin where a vector does."""
+    found = np.empty(num_bytes + ALIGNMENT, np.uint8)
+    start = -found.ctypes.data % ALIGNMENT
+    return found[start : start + num_bytes]
+
+
+def _maps(level: Level) -> list[list[int]]:
+    """Return the maps of a level in the order of the kernel's fields."""
+    maps = (level.neighbours, level.down, level.up)
+    return [
+        [
+            tiles.pairs_P2.ctypes.data,
+            tiles.starts_TK1.ctypes.data,
+            tiles.num_target,
+            tiles.starts_TK1.shape[1] - 1,
+        ]
+        if tiles
+        else [0] * 4
+        for tiles in maps
+    ]
