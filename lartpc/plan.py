@@ -126,7 +126,8 @@ def plan(
 
 def _rows(sheet: Path) -> Iterable[tuple[int, dict[str, str]]]:
     if not sheet.is_file():
-        raise ValueError(f"sample sheet {sheet} does not exist; set 'samples' in the configuration")
+        what = "is a folder, and a file is wanted" if sheet.is_dir() else "does not exist"
+        raise ValueError(f"sample sheet {sheet} {what}; set 'samples' in the configuration")
     numbered = enumerate(text_of(sheet).splitlines(), 1)
     lines = [(line, text) for line, text in numbered if text.strip() and not text.startswith("#")]
     reader = csv.DictReader((text for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE)

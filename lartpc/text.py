@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lartpc.content import refuse_other
+
 POINTER = b"version https://git-lfs"
 """What Git LFS leaves in the place of a file begins so."""
 
@@ -30,6 +32,7 @@ def text_of(path: Path) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        refuse_other(path, "text")
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{path}, line {line}: byte {content[error.start : error.start + 1].hex()} is not "

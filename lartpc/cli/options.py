@@ -38,6 +38,8 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
             said = missing(error, name.partition(" ")[0])
             if isinstance(error, FileNotFoundError) and error.filename is not None:
                 said = f"{error.filename} does not exist"
+            if isinstance(error, IsADirectoryError) and error.filename is not None:
+                said = f"{error.filename} is a folder; name a file in it"
             if said or isinstance(error, ValueError):
                 typer.echo(f"lartpc {name}: {said or error}", err=True)
                 raise typer.Exit(2) from error

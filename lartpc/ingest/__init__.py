@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lartpc.content import describe
 from lartpc.faults import passes
 from lartpc.ingest.damage import explain
 from lartpc.ingest.formats import (
@@ -20,7 +21,7 @@ from lartpc.ingest.formats import (
     spine,
 )
 from lartpc.ingest.formats.joined import join
-from lartpc.ingest.formats.whatis import describe, inside
+from lartpc.ingest.formats.whatis import inside
 from lartpc.ingest.source import AnySource
 
 

@@ -15,6 +15,9 @@ from lartpc.ingest.steps import Steps
 WARN_ABOVE = 0.01
 """A larger share of the energy that is not imaged is warned of."""
 
+ROUNDING = 1e-9
+"""Less of the energy is what sums of it are rounded by."""
+
 NUM_PROBED = 64
 """Events by which it is told where deposits lie."""
 
@@ -55,7 +58,11 @@ class Summary:
                 f"{self.num_voxels} {'pixels' if self.num_planes else 'voxels'}",
                 ", ".join(
                     [f"{self.energy_mev:.6g} MeV"]
-                    + [f"{mev:.6g} MeV of it {where}" for where, (mev, _) in self.away().items() if mev]
+                    + [
+                        f"{mev:.6g} MeV of it {where}"
+                        for where, (mev, _) in self.away().items()
+                        if mev > ROUNDING * self.energy_mev
+                    ]
                 ),
                 f"truth: {', '.join(self.truth) or 'none'}",
                 *([self.selection] if self.selection else []),

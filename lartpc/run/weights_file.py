@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lartpc import sealed
 from lartpc.config import completed, shared_slice
+from lartpc.content import refuse_other
 from lartpc.faults import passes
 from lartpc.stages import Stage
 from lartpc.text import refuse_pointer
@@ -50,10 +51,12 @@ def read_content(
         set no seal, unless `unsealed` allows that.
     """
     if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; {remedy}")
+        what = "are a folder; name a file in it" if path.is_dir() else f"do not exist; {remedy}"
+        raise ValueError(f"weights {path} {what}")
     payload = path.read_bytes()
     refuse_pointer(path, payload)
     if not payload.startswith(b"PK"):
+        refuse_other(path, "a weights file of lartpc")
         raise ValueError(f"{path} is not a weights file of lartpc; {remedy}")
     if not unsealed or sealed.is_sealed(payload):
         try:

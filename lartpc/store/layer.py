@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.content import describe, refuse_other
 from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, empty
 from lartpc.stages import CHAIN
 from lartpc.store.layout import CONTENT, SEAL
 from lartpc.store.seal import DamagedError, Digest, check_seal, digest_of, reading
-from lartpc.text import refuse_pointer
 
 CACHE_BYTES = 2**20
 """Unpacked chunks that an open dataset keeps."""
@@ -177,8 +177,7 @@ def _hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
     except OSError as error:
-        if path.is_file():
-            refuse_pointer(path)
+        refuse_other(path, "HDF5")
         raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
 
 
@@ -191,7 +190,7 @@ def open_layer(path: Path) -> Layer:
         The file is missing, damaged or no event store, or of another major schema version.
     """
     if not path.is_file():
-        raise ValueError(f"{path} does not exist")
+        raise ValueError(f"{path} {describe(path).text}")
     file = _hdf5(path)
     try:
         with reading(path):

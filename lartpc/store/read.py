@@ -104,7 +104,14 @@ class Events(Sequence[Event]):
         return self.num_rows("voxel")
 
     def num_rows(self, product: str) -> NDArray[np.int64]:
-        """Return the number of rows of a product of each event (events,), without reading them."""
+        """Return the number of rows of a product of each event (events,), without reading them.
+
+        Raises
+        ------
+        ValueError
+            No file has the product.
+        """
+        self.require((product,))
         sizes: NDArray[np.int64] = np.diff(self._home[product].offsets(product))
         return sizes
 

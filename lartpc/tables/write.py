@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lartpc.atomic import complete, naming, part_of
+from lartpc.content import refuse_other
 from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
-from lartpc.text import refuse_pointer
 
 PROVENANCE = "provenance"
 PAGES = "pages"
@@ -118,8 +118,9 @@ def reading_table(path: Path) -> Iterator[None]:
             and not isinstance(error, pa.ArrowException)
         ):
             raise
-        if path.is_file():
-            refuse_pointer(path)
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder that has other files than tables; name a table") from error
+        refuse_other(path, "Parquet")
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}; make it again") from error
 
 

@@ -87,6 +87,7 @@ def explain(
     by_distance: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros((2, len(DISTANCES_CM) - 1)))
     num_masks: dict[str, int] = defaultdict(int)
     with open_events(*files) as events:
+        events.require(("voxel",))
         for event in _chosen(events, entries, num_events):
             particles = particles_of(event)
             masks = list(masks_of(event, particles))

@@ -267,6 +267,8 @@ def pool(measured: Sequence[Path], parts: Sequence[str] | None = None) -> tuple[
     for path in measured:
         with reading_table(path):
             tables.append(pq.read_table(path))
+        if not {"part", "file_uid", "entry"} <= set(tables[-1].column_names):
+            raise ValueError(f"{path} is not a file that 'lartpc quality measure' wrote; it is another table")
     data = pa.concat_tables(tables)
     names = sorted(name for name in data.column_names if name.endswith(("_sum", "_count")))
     label, keys = (data[name].to_numpy(zero_copy_only=False) for name in ("part", "file_uid"))
