@@ -1,13 +1,16 @@
 """The program and its own options; the verbs register themselves with it."""
 
 import atexit
+import errno
 import gc
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lartpc import __version__
+from lartpc.faults import EXIT_STATUS
 
 # A job makes up to half a million objects when it imports, all to stay. Going through them again and again for
 # unreachable cycles took a tenth of its start, and once more at its end a tenth.
@@ -15,8 +18,21 @@ gc.set_threshold(20_000, 50, 50)
 atexit.register(gc.freeze)
 
 
-class InOrder(TyperGroup):
-    """List `simulate` first, where it stands in the chain; Typer lists verbs with subcommands last."""
+class Program(TyperGroup):
+    """List `simulate` first, where it stands in the chain; Typer lists verbs with subcommands last.
+
+    Where standard output goes to a full disk, that is said in one line, of `--help` and `--version`, too.
+    """
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program with the words of the command line."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            sys.stderr.write(f"lartpc: {error.strerror}; make room, and give the same command again\n")
+            sys.exit(EXIT_STATUS)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the verbs in the order of the help."""
@@ -25,7 +41,7 @@ class InOrder(TyperGroup):
 
 app = typer.Typer(
     name="lartpc",
-    cls=InOrder,
+    cls=Program,
     help="Reconstruct liquid-argon TPC images with deep learning. Usually run through Snakemake; "
     "each verb can be run by hand on its files.",
     no_args_is_help=True,
