@@ -90,7 +90,7 @@ def passes(module: Any, feat: Tensor, weight: Tensor, kernel_map: KernelMap) -> 
         module.convolve(bf16._round(feat) if in_bf16 else feat, turned, tiles)
 
     def to_weights() -> None:
-        module._convolve_weight(rows, rows, weight, tiles)
+        module.convolve_weight(rows, rows, weight, tiles)
 
     return [forward, to_rows, to_weights]
 

@@ -76,11 +76,11 @@ class Ppn(nn.Module):
         masks: list[Tensor] = []
         feat: Tensor | None = None
         for level in reversed(range(depth)):
-            inputs = decoded[level]
+            upper = None
             if feat is not None:
                 attended = feat * whole(torch.sigmoid, masks[-1])[:, None]
-                inputs = torch.cat([inputs, self.up[level](attended, lattices[level])], 1)
-            feat = self.blocks[level](inputs, lattices[level])
+                upper = self.up[level](attended, lattices[level])
+            feat = self.blocks[level](decoded[level], lattices[level], upper)
             masks.append(rowwise(cast(nn.Linear, self.masks[level]), feat)[:, 0])
         assert feat is not None, "a network has a level"
         sizes = [self.dimension, len(Semantic), 1]

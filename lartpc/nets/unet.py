@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from lartpc.config import UResNet as Settings
 from lartpc.images import NORM_EPS
 from lartpc.nets.dropout import FeatureDropout
-from lartpc.sparse import Backend, Downsample, Lattice, NormActivation, SubmanifoldConv, Upsample
+from lartpc.sparse import (
+    Backend,
+    Downsample,
+    KernelMap,
+    Lattice,
+    NormActivation,
+    SubmanifoldConv,
+    Upsample,
+    block,
+)
 
 NORM_MOMENTUM = 0.05
 """SPINE's U-ResNet takes 0.01 for its tens of thousands of steps; ours are hundreds."""
@@ -35,8 +44,15 @@ class ResidualBlock(nn.Module):
         self.second_act = norm_activation(num_out, leakiness, backend)
         self.second_conv = SubmanifoldConv(num_out, num_out, kernel, dimension, backend)
 
-    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
-        """Map features (V, C_in) to (V, C_out) on the same voxels."""
+    def forward(self, feat_VC: Tensor, lattice: Lattice, more_VC: Tensor | None = None) -> Tensor:
+        """Map features (V, C_in), the last of them from `more_VC` if given, to (V, C_out) on the same voxels."""
+        parts = [feat_VC] if more_VC is None else [feat_VC, more_VC]
+        acts, weights = (self.first_act, self.second_act), (self.first_conv.weight, self.second_conv.weight)
+        if form := block.form_of(feat_VC, acts, weights, self.first_conv.backend):
+            shortcut = self.shortcut.weight if isinstance(self.shortcut, nn.Linear) else None
+            kernel_map = lattice.neighbours(self.first_conv.kernel)
+            return block.residual(parts, acts, weights, shortcut, kernel_map, form)
+        feat_VC = torch.cat(parts, 1) if more_VC is not None else feat_VC
         out: Tensor = self.first_conv(self.first_act(feat_VC), lattice)
         out = self.second_conv(self.second_act(out), lattice)
         return out.add_(self.shortcut(feat_VC))
@@ -58,11 +74,22 @@ class Blocks(nn.ModuleList):
             for step in range(cfg.repetitions)
         )
 
-    def forward(self, feat_VC: Tensor, lattice: Lattice) -> Tensor:
-        """Map features (V, C_in) to (V, C_out) on the same voxels."""
-        for block in self:
-            feat_VC = block(feat_VC, lattice)
+    def forward(self, feat_VC: Tensor, lattice: Lattice, more_VC: Tensor | None = None) -> Tensor:
+        """Map features (V, C_in), the last of them from `more_VC` if given, to (V, C_out) on the same voxels."""
+        for one in self:
+            feat_VC, more_VC = one(feat_VC, lattice, more_VC), None
         return feat_VC
+
+
+def _activated(
+    act: nn.Module, conv: nn.Module, feat_VC: Tensor, fine: Lattice, kernel_map: KernelMap
+) -> Tensor:
+    """Normalise, activate and convolve features along a map of the coarsening of `fine`."""
+    assert isinstance(act, NormActivation) and isinstance(conv, Downsample | Upsample)
+    if form := block.form_of(feat_VC, [act], [conv.weight], conv.backend):
+        return block.activated_convolution(feat_VC, act, conv.weight, kernel_map, form)
+    found: Tensor = conv(act(feat_VC), fine)
+    return found
 
 
 def planes(cfg: Settings) -> list[int]:
@@ -117,7 +144,10 @@ class Encoder(nn.Module):
         found = []
         for level, blocks in enumerate(self.encoder):
             if level:
-                feat = self.down[level - 1](self.down_act[level - 1](feat), lattices[level - 1])
+                fine = lattices[level - 1]
+                feat = _activated(
+                    self.down_act[level - 1], self.down[level - 1], feat, fine, fine.coarser.down
+                )
             feat = blocks(feat, lattices[level])
             found.append(feat)
         return found
@@ -156,8 +186,9 @@ class UResNet(Encoder):
         feat = self._drop(skips[-1], lattices, self.depth - 1)
         decoded = [feat]
         for level in reversed(range(self.depth - 1)):
-            feat = self.up[level](self.up_act[level](feat), lattices[level])
-            feat = self.decoder[level](torch.cat([skips[level], feat], 1), lattices[level])
+            fine = lattices[level]
+            feat = _activated(self.up_act[level], self.up[level], feat, fine, fine.coarser.up)
+            feat = self.decoder[level](skips[level], lattices[level], feat)
             feat = self._drop(feat, lattices, level)
             decoded.append(feat)
         return decoded[::-1]

@@ -82,7 +82,7 @@ class Bf16Convolution(torch.autograd.Function):
             tiles = kernel_map.tiles if symmetric else kernel_map.transposed.tiles
             grad_feat = convolve(grad, fused.turn(weight.contiguous(), reverse=symmetric), tiles)
         if ctx.needs_input_grad[1]:
-            grad_weight = _convolve_weight(rounded, grad, weight, kernel_map.tiles)
+            grad_weight = convolve_weight(rounded, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
 
 
@@ -116,7 +116,8 @@ def convolve(rounded: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     return fused.cut(out_VC, num_out)
 
 
-def _convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+def convolve_weight(rounded: Tensor, grad: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+    """Return the gradient of the weights, from rounded rows and rounded gradients of the output."""
     num_offsets, num_in, num_out = weight_KCC.shape
     grad_KCC = torch.zeros((num_offsets, num_in, _padded(num_out, _unit().whole)))
     build.call(

@@ -6,7 +6,7 @@ Tensor suffixes: V voxels (rows of a lattice), C channels, K kernel offsets.
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -197,19 +197,14 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
         raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
     device = feat_VC.device.type
     resolved = resolve(backend, device)
-    in_bf16 = _WANT_BF16.get() and device == "cpu"
+    wanted = _WANT_BF16.get()
     if torch.is_autocast_enabled(device):
         # torch knows nothing of our functions, and leaves to us what it does for its own.
         dtype = torch.get_autocast_dtype(device)
         if resolved == "fused":
-            in_bf16, dtype = in_bf16 or dtype == torch.bfloat16, torch.float32
+            wanted, dtype = wanted or dtype == torch.bfloat16, torch.float32
         feat_VC, weight_KCC = feat_VC.to(dtype), weight_KCC.to(dtype)
-    in_bf16 = (
-        in_bf16
-        and feat_VC.dtype == weight_KCC.dtype == torch.float32
-        and _use_bf16(resolved)
-        and bf16.takes(weight_KCC)
-    )
+    in_bf16 = wanted and _takes_bf16(feat_VC, [weight_KCC], resolved)
     return _apply("bf16" if in_bf16 else resolved, feat_VC.contiguous(), weight_KCC, kernel_map)
 
 
@@ -229,6 +224,20 @@ def _apply(
     elif backend == "spconv" and len(kernel_map.source_P):
         function = _SpconvConvolution
     return cast(Tensor, function.apply(feat_VC, weight_KCC, kernel_map))
+
+
+def computes_in_bf16(feat_VC: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Tell whether our compiled kernel is asked to multiply such features and weights in bf16, and can."""
+    return _WANT_BF16.get() and _takes_bf16(feat_VC, weights, "fused")
+
+
+def _takes_bf16(feat_VC: Tensor, weights: Sequence[Tensor], resolved: Resolved) -> bool:
+    return (
+        feat_VC.device.type == "cpu"
+        and all(tensor.dtype == torch.float32 for tensor in (feat_VC, *weights))
+        and _use_bf16(resolved)
+        and all(map(bf16.takes, weights))
+    )
 
 
 @cache

@@ -51,7 +51,7 @@ class FusedConvolution(torch.autograd.Function):
             tiles = kernel_map.tiles if symmetric else kernel_map.transposed.tiles
             grad_feat = convolve(grad, turn(weight.contiguous(), reverse=symmetric), tiles)
         if ctx.needs_input_grad[1]:
-            grad_weight = _convolve_weight(feat, grad, weight, kernel_map.tiles)
+            grad_weight = convolve_weight(feat, grad, weight, kernel_map.tiles)
         return grad_feat, grad_weight, None
 
 
@@ -126,7 +126,8 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
     return cut(out_VC, num_out)
 
 
-def _convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+def convolve_weight(feat_VC: Tensor, grad_VC: Tensor, weight_KCC: Tensor, tiles: Tiles) -> Tensor:
+    """Return the gradient of the weights; all that is given is contiguous."""
     num_offsets, num_in, num_out = weight_KCC.shape
     grad_VC = _pad(grad_VC)
     width = grad_VC.shape[1]

@@ -39,9 +39,9 @@ class NormActivation(nn.Module):
     def forward(self, feat_VC: Tensor) -> Tensor:
         """Normalise and activate."""
         norm = self.norm
-        train = norm.training and len(feat_VC) > 1
+        train = takes_statistics(self, feat_VC)
         if (
-            isinstance(norm, BatchNorm)  # and none that others put in its place
+            isinstance(norm, BatchNorm)
             and (train or not torch.is_grad_enabled())
             and fused.can_compute(feat_VC, norm.weight)
             and resolve(self.backend) == "fused"
@@ -54,6 +54,11 @@ class NormActivation(nn.Module):
             )
         # In place is safe: the gradient of the norm needs its input only.
         return functional.leaky_relu(norm(feat_VC), self.leakiness, inplace=True)
+
+
+def takes_statistics(act: NormActivation, feat_VC: Tensor) -> bool:
+    """Tell whether features are normalised by their own statistics, and by no norm that others put in its place."""
+    return isinstance(act.norm, BatchNorm) and act.norm.training and len(feat_VC) > 1
 
 
 class _NormActivation(torch.autograd.Function):

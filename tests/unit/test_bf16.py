@@ -155,7 +155,7 @@ def test_another_backend_stays_in_fp32_and_says_so(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.usefixtures("unit")
-@pytest.mark.parametrize("name", ["convolve", "_convolve_weight", "_round"])
+@pytest.mark.parametrize("name", ["convolve", "convolve_weight", "_round"])
 def test_a_kernel_that_is_wrong_is_not_used_and_one_line_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -289,7 +289,7 @@ def test_self_test_passes_in_inference_mode_too(backend: sparse.Backend) -> None
         assert sparse.self_test(backend) is None
 
 
-@pytest.mark.parametrize("name", ["convolve", "_convolve_weight", "turn", "normalise_backward"])
+@pytest.mark.parametrize("name", ["convolve", "convolve_weight", "turn", "normalise_backward"])
 def test_self_test_sees_a_kernel_that_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     need("fused")
     right = getattr(fused, name)

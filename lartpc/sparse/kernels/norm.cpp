@@ -1,33 +1,10 @@
 // Batch normalisation and LeakyReLU of features (rows, channels), and their gradients.
-//
-// Sums are made block by block of rows, and those of the blocks added in order: results do not depend on
-// the number of threads.
 
-#include "simd.h"
+#include "statistics.h"
 
 namespace {
 
-constexpr int64_t rows_per_block = 64;
-
-// By copies, which need no alignment: a template argument loses that attribute of its type.
-template <class V, class T> INLINE V load(const T *from) {
-    V value;
-    __builtin_memcpy(&value, from, sizeof(V));
-    return value;
-}
-
-template <class V, class T> INLINE void store(T *to, V value) { __builtin_memcpy(to, &value, sizeof(V)); }
-
-// Call with a vector's worth of channels at a time, then with single ones.
-template <class T, class Work> INLINE void over_channels(int64_t width, Work work) {
-    int64_t c = 0;
-    for (; width - c >= lanes<T>; c += lanes<T>) work(vector<T>{}, c);
-    for (; c < width; ++c) work(T{}, c);
-}
-
-// Sum and sum of squares about the mean of each channel (C,), in double: blocks of rows, each in two
-// passes, are merged in order (Chan, Golub and LeVeque, Am. Stat. 37 (1983) 242).
-// `partial` holds 2 C doubles per block.
+// Sum and sum of squares about the mean of each channel (C,), in double. `partial` holds 2 C doubles per block.
 template <class T>
 void moments(
     const T *in, double *mean, double *square, double *partial, int64_t num_rows, int64_t width, int num_threads
@@ -36,38 +13,11 @@ void moments(
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
     for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t first = block * rows_per_block;
-        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
-        double *to = partial + block * 2 * width;
-        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-            typedef decltype(kind) V;
-            V sum = {}, about = {};
-            for (int64_t r = first; r < last; ++r) sum += load<V>(in + r * width + c);
-            const V middle = sum / (T)(last - first);
-            for (int64_t r = first; r < last; ++r) {
-                const V away = load<V>(in + r * width + c) - middle;
-                about += away * away;
-            }
-            T parts[2][sizeof(V) / sizeof(T)];
-            store<V>(parts[0], middle);
-            store<V>(parts[1], about);
-            for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
-                to[c + i] = parts[0][i];
-                to[width + c + i] = parts[1][i];
-            }
-        });
+        const int64_t count = first + rows_per_block < num_rows ? rows_per_block : num_rows - first;
+        const auto at = [=](int64_t i, int64_t c) { return in + (first + i) * width + c; };
+        block_moments<T>(at, count, partial + block * 2 * width, width);
     }
-    for (int64_t c = 0; c < width; ++c) mean[c] = square[c] = 0;
-    for (int64_t block = 0; block < num_blocks; ++block) {
-        const int64_t before = block * rows_per_block;
-        const int64_t count = num_rows - before < rows_per_block ? num_rows - before : rows_per_block;
-        const double share = (double)count / (before + count);
-        const double *from = partial + block * 2 * width;
-        for (int64_t c = 0; c < width; ++c) {
-            const double step = from[c] - mean[c];
-            mean[c] += step * share;
-            square[c] += from[width + c] + step * step * share * before;
-        }
-    }
+    merge_moments(partial, mean, square, num_rows, width);
 }
 
 // out = leaky(in * scale + shift), channel by channel.
@@ -114,15 +64,7 @@ void normalise_by_own(
 ) {
     double *mean = partial, *square = partial + width;
     moments(in, mean, square, partial + 2 * width, num_rows, width, num_threads);
-    for (int64_t c = 0; c < width; ++c) {
-        const double invstd = 1 / __builtin_sqrt(square[c] / num_rows + eps), scale = weight[c] * invstd;
-        stats[c] = (T)scale;
-        stats[width + c] = (T)(bias[c] - mean[c] * scale);
-        stats[2 * width + c] = (T)mean[c];
-        stats[3 * width + c] = (T)invstd;
-        running_mean[c] = (T)(running_mean[c] + momentum * (mean[c] - running_mean[c]));
-        running_var[c] = (T)(running_var[c] + momentum * (square[c] / (num_rows - 1) - running_var[c]));
-    }
+    settle(mean, square, stats, weight, bias, running_mean, running_var, momentum, eps, num_rows, width);
     normalise(in, out, stats, stats + width, slope, num_rows, width, num_threads);
 }
 
@@ -138,34 +80,12 @@ void normalise_backward(
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
     for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t first = block * rows_per_block;
-        const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
-        double *to = partial + block * 2 * width;
-        over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-            typedef decltype(kind) V;
-            const V by = load<V>(scale + c), plus = load<V>(shift + c);
-            const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
-            V sum = {}, product = {};
-            for (int64_t r = first; r < last; ++r) {
-                const V x = load<V>(in + r * width + c), g = load<V>(grad + r * width + c);
-                const V through = x * by + plus > 0 ? g : g * slope;
-                sum += through;
-                product += through * ((x - middle) * narrow);
-            }
-            T parts[2][sizeof(V) / sizeof(T)];
-            store<V>(parts[0], sum);
-            store<V>(parts[1], product);
-            for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
-                to[c + i] = parts[0][i];
-                to[width + c + i] = parts[1][i];
-            }
-        });
+        const int64_t count = first + rows_per_block < num_rows ? rows_per_block : num_rows - first;
+        const auto at = [=](int64_t i, int64_t c) { return in + (first + i) * width + c; };
+        const auto grad_at = [=](int64_t i, int64_t c) { return grad + (first + i) * width + c; };
+        block_sums<T>(at, grad_at, stats, slope, count, partial + block * 2 * width, width);
     }
-    for (int64_t block = 1; block < num_blocks; ++block)
-        for (int64_t c = 0; c < 2 * width; ++c) partial[c] += partial[block * 2 * width + c];
-    for (int64_t c = 0; c < width; ++c) {
-        grad_bias[c] = (T)partial[c];
-        grad_weight[c] = (T)partial[width + c];
-    }
+    merge_sums(partial, grad_weight, grad_bias, num_rows, width);
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
     for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t first = block * rows_per_block;
