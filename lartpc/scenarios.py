@@ -113,6 +113,6 @@ def _said(config: Config, digest: Digest) -> dict[str, Any]:
     found = {}
     for step in SCENARIO_SECTIONS:
         section = getattr(config, step)
-        weights = getattr(section, "weights", None)
-        found[step] = (slice_of(section, "infer"), digest(weights) if weights else "")
+        weights = [getattr(section, name, None) for name in ("weights", "ghost_weights")]
+        found[step] = (slice_of(section, "infer"), *(digest(path) if path else "" for path in weights))
     return found

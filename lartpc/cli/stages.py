@@ -83,6 +83,12 @@ def backproject(
         typer.Option(help="The planes' images and what 'segment' made of them; repeatable, or @FILE."),
     ],
     out: Out,
+    ghosts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of a 'segment' of 3D points that tells ghosts; default: their charge tells them."
+        ),
+    ] = None,
     config_file: ConfigFile = None,
     chain: Chain = None,
 ) -> None:
@@ -90,7 +96,8 @@ def backproject(
     from lartpc.run.backproject import backproject as run
 
     files = expand(images)
-    summary = run(points, files, settings_of("segment", config_file, [points]), out=out)
+    section = settings_of("segment", config_file, [points])
+    summary = run(points, files, section, out=out, ghosts=ghosts)
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         from lartpc.run.chain import go_on

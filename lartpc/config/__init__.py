@@ -230,15 +230,15 @@ SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name not in ("detect", "r
 
 
 def slice_of(section: Section, part: Part) -> dict[str, Any]:
-    """Return a section without what `part` does not depend on: the other part, and the weights' path."""
+    """Return a section without what `part` does not depend on: the other part, and the paths of weights."""
     other = "infer" if part == "train" else "train"
-    return section.model_dump(mode="json", exclude={other, "weights"})
+    return section.model_dump(mode="json", exclude={other, "weights", "ghost_weights"})
 
 
 def shared_slice(section: Section) -> dict[str, Any]:
     """Return what training and inference of a stage must agree on; weights carry it."""
     return section.model_dump(
-        mode="json", exclude={"infer", "train", "weights", "backend", "upstream", "enabled"}
+        mode="json", exclude={"infer", "train", "weights", "ghost_weights", "backend", "upstream", "enabled"}
     )
 
 

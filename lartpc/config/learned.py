@@ -206,6 +206,12 @@ class SegmentInfer(Inference):
         description="3D points of wire planes with less charge are taken for ghosts where the planes' images are "
         "segmented (dimension: 2) [MeV]",
     )
+    point_ghost_score: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="3D points of wire planes are ghosts from this score on, which ghost_weights give (dimension: 2)",
+    )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
     max_event_voxels: int | None = Field(
@@ -236,6 +242,11 @@ class Segment(Section):
     infer: SegmentInfer = SegmentInfer.model_construct()
     train: SegmentTraining = SegmentTraining.model_construct(num_steps=450, batch_size=8, learning_rate=4e-3)
     weights: File | None = Field(None, description="released weights; null: train")
+    ghost_weights: File | None = Field(
+        None,
+        description="released weights that tell the ghosts of 3D points made of the planes (dimension: 2); null: their "
+        "charge does (infer.point_charge_mev)",
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -253,6 +264,8 @@ class Segment(Section):
             )
         if self.infer.ghost_threshold != 0.5 and not self.heads.ghost:
             raise ValueError("infer.ghost_threshold needs heads.ghost")
+        if self.ghost_weights and self.dimension != 2:
+            raise ValueError("ghost_weights are for points made of images of planes (dimension: 2)")
         if self.plane_hits and self.dimension != 3:
             raise ValueError("plane_hits are of 3D points; dimension: 2 has images of single planes")
         return self

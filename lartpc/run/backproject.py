@@ -2,15 +2,18 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.event import blank
-from lartpc.ingest.detector.backproject import proposals_of, semantic_of
+from lartpc.event import SEEN, Event, blank
+from lartpc.ingest.detector.backproject import proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
-from lartpc.provenance import provenance
+from lartpc.provenance import fingerprint, provenance
 from lartpc.run.quality.evaluate import PLANES
 from lartpc.stages import stage
 from lartpc.store import NUM_PLANES, WEIGHTS_FILE, Events, EventWriter, open_events
@@ -19,7 +22,7 @@ WRITES = ("semantic", "proposal")
 
 
 def backproject(
-    points: Path, images: Sequence[Path], section: config.Segment, *, out: Path
+    points: Path, images: Sequence[Path], section: config.Segment, *, out: Path, ghosts: Path | None = None
 ) -> dict[str, Any]:
     """Write the products of `segment` for points of wire planes from those of the planes' images.
 
@@ -31,6 +34,8 @@ def backproject(
         Points: what `lartpc ingest` writes with `wires.space_points`.
     images
         The images of the same events: what `lartpc ingest` writes without it, and what `segment` made of them.
+    ghosts
+        Weights of a `segment` of 3D points that tells their ghosts (`heads.ghost`); None: their charge tells them.
 
     Returns
     -------
@@ -42,6 +47,7 @@ def backproject(
         The files are not of the same events, or not points and images of wire planes.
     """
     row = stage("segment")
+    judge = _ghost_network(ghosts) if ghosts else None
     with open_events(points) as events, open_events(*images) as seen:
         planes = _planes(events, seen, points, images)
         num = len(planes)
@@ -53,11 +59,13 @@ def backproject(
         )
         about = seen.attributes()["segment"]
         origin |= {name: about[name] for name in ("weights", WEIGHTS_FILE, "warnings") if name in about}
+        if ghosts:
+            origin["ghost_weights"] = fingerprint(ghosts)[1]
         start = time.perf_counter()
         set_aside, lost = events.quarantined(), seen.quarantined()
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}
         with EventWriter(out, WRITES, file_uid=events.file_uid, box=events.box, attrs=origin) as writer:
-            for index, event in enumerate(events.stream(["voxel"])):
+            for index, event in enumerate(events.stream(["voxel", *(SEEN if judge else ())])):
                 views = seen.block(index * num, (index + 1) * num, ["voxel", *WRITES])
                 if event.entry in set_aside:
                     writer.append(event.entry, {name: blank(event, WRITES)[name] for name in WRITES})
@@ -68,8 +76,11 @@ def backproject(
                     writer.quarantine(event.entry, f"{step} of an image: {reason}", nothing)
                     summary["num_quarantined"] += 1
                     continue
+                semantic = semantic_of(event, views, planes, section.infer.point_charge_mev)
+                if judge and event.num_voxels:
+                    semantic = with_ghosts_of(semantic, judge(event), section.infer.point_ghost_score)
                 found = {
-                    "semantic": semantic_of(event, views, planes, section.infer.point_charge_mev),
+                    "semantic": semantic,
                     "proposal": proposals_of(events.box, views, planes),
                 }
                 writer.append(event.entry, found)
@@ -78,6 +89,25 @@ def backproject(
             for name, value in summary.items():
                 writer.set_attribute(name, value)
     return summary
+
+
+def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
+    """Return what gives the ghost scores (N,) of an event's points, or raise ValueError where the weights do not."""
+    from lartpc.run.weights import load_weights, read_weights
+    from lartpc.stages import segment
+
+    content, row = read_weights(weights), stage("segment")
+    section = (
+        config.Segment.model_validate(json.loads(content["settings"]))
+        if content["stage"] == row.name
+        else None
+    )
+    if section is None or section.dimension != 3 or not section.heads.ghost:
+        raise ValueError(
+            f"{weights} does not tell ghosts of 3D points; give weights of segment with heads.ghost"
+        )
+    net = cast(segment.Segmenter, load_weights(weights, row, section, content))
+    return lambda event: segment.infer(net, [event], section)[0]["semantic"]["ghost_score"]
 
 
 def _planes(events: Events, seen: Events, points: Path, images: Sequence[Path]) -> list[Plane]:

@@ -10,7 +10,7 @@ from test_project import WIRES, write_steps
 
 from lartpc import config
 from lartpc.event import conform, empty
-from lartpc.provenance import provenance
+from lartpc.provenance import fingerprint, provenance
 from lartpc.run.backproject import backproject
 from lartpc.run.collect import collect
 from lartpc.run.infer import infer
@@ -26,6 +26,7 @@ SIDE = 64
 FLAT = config.Ingest.model_validate({"num_voxels": SIDE, "wires": WIRES})
 SECTION = config.Segment.model_validate({"dimension": 2})
 PROPOSAL = tuple(empty("proposal"))
+MODELS = Path(__file__).parents[2] / "models"
 
 
 def with_points(**changes: object) -> config.Ingest:
@@ -111,6 +112,31 @@ def test_points_have_what_the_planes_say(shard: dict[str, Path]) -> None:
         assert np.linalg.norm(position[(end > 0.5) == is_end] - place, axis=1).min() < 2.0
 
 
+def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path) -> None:
+    images, weights = [shard["images"], shard["of_images"]], MODELS / "ghost" / "segment.pt"
+    section = config.Segment.model_validate({"dimension": 2, "infer": {"point_ghost_score": 0.4}})
+    out, alone = tmp_path / "ghosts.h5", tmp_path / "alone.h5"
+    assert backproject(shard["ingest"], images, section, out=out, ghosts=weights)["num_quarantined"] == 0
+    of_points = config.Segment.model_validate({"plane_hits": True, "heads": {"ghost": True}})
+    infer(stage("segment"), [shard["ingest"]], of_points, out=alone, weights=weights)
+    with (
+        open_events(shard["ingest"], out) as events,
+        open_events(alone) as network,
+        open_events(shard["segment"]) as by_charge,
+    ):
+        event, said, before = events[0], network[0]["semantic"], by_charge[0]["semantic"]
+        assert events.attributes()["segment"]["ghost_weights"] == fingerprint(weights)[1]
+    semantic = event["semantic"]
+    np.testing.assert_allclose(semantic["ghost_score"], said["ghost_score"], atol=1e-5)
+    np.testing.assert_array_equal(semantic["score"], before["score"])
+    assert ((semantic["label"] == GHOST) == (semantic["ghost_score"] >= 0.4)).all()
+    assert (semantic["label"][semantic["ghost_score"] < 0.4] == Semantic.TRACK).all()
+    with pytest.raises(ValueError, match=r"does not tell ghosts of 3D points"):
+        backproject(shard["ingest"], images, section, out=out, ghosts=MODELS / "segment.pt")
+    with pytest.raises(ValidationError, match=r"ghost_weights are for points made of images"):
+        config.Segment(ghost_weights=str(weights))
+
+
 def test_the_chain_ends_in_its_tables(shard: dict[str, Path]) -> None:
     root, sections = shard["root"], {"cluster": config.Cluster(), "interact": config.Interact()}
     infer(
@@ -121,9 +147,8 @@ def test_the_chain_ends_in_its_tables(shard: dict[str, Path]) -> None:
         weights=None,
     )
     files = [shard[name] for name in ("ingest", "segment", "points")]
-    released = Path(__file__).parents[2] / "models"
     for name in ("cluster", "interact"):
-        infer(stage(name), files, sections[name], out=shard[name], weights=released / f"{name}.pt")
+        infer(stage(name), files, sections[name], out=shard[name], weights=MODELS / f"{name}.pt")
         files.append(shard[name])
     assert summarize(files, root / "tables")["particles"] >= 2
     assert evaluate(files, root / "metrics.parquet") == 2

@@ -260,6 +260,12 @@ def weights_of(stage, wildcards=None):
     return [ancient(outside(given))] if given else [f"<results>/models/{stage}/weights.pt"]
 
 
+def ghost_weights(wildcards):
+    """Return the weights that tell the ghosts of points made of planes, if any."""
+    given = branch_of(wildcards).config.segment.ghost_weights
+    return [ancient(outside(given))] if given else []
+
+
 def start_of(stage):
     """Return the weights that the training of a stage starts from, if any."""
     given = getattr(CONFIG, stage).train.init_from

@@ -63,6 +63,7 @@ rule backproject:
         points=lambda wc: events_of(["ingest"], wc),
         images=lambda wc: images_of(["ingest", "segment"], wc),
         settings="<results>/<branch>config/segment.infer.json",
+        ghosts=ghost_weights,
     output:
         "<results>/<branch>events/segment/{sample}/{shard}.h5",
     log:
@@ -78,10 +79,12 @@ rule backproject:
     params:
         version=STAGES["segment"].version,
         images=lambda wc, input: option("images", input.images),
+        ghosts=lambda wc, input: option("ghosts", input.ghosts),
+        digest=lambda wc: [digest_of_file(path) for path in ghost_weights(wc)],
         chain=lambda wc, output: PLAN,
     shell:
         """
-        lartpc backproject {input.points:q} {params.images:q} --config {input.settings:q} --chain {params.chain:q} \
+        lartpc backproject {input.points:q} {params.images:q} {params.ghosts:q} --config {input.settings:q} --chain {params.chain:q} \
             --out {output:q} 2>{log:q}
         """
 

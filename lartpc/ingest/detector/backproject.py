@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.geometry import Box
@@ -59,6 +60,15 @@ def semantic_of(event: Event, images: Sequence[Event], planes: Sequence[Plane], 
             "ghost_score": least_mev / (least_mev + energy_N) if least_mev else np.zeros(len(energy_N)),
         },
     )
+
+
+def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], least: float) -> Columns:
+    """Return the product `semantic` of points with the ghost scores (N,) that a network gives them.
+
+    Points whose score reaches `least` have the label GHOST, all others that of their best class, whatever their charge.
+    """
+    label_N = np.where(score_N >= least, GHOST, semantic["score"].argmax(axis=1))
+    return conform("semantic", {**semantic, "label": label_N, "ghost_score": score_N})
 
 
 def pixels_at(image: Event, place_N3: FloatArray, within: float = PIXEL_WITHIN) -> IntArray:
