@@ -106,7 +106,7 @@ def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
         raise ValueError(
             f"{weights} does not tell ghosts of 3D points; give weights of segment with heads.ghost"
         )
-    net = cast(segment.Segmenter, load_weights(weights, row, section, content))
+    net = cast(segment.Network, load_weights(weights, row, section, content))
     return lambda event: segment.infer(net, [event], section)[0]["semantic"]["ghost_score"]
 
 
