@@ -93,24 +93,36 @@ class Owner:
 
 
 def owners() -> list[Owner]:
-    """Return the runs that left a record in this folder; a record that cannot be read is of none."""
+    """Return the runs that left a record in this folder; a record that is none of ours is of none.
+
+    Raises
+    ------
+    ValueError
+        The system fails to read a record, which may be of a live run.
+    """
     found = []
     for path in sorted(RECORDS.glob("*.json")):
         try:
             found.append(Owner(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
+        except FileNotFoundError:  # its run has just been cleared away
+            continue
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error.strerror}), and may be of a run that is at work; nothing was removed "
+                "or cancelled. Try again when it can be read, or remove it if no run is at work in this folder"
+            ) from error
+        except (ValueError, TypeError):
             continue
     return found
 
 
 def others(results: str | Path) -> tuple[list[Owner], list[Owner]]:
-    """Return the live and the dead runs, other than this process, with results in a folder."""
+    """Return the live runs, other than this process, with results in a folder, above or below, and the dead in it."""
     folder = os.path.realpath(results)
-    found = [
-        one for one in owners() if one.results == folder and not (one.is_here() and one.pid == os.getpid())
-    ]
-    alive = [one for one in found if one.is_alive()]
-    return alive, [one for one in found if one not in alive]
+    found = [one for one in owners() if not (one.is_here() and one.pid == os.getpid())]
+    near = [one for one in found if os.path.commonpath([one.results, folder]) in (one.results, folder)]
+    alive = [one for one in near if one.is_alive()]
+    return alive, [one for one in near if one.results == folder and one not in alive]
 
 
 def refuse(alive: Iterable[Owner]) -> None:

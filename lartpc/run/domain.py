@@ -7,6 +7,7 @@ the middle 98 %, as must one of many events where detectors were drawn for each 
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
+from lartpc.stages import Stage
 from lartpc.store import DRAWN, Events, open_events
 
 NUM_SHARDS, NUM_EVENTS = 20, 50
@@ -128,6 +130,49 @@ def fitting(weights: Path, events: Events) -> list[Path]:
         if domain and domain["dimension"] == [events.box.dimension] and not outside(domain, events)[0]:
             found.append(path)
     return found
+
+
+def look_outside(
+    events: Events, stage: Stage, section: Any, weights: Path, domain: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Return warnings of events that the weights were not made for, and write them to standard error.
+
+    `domain` is what the weights state, if that was read before.
+
+    Raises
+    ------
+    ValueError
+        The settings refuse such events.
+    """
+    wanted = getattr(getattr(section, "infer", None), "outside_domain", "warn")
+    if wanted == "ignore":
+        return []
+    if domain is None:
+        from lartpc.run.weights_file import read_content
+
+        domain = json.loads(read_content(weights).get("domain") or "{}")
+    found: list[str] = []
+    if not domain:
+        others = [f"the weights of {stage.name} do not state what they were trained on"]
+    else:
+        found, others = outside(domain, events)
+    others_fit = fitting(weights, events) if found else []
+    remedy = (
+        f"take {' or '.join(map(str, others_fit))}" if others_fit else f"train {stage.name} on such events"
+    )
+    if found and wanted == "refuse":
+        raise ValueError(
+            f"{events.file_uid} is outside the domain of {weights}: {'; '.join(found)}; {remedy}, "
+            f"or take what comes with {stage.name}.infer.outside_domain: warn"
+        )
+    said = [f"outside the domain of the weights: {what}" for what in found] + others
+    for line in said:
+        sys.stderr.write(f"warning: {stage.name} {events.file_uid}: {line}\n")
+    if others_fit:
+        sys.stderr.write(
+            f"{stage.name} {events.file_uid}: weights that hold for such events: {' or '.join(map(str, others_fit))}\n"
+        )
+    return said
 
 
 def in_words(domain: Mapping[str, Any]) -> str:

@@ -87,7 +87,9 @@ def infer(
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
         if weights:
-            said = _look_outside(events, stage, section, domain, weights)
+            from lartpc.run.domain import look_outside
+
+            said = look_outside(events, stage, section, weights, domain)
             writer.set_attribute("warnings", json.dumps(said))
             writer.set_attribute(WEIGHTS_FILE, str(weights))
         products, complete, has_input = _source(events, stage, on_truth)
@@ -179,45 +181,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _look_outside(
-    events: Events, stage: Stage, section: Any, domain: dict[str, Any], weights: Path
-) -> list[str]:
-    """Return warnings of events that the weights were not made for, and write them to standard error.
-
-    Raises
-    ------
-    ValueError
-        The settings refuse such events.
-    """
-    from lartpc.run.domain import fitting, outside
-
-    wanted = getattr(getattr(section, "infer", None), "outside_domain", "warn")
-    if wanted == "ignore":
-        return []
-    found: list[str] = []
-    if not domain:
-        others = [f"the weights of {stage.name} do not state what they were trained on"]
-    else:
-        found, others = outside(domain, events)
-    others_fit = fitting(weights, events) if found else []
-    remedy = (
-        f"take {' or '.join(map(str, others_fit))}" if others_fit else f"train {stage.name} on such events"
-    )
-    if found and wanted == "refuse":
-        raise ValueError(
-            f"{events.file_uid} is outside the domain of {weights}: {'; '.join(found)}; {remedy}, "
-            f"or take what comes with {stage.name}.infer.outside_domain: warn"
-        )
-    said = [f"outside the domain of the weights: {what}" for what in found] + others
-    for line in said:
-        sys.stderr.write(f"warning: {stage.name} {events.file_uid}: {line}\n")
-    if others_fit:
-        sys.stderr.write(
-            f"{stage.name} {events.file_uid}: weights that hold for such events: {' or '.join(map(str, others_fit))}\n"
-        )
-    return said
 
 
 def _name_large(events: Events, max_voxels: int, stage: Stage) -> None:

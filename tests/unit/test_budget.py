@@ -72,6 +72,8 @@ def measured(tmp_path_factory):
         *("--cluster-weights", weights["cluster"], "--interact-weights", weights["interact"]),
     )
     assert "2 events" in said
+    for name in weights:
+        assert f"warning: {name} s/0: the weights of {name} do not state what they were trained on" in said
     return folder / "m.parquet"
 
 

@@ -90,5 +90,7 @@ def test_a_bad_event_is_left_out_with_its_reason(tmp_path, capsys):
     out = tmp_path / "measured.parquet"
     assert measure([tmp_path / "in.h5"], CFG, weights=tmp_path / "cluster.pt", out=out, on_truth=True) == 2
     assert set(pq.read_table(out).to_pandas()["entry"]) == {0, 2}
-    assert "s/0 entry 1 is left out: clustering: IndexError" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "s/0 entry 1 is left out: clustering: IndexError" in said
+    assert "warning: cluster s/0: the weights of cluster do not state what they were trained on" in said
     assert "2 events, 1 left out in 1 files" in table([out], tmp_path / "table.md")

@@ -77,9 +77,12 @@ def test_reconstructed_particles_take_the_place_of_the_truth() -> None:
         particles_of(image(line((1, 1, 1), (1, 0, 0), 3)))
 
 
-def test_scores_are_compared_with_those_of_the_whole_event(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_scores_are_compared_with_those_of_the_whole_event(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, weights = files
     rows = explain([path], SECTION, weights, tmp_path / "out", num_events=5)
+    assert "the weights of segment do not state what they were trained on" in capsys.readouterr().err
     assert (tmp_path / "out" / "explain.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "out" / "explain.json").read_text())["rows"] == rows
     by = {(row["mask"], row["relation"], row["class"]): row for row in rows}

@@ -47,6 +47,28 @@ def test_a_dead_run_loses_its_lock_and_no_other(process: subprocess.Popen) -> No
     assert locks() == ["1.output.lock"]
 
 
+@pytest.mark.parametrize("theirs", ["mine/part", "."])
+def test_a_live_run_with_results_below_or_above_keeps_its_lock(
+    process: subprocess.Popen, theirs: str
+) -> None:
+    """Its files are among those of the folder, though a dead run had just this one."""
+    Owner.of(process.pid, theirs).write()
+    replace(Owner.of(process.pid, "mine"), start="1").write()
+    with pytest.raises(ValueError, match=r"it is at work.*nothing was removed or cancelled"):
+        unlock("mine")
+    assert locks() == ["0.output.lock", "1.output.lock"]
+    Owner.of(process.pid, "mine2").write()  # not below it, though its name begins so
+    assert unlock("mine") == 1
+
+
+def test_a_record_that_cannot_be_read_may_be_of_a_live_run(process: subprocess.Popen) -> None:
+    replace(Owner.of(process.pid, "mine"), start="1").write()
+    (RECORDS / "far-1-1.json").mkdir()  # what the system cannot read
+    with pytest.raises(ValueError, match=r"far-1-1\.json cannot be read.*nothing was removed or cancelled"):
+        unlock("mine")
+    assert locks() == ["0.output.lock", "1.output.lock"]
+
+
 def test_a_zombie_is_dead(process: subprocess.Popen) -> None:
     one = Owner.of(process.pid, "mine")
     process.kill()

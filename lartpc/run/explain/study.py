@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.atomic import make_folder, write_each
 from lartpc.event import SEEN, Event
+from lartpc.run.domain import look_outside
 from lartpc.run.explain.masks import Mask, Particles, masks_of, particles_of
 from lartpc.stages import stage
 from lartpc.store import open_events
@@ -88,6 +89,7 @@ def explain(
     num_masks: dict[str, int] = defaultdict(int)
     with open_events(*files) as events:
         events.require(("voxel",))
+        look_outside(events, row, section, weights)
         for event in _chosen(events, entries, num_events):
             particles = particles_of(event)
             masks = list(masks_of(event, particles))

@@ -3,7 +3,7 @@
 Shape suffixes: V voxels, F fragments, E events, B bootstrap samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lartpc import config, metrics
 from lartpc.atomic import replacing
 from lartpc.event import TRUTH, Columns, Event
+from lartpc.run.domain import look_outside
 from lartpc.run.progress import Meter
 from lartpc.run.quality.evaluate import is_counted
 from lartpc.run.quality.interactions import START_LIMIT, VERTEX_LIMITS, distances_to_start, vertex_distances
@@ -76,6 +77,7 @@ class Networks:
     interact: config.Interact
     cluster_net: Any
     interact_net: Any
+    weights: Mapping[str, Path]
 
     @classmethod
     def load(
@@ -94,6 +96,7 @@ class Networks:
             interact,
             load_weights(cluster_weights, stage("cluster"), cluster),
             load_weights(interact_weights, stage("interact"), interact) if interact_weights else None,
+            {"cluster": cluster_weights} | ({"interact": interact_weights} if interact_weights else {}),
         )
 
 
@@ -124,6 +127,8 @@ def measure(
     with open_events(*event_files) as events, torch.inference_mode():
         needed = ["event", "voxel", *TRUTH, "semantic", "proposal"]
         events.require(needed)
+        for name, weights in networks.weights.items():
+            look_outside(events, stage(name), getattr(networks, name), weights)
         set_aside = events.quarantined()
         num = min(len(events), num_events or len(events))
         with Meter(f"budget {events.file_uid}", num, "events") as meter:

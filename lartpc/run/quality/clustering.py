@@ -16,6 +16,7 @@ from lartpc import config, metrics
 from lartpc.atomic import replacing
 from lartpc.event import TRUTH, Event
 from lartpc.faults import passes
+from lartpc.run.domain import look_outside
 from lartpc.run.progress import Meter
 from lartpc.run.weights import load_weights
 from lartpc.stages import cluster, stage
@@ -70,6 +71,7 @@ def measure(
     left_out: dict[int, str] = {}
     num = failed = 0
     with open_events(*event_files) as events, torch.inference_mode():
+        look_outside(events, stage("cluster"), section, weights)
         events.require(["voxel", *TRUTH])
         before = [] if on_truth else ["semantic", "point"]
         events.require(before)
