@@ -15,7 +15,8 @@
 
 namespace {
 
-constexpr int64_t AT_ONCE = 64; // pairs of a tile and offset, for the gradient of its weights
+constexpr int64_t AT_ONCE = 64;           // pairs of an offset, for the gradient of its weights
+constexpr int64_t CACHED = 512 * 1024; // so many bytes of rows stay in the second cache
 
 INLINE int64_t whole(int64_t width) { return (width + LANES - 1) / LANES * LANES; }
 INLINE int64_t halves(int64_t width) { return (width + 1) / 2; }
@@ -34,7 +35,11 @@ void round_rows(const float *in, bf16 *out, int64_t num_rows, int64_t width, int
 
 // Two rows of 16 channels, channel by channel.
 INLINE __m512i interleave(__m256i first, __m256i second) {
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(first), _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
+    const __m512i order = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1,
+        16, 0
+    );
+    return _mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
 }
 
 // Weights (K, C_in, C_out) to (K, C_in / 2, C_out in whole vectors, 2).
@@ -64,7 +69,12 @@ INLINE void interleave_rows(const bf16 *rows, const Pair *pair, int64_t count, i
     for (int64_t p = 0; p < count; p += 2, to += width) {
         const bf16 *first = rows + (SOURCE ? pair[p].source : pair[p].target) * padded;
         const bf16 *second = rows + (SOURCE ? pair[p + 1].source : pair[p + 1].target) * padded;
-        for (int64_t c = 0; c < padded; c += LANES) {
+        int64_t c = 0;
+        for (; padded - c >= LANES; c += LANES) {
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(first + c));
+            _mm512_storeu_si512(to + c, interleave(a, _mm256_loadu_si256((const __m256i *)(second + c))));
+        }
+        if (c < padded) {
             const __mmask16 there = up_to(padded - c);
             const __m256i a = _mm256_maskz_loadu_epi16(there, first + c);
             const __m256i b = _mm256_maskz_loadu_epi16(there, second + c);
@@ -113,6 +123,24 @@ void correlate_all(
     for (; c < num_in; ++c) correlate<N, 1>(left + c, right, sums + c * width, steps, in_width, width);
 }
 
+// An even number of pairs: sums (C_in, C_out in whole vectors) += in[source]^T @ grad[target].
+void correlate_pairs(
+    const void *in, const void *grad, const Pair *pair, int64_t count, two *left, two *right, float *sums,
+    int64_t num_in, int64_t num_out
+) {
+    const int64_t width = whole(num_out);
+    interleave_rows<true>((const bf16 *)in, pair, count, num_in, left);
+    interleave_rows<false>((const bf16 *)grad, pair, count, num_out, right);
+    for (int64_t c = 0; c < width;) {
+        const int n = together((width - c) / LANES);
+        if (n == 1) correlate_all<1>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 2) correlate_all<2>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 3) correlate_all<3>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 4) correlate_all<4>(left, right + c, sums + c, count / 2, num_in, width);
+        c += n * LANES;
+    }
+}
+
 } // namespace
 
 API int64_t has_avx512_bf16() { return 1; }
@@ -151,39 +179,41 @@ API void convolve_avx512(
     }
 }
 
-// grad_weight (K, C_in, C_out in whole vectors), zero on entry. The offsets are dealt to the threads. Tile by tile,
-// the rows of one offset are still in the cache for the next.
+// grad_weight (K, C_in, C_out in whole vectors), zero on entry. The offsets are dealt to the threads. As many tiles are
+// taken together as have their rows in the second cache: the sums of an offset then stay in the first, and few of the
+// rows that are multiplied at once remain over.
 API void convolve_weight_avx512(
     const void *in, const void *grad, float *grad_weight, const void *all_pairs, const int64_t *starts,
     int64_t num_source, int64_t num_target, int64_t num_tiles, int64_t num_offsets, int64_t num_in,
     int64_t num_out, int64_t num_threads
 ) {
-    const int64_t width = whole(num_out);
+    const int64_t width = whole(num_out), per_tile = num_tiles ? (num_target + num_tiles - 1) / num_tiles : 0;
+    const int64_t bytes = per_tile * (whole(num_in) + width) * sizeof(bf16);
+    const int64_t together_at_most = bytes && CACHED / bytes > 1 ? CACHED / bytes : 1;
     const Pair *pairs = (const Pair *)all_pairs;
 #pragma omp parallel for schedule(static, 1) num_threads((int)num_threads) if (num_threads > 1)
     for (int64_t thread = 0; thread < num_threads; ++thread) {
         two *left = (two *)_mm_malloc(AT_ONCE / 2 * whole(num_in) * sizeof(two), 64);
         two *right = (two *)_mm_malloc(AT_ONCE / 2 * width * sizeof(two), 64);
-        for (int64_t t = 0; t < num_tiles; ++t)
+        for (int64_t first = 0; first < num_tiles; first += together_at_most)
             for (int64_t k = thread; k < num_offsets; k += num_threads) {
-                const int64_t *start = starts + t * (num_offsets + 1) + k;
+                const int64_t last = first + together_at_most < num_tiles ? first + together_at_most : num_tiles;
                 float *sums = grad_weight + k * num_in * width;
-                for (int64_t p = start[0]; p < start[1]; p += AT_ONCE) {
-                    Pair some[AT_ONCE];
-                    int64_t count = start[1] - p < AT_ONCE ? start[1] - p : AT_ONCE;
-                    memcpy(some, pairs + p, count * sizeof(Pair));
-                    if (count % 2) some[count++] = {(int32_t)num_source, (int32_t)num_target}; // the rows of zeros
-                    interleave_rows<true>((const bf16 *)in, some, count, num_in, left);
-                    interleave_rows<false>((const bf16 *)grad, some, count, num_out, right);
-                    for (int64_t c = 0; c < width;) {
-                        const int n = together((width - c) / LANES);
-                        if (n == 1) correlate_all<1>(left, right + c, sums + c, count / 2, num_in, width);
-                        if (n == 2) correlate_all<2>(left, right + c, sums + c, count / 2, num_in, width);
-                        if (n == 3) correlate_all<3>(left, right + c, sums + c, count / 2, num_in, width);
-                        if (n == 4) correlate_all<4>(left, right + c, sums + c, count / 2, num_in, width);
-                        c += n * LANES;
+                Pair some[AT_ONCE];
+                int64_t count = 0;
+                for (int64_t t = first; t < last; ++t) {
+                    const int64_t *start = starts + t * (num_offsets + 1) + k;
+                    for (int64_t p = start[0]; p < start[1];) {
+                        const int64_t room = AT_ONCE - count, more = start[1] - p < room ? start[1] - p : room;
+                        memcpy(some + count, pairs + p, more * sizeof(Pair));
+                        p += more, count += more;
+                        if (count < AT_ONCE) continue;
+                        correlate_pairs(in, grad, some, count, left, right, sums, num_in, num_out);
+                        count = 0;
                     }
                 }
+                if (count % 2) some[count++] = {(int32_t)num_source, (int32_t)num_target}; // the rows of zeros
+                if (count) correlate_pairs(in, grad, some, count, left, right, sums, num_in, num_out);
             }
         _mm_free(left);
         _mm_free(right);
