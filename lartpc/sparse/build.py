@@ -84,7 +84,7 @@ def call(name: str, *arguments: Any) -> None:
     if function.argtypes is None:
         # once: to wrap each argument of each call takes as long as a small convolution
         function.argtypes = [_KINDS.get(type(argument), ctypes.c_void_p) for argument in arguments]
-    function(*(value if value is None or type(value) in _KINDS else _address(value) for value in arguments))
+    function(*[value if value is None or type(value) in _KINDS else _address(value) for value in arguments])
 
 
 _KINDS = {int: ctypes.c_int64, float: ctypes.c_double}
@@ -108,7 +108,10 @@ def _num_openmp_threads() -> int:
 
 def _address(values: Any) -> int:
     """Return where the numbers of a tensor or an array lie."""
-    pointer = values.data_ptr() if hasattr(values, "data_ptr") else values.ctypes.data
+    try:
+        pointer = values.data_ptr()
+    except AttributeError:
+        pointer = values.__array_interface__["data"][0]
     return int(pointer)
 
 

@@ -33,10 +33,13 @@ class Optimization:
         self._loss, self._section, self._ranks = loss, section, ranks
         self._settings: config.Training = section.train
         self._frozen = _freeze(net, self._settings.freeze)
+        self._is_set = False  # the network, to train
         self.net = net
         if getattr(self._settings, "sync_batch_norm", False) and ranks.size > 1:
             synchronise(net, ranks)
         self._shared = ranks.wrap(net)
+        # Listed once: to look through all modules in each step takes a twentieth of it.
+        self._parameters, self._buffers = list(net.parameters()), list(net.buffers())
         self._called = self._shared
         if self._settings.precision == "bf16":
             self._called = _Autocast(self._shared, ranks.device.type)
@@ -63,13 +66,15 @@ class Optimization:
         requests
             The sum over the ranks of each number given; it costs nothing, as it goes with the counts.
         """
-        self.net.train()
-        for module in self._frozen:
-            module.eval()
+        if not self._is_set or not self.net.training:
+            self.net.train()
+            for module in self._frozen:
+                module.eval()
+            self._is_set = True
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, self._settings)
         self._optimizer.zero_grad(set_to_none=True)
-        buffers = [buffer.clone() for buffer in self.net.buffers()]
+        buffers = [buffer.clone() for buffer in self._buffers]
         values: dict[str, float] = {}
         asked = list(requests)
         for number, piece in enumerate(pieces):
@@ -78,11 +83,11 @@ class Optimization:
             terms, asked = found
             for name, value in terms.items():
                 values[name] = values.get(name, 0.0) + value / len(pieces)
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self._settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)
         if torch.isfinite(norm):
             self._optimizer.step()
         else:
-            for buffer, before in zip(self.net.buffers(), buffers, strict=True):
+            for buffer, before in zip(self._buffers, buffers, strict=True):
                 buffer.copy_(before)
         return {"loss": sum(values.values()), **values, "gradient_norm": float(norm)}, asked
 
@@ -109,10 +114,10 @@ class Optimization:
         )
         # Every parameter takes part: one that an odd batch did not need has a gradient of zeros. DDP is told before.
         if self._ranks.size > 1:
-            loss = loss + 0.0 * sum(parameter.sum() for parameter in self.net.parameters())
+            loss = loss + 0.0 * sum(parameter.sum() for parameter in self._parameters)
         if loss.requires_grad:
             (loss / num_pieces).backward()
-        for parameter in self.net.parameters():
+        for parameter in self._parameters:
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         sums = self._ranks.sum(torch.stack([total.detach().float() for total, _ in terms.values()]))
