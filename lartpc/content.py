@@ -1,6 +1,8 @@
 """What a file is, by its first bytes, and said in a refusal: with what to do about it. Standard library only."""
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +47,17 @@ ZIPPED = (
 )
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in what the system says while it is read: of a disk that fails, it does not say of which file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def describe(path: Path) -> Look:
     """Say by its first bytes what a file is; `Look.text` continues a sentence that begins with its name."""
     if path.is_symlink() and not path.exists():
@@ -53,7 +66,7 @@ def describe(path: Path) -> Look:
         return Look("none", "does not exist")
     if not stat.S_ISREG(path.stat().st_mode):
         return Look("none", "is a folder; name the files in it" if path.is_dir() else "is not a regular file")
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         head = file.read(PLACES[-1] + len(HDF5))
     if not head:
         return Look("none", "is empty (0 bytes): copy or make it again")

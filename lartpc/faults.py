@@ -12,6 +12,7 @@ EXIT_STATUS = 74
 _OF_HDF5 = re.compile(r"(Can't|Unable to|Could not|Failed to)\b.*\(.*\)", re.DOTALL)
 """How HDF5 speaks, as an OSError: of content that is wrong, unless it names an error of the system."""
 _PASSING = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "HIP error", "std::bad_alloc", "DefaultCPUAllocator")
+_SAID = {key: re.compile(rf"{key} = '([^']*)'") for key in ("filename", "error message")}
 _READING = re.compile(r"errno = [1-9]|file read failed|No space left on device")
 
 
@@ -46,3 +47,12 @@ def lacks_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and ("out of memory" in text or "DefaultCPUAllocator" in text))
     )
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what an error says in one line: of HDF5, that puts in addresses and sizes, the file and the reason."""
+    text = str(error)
+    file, reason = (_SAID[key].search(text) for key in ("filename", "error message"))
+    if file and reason:
+        return f"{reason[1]}: '{file[1]}'"
+    return " ".join(text.split()) or type(error).__name__

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lartpc import __version__, sealed
+from lartpc.content import reading
 from lartpc.event import SCHEMA_VERSION
 from lartpc.store import content_of
 
 
 def digest(path: Path) -> str:
     """Return the BLAKE2b digest (16 bytes, hex) of a file's content."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -34,7 +35,7 @@ def fingerprint(path: Path) -> tuple[str, str]:
 
 def _of_archive(path: Path) -> str:
     """Return the digest of what a sealed archive says, or an empty string of another file."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         if file.read(2) != b"PK":
             return ""
         file.seek(0)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lartpc.content import refuse_other
+from lartpc.content import reading, refuse_other
 
 POINTER = b"version https://git-lfs"
 """What Git LFS leaves in the place of a file begins so."""
@@ -26,7 +26,8 @@ def text_of(path: Path) -> str:
         It is of another encoding; the message names the line. Or it is a pipe or a device.
     """
     refuse_special(path)
-    content = path.read_bytes()
+    with reading(path):
+        content = path.read_bytes()
     refuse_pointer(path, content)
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -61,7 +62,7 @@ def refuse_special(path: Path) -> None:
 def refuse_pointer(path: Path, content: bytes | None = None) -> None:
     """Raise ValueError where a file is what Git LFS leaves in its place; `content` is it, if it was read before."""
     if content is None:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             content = file.read(len(POINTER))
     if content.startswith(POINTER):
         raise ValueError(f"{path} is a Git LFS pointer, not the file: fetch it with 'git lfs pull'")

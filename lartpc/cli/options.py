@@ -10,7 +10,7 @@ import typer
 
 from lartpc import config
 from lartpc.extras import missing
-from lartpc.faults import EXIT_STATUS, passes
+from lartpc.faults import EXIT_STATUS, in_one_line, passes
 from lartpc.stages import CHAIN, OPTIONAL, upstream_of
 from lartpc.text import refuse_special, text_of
 
@@ -45,9 +45,8 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
                 raise typer.Exit(2) from error
             if not passes(error):
                 raise
-            what = str(error) or type(error).__name__
             typer.echo(
-                f"lartpc {name}: {what} (of this machine at this moment; when it is "
+                f"lartpc {name}: {in_one_line(error)} (of this machine at this moment; when it is "
                 "mended, the same command goes on)",
                 err=True,
             )

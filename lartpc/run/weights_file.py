@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lartpc import sealed
 from lartpc.config import completed, shared_slice
-from lartpc.content import refuse_other
+from lartpc.content import reading, refuse_other
 from lartpc.faults import passes
 from lartpc.stages import Stage
 from lartpc.text import refuse_pointer
@@ -53,7 +53,8 @@ def read_content(
     if not path.is_file():
         what = "are a folder; name a file in it" if path.is_dir() else f"do not exist; {remedy}"
         raise ValueError(f"weights {path} {what}")
-    payload = path.read_bytes()
+    with reading(path):
+        payload = path.read_bytes()
     refuse_pointer(path, payload)
     if not payload.startswith(b"PK"):
         refuse_other(path, "a weights file of lartpc")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lartpc.content import reading
 from lartpc.provenance import digest
 
 NAME = "manifest.json"
@@ -29,7 +30,8 @@ def read_manifest(folder: Path, remedy: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; {remedy}")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        with reading(path):
+            content: dict[str, Any] = json.loads(path.read_text())
         sealed = content.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); {remedy}") from error

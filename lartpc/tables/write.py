@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lartpc.atomic import complete, naming, part_of
-from lartpc.content import refuse_other
+from lartpc.content import reading, refuse_other
 from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
@@ -97,7 +97,7 @@ def seal_pages(writer: pq.ParquetWriter, sink: pa.NativeFile, path: Path) -> Non
 
 def _digest_of_pages(path: Path, size: int) -> str:
     found, left = hashlib.blake2b(digest_size=16), size
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         while left > 0 and (piece := file.read(min(left, 2**20))):
             found.update(piece)
             left -= len(piece)

@@ -58,7 +58,7 @@ class EdepSimReader(StepSource):
         file = open_hdf5(path)
         self._segments = Table(path, file, "segments", SEGMENTS, optional=("time",))
         tables = [self._segments]
-        if {"start_process", "start_subprocess"} <= set(fields(path, file, "trajectories")):
+        if {"start_process", "start_subprocess"} <= set(fields(path, file, "trajectories", is_ours=True)):
             self.truth = TRUTH + GENERATED
             self._trajectories = Table(
                 path, file, "trajectories", TRAJECTORIES, optional=("energy", "interaction")
@@ -66,7 +66,7 @@ class EdepSimReader(StepSource):
             tables.append(self._trajectories)
         self._header: int | None = None
         for name in EVENT_TABLES:
-            if fields(path, file, name):
+            if fields(path, file, name, is_ours=True):
                 is_header = name in HEADERS
                 table = Table(path, file, name, HEADER if is_header else EVENTS, optional=OPTIONAL)
                 if is_header and set(table.field) >= NEEDED and self.truth:

@@ -87,9 +87,14 @@ def attribute(path: Path, of: Any, name: str) -> Any:
         return of.attrs[name] if h5py.h5a.exists(of.id, name.encode()) else None
 
 
-def fields(path: Path, file: Any, name: str) -> tuple[str, ...]:
-    """Return the field names of a compound dataset, none if there is no such dataset."""
+def fields(path: Path, file: Any, name: str, *, is_ours: bool = False) -> tuple[str, ...]:
+    """Return the field names of a compound dataset, none if there is no such dataset.
+
+    With `is_ours`, the format knows nothing else by this name: a group in its place is an error.
+    """
     found = node(path, file, name)
+    if is_ours and found is not None and not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{path}: '{name}' is a group and not a table; the file is damaged, make it again")
     with readable(path, name):
         return tuple(found.dtype.names or ()) if isinstance(found, h5py.Dataset) else ()
 

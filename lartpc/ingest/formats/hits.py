@@ -71,7 +71,7 @@ class FlowReader(StepSource):
         folder = f"{FLOW_EVENTS}/ref/{linked[0]}"
         region = dataset(path, file, f"{folder}/ref_region")
         num_events = len(region)
-        if "id" in fields(path, file, f"{FLOW_EVENTS}/data"):
+        if "id" in fields(path, file, f"{FLOW_EVENTS}/data", is_ours=True):
             events = dataset(path, file, f"{FLOW_EVENTS}/data")
             if len(events) != num_events:
                 raise ValueError(
