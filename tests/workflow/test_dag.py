@@ -1,5 +1,6 @@
 """The DAG as Snakemake resolves it: the right jobs, and clear words for a wrong configuration."""
 
+import os
 import re
 import subprocess
 from collections import Counter
@@ -80,6 +81,15 @@ def test_images_of_wire_planes_go_on_as_points_in_3d(folder: Path) -> None:
         assert found[name] == 2, name
     assert found["evaluate_images"] == found["evaluate_chain"] == 2 and not found["segment"]
     assert found["collect_tables"] == found["report"] == found["audit"] == 1
+
+
+def test_points_of_planes_are_judged_by_the_network_of_ghosts(folder: Path) -> None:
+    wanted = "results/events/segment/mpvmpr_test/0001.h5"
+    found = snakemake(folder, wanted, "--configfile", "config/wire.yaml", "--dry-run", "--printshellcmds")
+    commands = re.findall(r"^ *(lartpc .*)$", found.stdout + found.stderr, re.M)
+    assert any("backproject" in one and "--ghosts=models/ghost/segment.pt" in one for one in commands)
+    # a device in the place of a file is refused by each verb
+    assert not [one for one in commands if f"{os.devnull} " in one]
 
 
 def test_images_of_one_plane_end_with_points(folder: Path) -> None:

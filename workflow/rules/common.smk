@@ -103,7 +103,8 @@ pathvars:
 RESULTS = at("<results>")
 # What each shard's jobs are, for the first of them to go on with the others; no input, as it decides nothing.
 PLAN = f"{RESULTS}/config/chain.json"
-NO_PLAN = os.devnull
+# A file that nothing makes: the job goes on with no other.
+NO_PLAN = f"{RESULTS}/config/no_chain.json"
 
 # Said once, and not again by each job, which reads this file, too.
 if workflow.is_main_process:
