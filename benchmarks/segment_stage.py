@@ -21,9 +21,10 @@ import torch
 
 from lartpc import config
 from lartpc.event import Event
-from lartpc.nets.inputs import stack
-from lartpc.run.infer import MAX_BATCH_EVENTS, infer
-from lartpc.run.weights import load_weights, save_weights
+from lartpc.images import has_gpu, stack
+from lartpc.run.infer import MAX_BATCH_EVENTS, infer, load_network
+from lartpc.run.weights import save_weights
+from lartpc.run.weights_file import read_content
 from lartpc.stages import segment, stage
 from lartpc.store import EventWriter, open_events
 
@@ -70,19 +71,16 @@ def batches(path: Path, max_voxels: int) -> list[list[Event]]:
 
 def measure(source: Path, weights: Path, section: config.Segment, repeats: int) -> None:
     out = source.with_name("segment.h5")
-    net = load_weights(weights, ROW, section)
-    device = next(net.parameters()).device
+    net = load_network(ROW, section, weights, read_content(weights))
+    device = "cuda" if has_gpu() else "cpu"
     held = batches(source, section.infer.max_voxels)
-    inputs = [stack(batch, device, section.dimension, "segment") for batch in held]
+    inputs = [stack(batch, section.dimension, "segment") for batch in held]
     num_voxels = sum(event.num_voxels for batch in held for event in batch)
     results = [segment.infer(net, batch, section) for batch in held]
 
     def network() -> None:
-        with torch.inference_mode():
-            for batch in inputs:
-                net(*batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+        for batch, images in zip(held, inputs, strict=True):
+            net.answer(batch, images, section.infer.num_passes)
 
     def compute() -> None:
         for batch in held:
@@ -106,7 +104,7 @@ def measure(source: Path, weights: Path, section: config.Segment, repeats: int) 
     works: dict[str, Callable[[], object]] = {
         "network alone": network,
         "stage, file to file": lambda: infer(ROW, [source], section, out=out, weights=weights),
-        "loading weights": lambda: load_weights(weights, ROW, section),
+        "loading weights": lambda: load_network(ROW, section, weights, read_content(weights)),
         "reading": lambda: batches(source, section.infer.max_voxels),
         "network and columns": compute,
         "writing": write,

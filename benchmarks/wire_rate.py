@@ -18,7 +18,8 @@ import torch
 from lartpc import config
 from lartpc.event import Event
 from lartpc.geometry import Box
-from lartpc.run.weights import load_weights, read_weights
+from lartpc.run.infer import load_network
+from lartpc.run.weights_file import read_content
 from lartpc.stages import points, segment, stage
 from lartpc.store import open_events
 
@@ -52,9 +53,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    content = read_weights(given.weights)
+    content = read_content(given.weights)
     section = config.Segment.model_validate(json.loads(content["settings"]))
-    net = load_weights(given.weights, stage("segment"), section, content)
+    net = load_network(stage("segment"), section, given.weights, content)
     with open_events(given.images) as events:
         images = [cut(event) for event in events.block(0, min(given.events, len(events)), ["voxel"])]
     images = [image for image in images if image.num_voxels]

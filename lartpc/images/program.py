@@ -69,6 +69,7 @@ class Program:
     _layers: list[list[int]] = field(default_factory=list)
     _held: list[Array] = field(default_factory=list)
     _arena: Array = field(default_factory=lambda: np.empty(0, np.uint8))
+    _places: tuple[NDArray[np.int64], list[tuple[int, int]]] | None = None
 
     def rows(self, level: int, num_channels: int, *, is_active: bool = False, exact: bool = False) -> Rows:
         """Return new rows on a level; `is_active`: what a convolution takes; `exact`: not in whole vectors."""
@@ -145,23 +146,23 @@ class Program:
         self, levels: Sequence[Level], given: Mapping[Rows, Array], wanted: Sequence[Rows], rows_per_tile: int
     ) -> list[Array]:
         """Return rows (V, C) of a batch with these levels, given what is in some others."""
-        sizes = [
-            levels[rows.level].num_voxels * rows.width * (2 if rows.is_active and self.in_bf16 else 4)
-            for rows in self._buffers
-        ]
-        ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
+        if self._places is None:
+            self._places = self._shared(given, wanted)
+        places, slots = self._places
+        sizes = [-(-levels[level].num_voxels * width // ALIGNMENT) * ALIGNMENT for level, width in slots]
+        ends = np.cumsum([0, *sizes])
         arena = self._arena if len(self._arena) >= ends[-1] else aligned(int(ends[-1]))
         self._arena = arena if len(arena) <= KEPT_BYTES else aligned(0)
 
         def place(rows: Rows) -> Array:
-            start = ends[rows.number - 1]
-            found: Array = arena[start : start + sizes[rows.number - 1]].view(np.float32)
+            start, num = ends[places[rows.number - 1]], levels[rows.level].num_voxels * rows.width
+            found: Array = arena[start : start + 4 * num].view(np.float32)
             return found.reshape(-1, rows.width)
 
         for rows, values in given.items():
             place(rows)[:] = values
         layers = np.array(self._layers, np.int64)
-        addresses = np.append(0, arena.ctypes.data + ends[:-1])
+        addresses = np.append(0, arena.ctypes.data + ends[places])
         for column in _POINTERS:
             layers[:, column] = addresses[layers[:, column]]
         maps = np.array([row for level in levels for row in _maps(level)], np.int64)
@@ -172,6 +173,37 @@ class Program:
             build.num_threads(),
         )
         return [place(rows).copy() for rows in wanted]
+
+    def _shared(
+        self, given: Mapping[Rows, Array], wanted: Sequence[Rows]
+    ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+        """Return the slot of each buffer, and level and bytes of a row of each slot.
+
+        Buffers of one size take turns in a slot: each from its first layer to its last one.
+        """
+        first: dict[int, int] = {rows.number: -1 for rows in given}
+        last: dict[int, int] = {}
+        for number, layer in enumerate(self._layers):
+            for column in _POINTERS:
+                if layer[column]:
+                    first.setdefault(layer[column], number)
+                    last[layer[column]] = number
+        last |= {rows.number: len(self._layers) for rows in wanted}
+        slots: list[tuple[int, int]] = []
+        free_from: list[int] = []
+        places = np.zeros(len(self._buffers), np.int64)
+        for rows in sorted(self._buffers, key=lambda rows: first.get(rows.number, len(self._layers))):
+            if rows.number not in last:
+                continue
+            size = (rows.level, rows.width * (2 if rows.is_active and self.in_bf16 else 4))
+            begin = first[rows.number]
+            fitting = (n for n, slot in enumerate(slots) if slot == size and free_from[n] <= begin)
+            place = next(fitting, len(slots))
+            if place == len(slots):
+                slots.append(size)
+                free_from.append(0)
+            places[rows.number - 1], free_from[place] = place, last[rows.number] + 1
+        return places, slots
 
     def _add(
         self,

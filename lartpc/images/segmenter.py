@@ -60,9 +60,8 @@ class CompiledSegmenter:
         self._widths = [cfg.filters * (level + 1) for level in range(cfg.depth)]
         self._program = Program(cfg.leakiness, in_bf16)
         self._given = self._program.rows(0, 2, exact=True)
-        # what convolutions take, of each level: by turns of the two of a block
+        # what the first convolution of a block takes, of each level
         self._active = [self._rows(level, is_active=True) for level in range(cfg.depth)]
-        self._hidden = [self._rows(level, is_active=True) for level in range(cfg.depth)]
         decoded = self._add_unet()
         self._said = self._add_heads(decoded[0])
         self._masks, self._proposed = self._add_ppn(decoded)
@@ -192,7 +191,7 @@ class CompiledSegmenter:
     ) -> None:
         """Add one residual block, given its normed and activated input, to `rows`, or to products of those it joins."""
         level = rows.level
-        width, hidden = self._widths[level], self._hidden[level]
+        width, hidden = self._widths[level], self._rows(level, is_active=True)
         parts = [width] * (len(joins) or 1)
         first = self._convolution(f"{name}.first_conv.weight", parts, width)
         active = [self._output(f"{name}.second_act", hidden)]

@@ -59,7 +59,7 @@ def infer(
         module = stage.module()
         if weights:
             content = read_content(weights, f"train them with 'lartpc train {stage.name}'")
-            net = _network(stage, section, weights, content)
+            net = load_network(stage, section, weights, content)
             domain = json.loads(content.get("domain") or "{}")
     # A GPU says itself that its memory is full.
     may_exhaust = not hasattr(net, "parameters") or next(net.parameters()).device.type == "cpu"
@@ -151,7 +151,7 @@ def infer(
     return summary
 
 
-def _network(stage: Stage, section: Any, weights: Path, content: dict[str, Any]) -> Any:
+def load_network(stage: Stage, section: Any, weights: Path, content: dict[str, Any]) -> Any:
     """Return the stage's network with its weights: without torch, if the stage has such a one, else of torch."""
     check_fits(weights, stage, section, content)
     compiled = getattr(stage.module(), "compiled", None)

@@ -24,7 +24,7 @@ from lartpc.graphs import (
 from lartpc.nets.graph import GraphNetwork
 from lartpc.nets.interaction import InteractionNetwork
 from lartpc.nets.interaction import parent_log_scores as by_torch
-from lartpc.run.infer import _network
+from lartpc.run.infer import load_network
 from lartpc.run.weights import read_weights, save_weights
 from lartpc.run.weights_file import _unpickled, read_content
 from lartpc.sparse import build
@@ -148,13 +148,13 @@ def test_without_a_compiler_torch_takes_its_place(monkeypatch, tmp_path):
     save_weights(tmp_path / "w.pt", row, section, state, {})
     content = read_content(tmp_path / "w.pt")
     if has_kernel(section.graph):
-        assert isinstance(_network(row, section, tmp_path / "w.pt", content), CompiledGraphNetwork)
+        assert isinstance(load_network(row, section, tmp_path / "w.pt", content), CompiledGraphNetwork)
 
     def fails():
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(build, "load", fails)
-    net = _network(row, section, tmp_path / "w.pt", content)
+    net = load_network(row, section, tmp_path / "w.pt", content)
     assert isinstance(net, torch.nn.Module) and not net.training
     for name, values in net.state_dict().items():
         assert torch.equal(values, state[name]), name

@@ -8,6 +8,20 @@
 
 namespace {
 
+// What one input channel of R rows adds to their sums.
+template <class T, int N, int R>
+INLINE void add_channel(const T *const *row, int64_t c, const T *weight, vector<T> (*sum)[N]) {
+    vector<T> w[N];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) w[v] = *(const vector<T> *)(weight + v * lanes<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        const T x = row[r][c];
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) sum[r][v] += x * w[v];
+    }
+}
+
 // R pairs, N vectors of output channels: out[target] += in[source] @ weight.
 template <class T, int N, int R>
 INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out) {
@@ -20,17 +34,13 @@ INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int
 #pragma GCC unroll 8
         for (int v = 0; v < N; ++v) sum[r][v] = *(const vector<T> *)(to + v * lanes<T>);
     }
-    for (int64_t c = 0; c < num_in; ++c, weight += num_out) {
-        vector<T> w[N];
-#pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) w[v] = *(const vector<T> *)(weight + v * lanes<T>);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-            const T x = row[r][c];
-#pragma GCC unroll 8
-            for (int v = 0; v < N; ++v) sum[r][v] += x * w[v];
-        }
-    }
+    int64_t c = 0;
+    // Few vectors: without several channels at once, a third of the time is the loop's own.
+    constexpr int at_once = N <= 2 ? 4 : 1;
+    for (; c + at_once <= num_in; c += at_once)
+#pragma GCC unroll 4
+        for (int i = 0; i < at_once; ++i, weight += num_out) add_channel<T, N, R>(row, c + i, weight, sum);
+    for (; c < num_in; ++c, weight += num_out) add_channel<T, N, R>(row, c, weight, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         T *to = out + pair[r].target * num_out;

@@ -27,6 +27,20 @@ INLINE void store_rounded(bf16 *to, __m512 value) {
     _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(value));
 }
 
+// What two input channels of R rows add to their sums.
+template <int N, int R>
+INLINE void add_two_channels(const two *const *row, int64_t s, const two *weight, __m512 (*sum)[N]) {
+    __m512i w[N];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) w[v] = _mm512_loadu_si512(weight + v * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        const __m512i x = _mm512_set1_epi32((int)row[r][s]);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) sum[r][v] = add_products(sum[r][v], w[v], x);
+    }
+}
+
 // R pairs, N vectors of output channels: out[target] += in[source] @ weight.
 template <int N, int R>
 INLINE void multiply_bf16(const two *in, const two *weight, float *out, const Pair *pair, int64_t steps, int64_t width) {
@@ -39,17 +53,12 @@ INLINE void multiply_bf16(const two *in, const two *weight, float *out, const Pa
 #pragma GCC unroll 8
         for (int v = 0; v < N; ++v) sum[r][v] = _mm512_loadu_ps(to + v * LANES);
     }
-    for (int64_t s = 0; s < steps; ++s, weight += width) {
-        __m512i w[N];
-#pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) w[v] = _mm512_loadu_si512(weight + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-            const __m512i x = _mm512_set1_epi32((int)row[r][s]);
-#pragma GCC unroll 8
-            for (int v = 0; v < N; ++v) sum[r][v] = add_products(sum[r][v], w[v], x);
-        }
-    }
+    int64_t s = 0;
+    constexpr int at_once = N <= 2 ? 4 : 1; // as in multiply.h
+    for (; s + at_once <= steps; s += at_once)
+#pragma GCC unroll 4
+        for (int i = 0; i < at_once; ++i, weight += width) add_two_channels<N, R>(row, s + i, weight, sum);
+    for (; s < steps; ++s, weight += width) add_two_channels<N, R>(row, s, weight, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         float *to = out + pair[r].target * width;
