@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <vector>
+
 #include "statistics.h"
 #include "tiles.h"
 
@@ -90,14 +92,12 @@ void activate(const Sources<const T> &in, const T *stats, T slope, int64_t num_r
     for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t first = block * rows_per_block;
         const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
-        for (int64_t c = 0; c < width; c += lanes<T>) {
-            typedef vector<T> V;
-            const V by = load<V>(scale + c), plus = load<V>(shift + c);
-            for (int64_t r = first; r < last; ++r) {
-                const V value = load<V>(in.at(r, c)) * by + plus;
+        for (int64_t r = first; r < last; ++r)
+            for (int64_t c = 0; c < width; c += lanes<T>) {
+                typedef vector<T> V;
+                const V value = load<V>(in.at(r, c)) * load<V>(scale + c) + load<V>(shift + c);
                 put(r, c, value > 0 ? value : value * slope);
             }
-        }
     }
 }
 
@@ -111,24 +111,28 @@ void spread(
 ) {
     const int64_t width = in.width(), num_blocks = (num_rows + rows_per_block - 1) / rows_per_block;
     merge_sums(partial, grad_weight, grad_bias, num_rows, width);
+    std::vector<T> means(2 * width);
+    for (int64_t c = 0; c < width; ++c) {
+        means[c] = grad_bias[c] / (T)num_rows;
+        means[width + c] = grad_weight[c] / (T)num_rows;
+    }
+    const T *mean_sum = means.data(), *mean_product = mean_sum + width;
     const T *scale = stats, *shift = stats + width, *mean = stats + 2 * width, *invstd = stats + 3 * width;
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
     for (int64_t block = 0; block < num_blocks; ++block) {
         const int64_t first = block * rows_per_block;
         const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
-        for (int64_t c = 0; c < width; c += lanes<T>) {
-            typedef vector<T> V;
-            const V by = load<V>(scale + c), plus = load<V>(shift + c);
-            const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
-            const V sum = load<V>(grad_bias + c) / (T)num_rows, product = load<V>(grad_weight + c) / (T)num_rows;
-            for (int64_t r = first; r < last; ++r) {
+        for (int64_t r = first; r < last; ++r)
+            for (int64_t c = 0; c < width; c += lanes<T>) {
+                typedef vector<T> V;
+                const V by = load<V>(scale + c), narrow = load<V>(invstd + c);
+                const V sum = load<V>(mean_sum + c), product = load<V>(mean_product + c);
                 const V x = load<V>(in.at(r, c)), g = load<V>(grad + r * width + c);
-                const V through = x * by + plus > 0 ? g : g * slope;
-                V found = by * (through - sum - (x - middle) * narrow * product);
+                const V through = x * by + load<V>(shift + c) > 0 ? g : g * slope;
+                V found = by * (through - sum - (x - load<V>(mean + c)) * narrow * product);
                 if (more) found += load<V>(more + r * width + c);
                 put(r, c, found);
             }
-        }
     }
 }
 
