@@ -83,7 +83,7 @@ def infer(
         weights=weights,
     )
     with (
-        _open(stage, files) as events,
+        _open(stage, files, section) as events,
         EventWriter(out, stage.writes, file_uid=events.file_uid, box=events.box, attrs=origin) as writer,
     ):
         if weights:
@@ -194,9 +194,13 @@ def _name_large(events: Events, max_voxels: int, stage: Stage) -> None:
         )
 
 
-def _open(stage: Stage, files: list[Path]) -> Events:
+def _open(stage: Stage, files: list[Path], section: Any) -> Events:
     events = open_events(*files)
-    require_dimension(stage, events.box.dimension)
+    try:
+        require_dimension(stage, events.box.dimension, getattr(section, "dimension", None))
+    except ValueError:
+        events.close()
+        raise
     return events
 
 

@@ -113,8 +113,12 @@ def chain_in(dimension: int) -> tuple[Stage, ...]:
     return tuple(row for row in CHAIN if dimension in row.dimensions)
 
 
-def require_dimension(row: Stage, dimension: int) -> None:
-    """Raise ValueError if a stage does not work on images of a dimension."""
+def require_dimension(row: Stage, dimension: int, setting: int | None = None) -> None:
+    """Raise ValueError if a stage does not work on images of a dimension, or its setting, if it has one, is another."""
+    if setting not in (None, dimension):
+        raise ValueError(
+            f"{row.name}.dimension is {setting}, and these images have {dimension} dimensions; set it to that"
+        )
     if dimension not in row.dimensions:
         raise ValueError(
             f"stage '{row.name}' needs 3D images, and these are views of wire planes (ingest.wires); make 3D points of "

@@ -241,6 +241,24 @@ def test_weights_with_one_nan_are_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "w.pt", row, section)
 
 
+def test_a_dimension_that_is_not_that_of_the_images_sets_no_event_aside(tmp_path: Path) -> None:
+    """A single event, which alone may fail: what is wrong is the setting."""
+    with EventWriter(
+        tmp_path / "a.h5",
+        ("event", "voxel"),
+        file_uid="s/0",
+        box=BOX,
+        attrs=provenance("ingest", 1, config={}),
+    ) as writer:
+        event = image(line((10, 20, 30), (1, 0, 0), 40))
+        writer.append(0, {name: event[name] for name in ("event", "voxel")})
+    row, section = stage("segment"), config.Segment(dimension=2, unet={"filters": 4, "depth": 2})
+    save_weights(tmp_path / "w.pt", row, section, row.module().network(section).state_dict(), {})
+    with pytest.raises(ValueError, match=r"segment\.dimension is 2, and these images have 3 dimensions"):
+        infer(row, [tmp_path / "a.h5"], section, out=tmp_path / "out.h5", weights=tmp_path / "w.pt")
+    assert not (tmp_path / "out.h5").exists()
+
+
 def test_the_limits_of_a_job_bound_its_memory(tmp_path: Path) -> None:
     job = tmp_path / "slurm" / "job_1"
     (job / "step_0").mkdir(parents=True)
