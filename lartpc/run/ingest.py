@@ -251,6 +251,8 @@ def _convert(
                     summary.num_quarantined += 1
                     summary.energy_quarantined_mev += energy_mev
                 continue
+            if not any(len(rows_of_image(read, number)) for number in range(num_images)):
+                faults.count_empty(entry)
             for number, (view, truth) in enumerate(views):
                 energies = {
                     "energy_mev": view.energy_mev,

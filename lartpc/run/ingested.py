@@ -102,6 +102,7 @@ class Faults:
         self._reasons: dict[int, list[str]] = defaultdict(list)
         self._units: dict[int, list[str]] = defaultdict(list)
         self._num_right: Counter[int] = Counter()
+        self._num_empty: Counter[int] = Counter()
 
     def add(self, entry: int, reason: str, *, is_units: bool) -> None:
         """Note that an event cannot be used, and whether its units are the reason."""
@@ -114,13 +115,18 @@ class Faults:
         """Note an event whose units are right, if they could be judged."""
         self._num_right[self._part(entry)] += is_right
 
+    def count_empty(self, entry: int) -> None:
+        """Note an event that can be used, and in which nothing is."""
+        self._num_empty[self._part(entry)] += 1
+
     def check(self) -> None:
         """Check that each file is usable as a file.
 
         Raises
         ------
         ValueError
-            Most events of a file that can be judged are in other units; or all of its events fail alike, or fail.
+            Most events of a file that can be judged are in other units; or all of its events in which there is anything
+            fail alike, or all fail.
         """
         for part, reasons in self._units.items():
             if len(reasons) > self._num_right[part]:
@@ -129,12 +135,14 @@ class Faults:
         for part, reasons in self._reasons.items():
             path, num = self._parts[part][0], self._num_read[part]
             kinds = Counter(re.sub(r"\d[\d.e+-]*", "#", reason) for reason in reasons)
-            if len(reasons) == num and (not num_left or (num > 1 and len(kinds) == 1)):
+            num_full = num - self._num_empty[part]
+            if (len(reasons) == num and not num_left) or (len(reasons) == num_full > 1 and len(kinds) == 1):
                 kind, count = kinds.most_common(1)[0]
                 example = next(reason for reason in reasons if re.sub(r"\d[\d.e+-]*", "#", reason) == kind)
                 whose = "its " if num == self._parts[part][1] else "the "
+                held = "" if num_full == num else " in which there is anything"
                 raise ValueError(
-                    f"{path}: none of {whose}{num} events can be used; {count} of them because: {example}"
+                    f"{path}: none of {whose}{num_full} events{held} can be used; {count} of them because: {example}"
                 )
 
     def _part(self, entry: int) -> int:

@@ -194,6 +194,20 @@ def test_charges_of_the_other_sign_are_not_noise(tmp_path, charge_ke, reason):
     assert reason is None or reason in quarantined[1][1]
 
 
+def test_a_file_of_which_only_empty_events_are_left_fails(tmp_path):
+    """Each event that has hits fails for the same reason, beside one without any."""
+
+    def spoiled(file):
+        renew(file, "batch_0/Q", [-1.0, -2.0])
+        for number in (1, 2, 10):
+            renew(file, f"batch_{number}/Q", [-300.0, 1.0])
+
+    with pytest.raises(
+        ValueError, match=r"none of its 3 events in which there is anything can be used; 3 of them"
+    ):
+        events_of(write_jax(tmp_path / "a.h5", spoiled), tmp_path)
+
+
 def test_events_of_larnd_sim_jax_may_be_in_several_batches(tmp_path):
     """And batches have rows of padding, event 0 at the origin, with and without charge."""
 
