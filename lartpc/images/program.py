@@ -22,8 +22,9 @@ Array = NDArray[Any]
 ALIGNMENT = 64
 """Rows begin where whole vectors do [B]."""
 
-KEPT_BYTES = 64 * 2**20
-"""Buffers up to this size wait for the next images."""
+KEPT_BYTES = 256 * 2**20
+"""Buffers up to this size wait for the next images, as new memory is zeroed by the system each time; those of 50,000
+voxels take some 120 MB."""
 
 CONVOLVE, LINEAR, GATE = range(3)
 SAME, DOWN, UP = range(3)
