@@ -21,7 +21,7 @@ import test_larcv3
 import test_larcv3_images
 import test_pilarnet
 import test_pilarnet_revisions
-from fuzz import own_files
+from fuzz import own_files, texts
 from fuzz.digests import digest_of_events
 from fuzz.mutations import BYTE_KINDS, TREE_KINDS
 
@@ -106,6 +106,11 @@ def _as_written(use: Callable[[Path, Path], None]) -> Callable[[Path, Path], See
     return seen
 
 
+def _said(use: Callable[[Path], str]) -> Callable[[Path, Path], Seen]:
+    """Return the use of a file of text, of which what is read is known by a digest."""
+    return lambda path, folder: Seen(use(path))
+
+
 def _edepsim(path: Path) -> None:
     rows = [test_edepsim.muon(1), test_edepsim.muon(1, track=1, x=3.0), test_edepsim.muon(4)]
     test_edepsim.write(path, segments=[row[0] for row in rows], trajectories=[row[1] for row in rows])
@@ -158,6 +163,9 @@ CASES: dict[str, Case] = {
     "ndlar_flow": Case(test_hits.write_flow, COARSE),
     "larnd-sim-jax": Case(_jax_by_event, COARSE),
     "larnd-sim-jax, older": Case(test_hits.write_jax, COARSE),
+    "NuHepMC": Case(texts.make_record, _said(texts.use_record), BYTE_KINDS),
+    "sample sheet": Case(texts.make_sheet, _said(texts.use_sheet), BYTE_KINDS),
+    "settings": Case(texts.make_settings, _said(texts.use_settings), BYTE_KINDS),
 }
 
 OWN: dict[str, Case] = {
