@@ -77,7 +77,7 @@ def _change_tree(file: h5py.File, change: Change) -> None:
     name = found[int(change.node * len(found))]
     try:
         _rewrite(file, name, change)
-    except (TypeError, ValueError, OSError, KeyError, IndexError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, OSError, KeyError, IndexError, RuntimeError):
         return  # not every change fits every dataset
 
 
