@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lartpc.sparse import bf16, fused, implicit
+from lartpc.sparse import bf16, fused, implicit, with_spconv
 from lartpc.sparse.lattice import KernelMap, Lattice
 
 Backend = Literal["auto", "fused", "triton", "spconv", "torch"]
@@ -95,64 +95,6 @@ def _rows(feat: Tensor, index: Tensor | slice) -> Tensor:
     return feat[index] if isinstance(index, slice) else feat.index_select(0, index)
 
 
-class _SpconvConvolution(torch.autograd.Function):
-    """spconv's gather-GEMM-scatter on our maps; weights are brought into its layout (C, K, C)."""
-
-    @staticmethod
-    def forward(ctx: Any, feat: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-        filters = weight.permute(2, 0, 1).contiguous()
-        ctx.save_for_backward(feat, filters)
-        ctx.kernel_map = kernel_map
-        pairs, counts = kernel_map.indice_pairs
-        ops, native = _load_spconv()
-        with _single_thread(feat.device):
-            return cast(
-                Tensor,
-                ops.indice_conv(
-                    feat, filters, pairs, counts, kernel_map.num_target, False, kernel_map.symmetric, native
-                ),
-            )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None]:
-        feat, filters = ctx.saved_tensors
-        pairs, counts = ctx.kernel_map.indice_pairs
-        ops, native = _load_spconv()
-        with _single_thread(feat.device):
-            grad_feat, grad_filters = ops.indice_conv_backward(
-                feat, filters, grads[0], pairs, counts, False, ctx.kernel_map.symmetric, native
-            )
-        return grad_feat, grad_filters.view(filters.shape).permute(1, 2, 0).contiguous(), None
-
-
-@contextmanager
-def _single_thread(device: torch.device) -> Iterator[None]:
-    """Keep spconv's CPU scatter on one thread: on more it silently loses sums (spconv 2.3.8, #679)."""
-    num_threads = torch.get_num_threads()
-    if device.type != "cpu" or num_threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-@cache
-def _load_spconv() -> tuple[Any, Any]:
-    """Import spconv's operations and its native algorithm. torch comes first: its OpenMP then serves both."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its imports use locale calls on their way out
-        from spconv.core import ConvAlgo
-        from spconv.pytorch import ops
-
-    if not torch.cuda.is_available():
-        # The CPU backward asks for a CUDA stream, which it then does not use.
-        ops.get_current_stream = lambda: 0
-    return ops, ConvAlgo.Native
-
-
 @cache
 def resolve(backend: Backend, device_type: str = "cpu") -> Resolved:
     """Return the backend that a choice means on a kind of device ("cpu", "cuda").
@@ -222,7 +164,7 @@ def _apply(
         function = implicit.ImplicitConvolution
     # spconv refuses maps without pairs, so these go to torch.
     elif backend == "spconv" and len(kernel_map.source_P):
-        function = _SpconvConvolution
+        function = with_spconv.SpconvConvolution
     return cast(Tensor, function.apply(feat_VC, weight_KCC, kernel_map))
 
 
@@ -274,7 +216,7 @@ def self_test(backend: Backend = "auto", device: torch.device | None = None) -> 
         if backend == "auto":
             backend = resolve(backend, device.type)
         if backend == "spconv":
-            _load_spconv()
+            with_spconv.load()
         if backend == "triton" and (fault := implicit.fault(device.type)):
             return fault
         if backend == "triton":
