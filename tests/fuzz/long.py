@@ -105,8 +105,10 @@ def in_process(work: Callable[[Any], None]) -> Iterator[Any]:
         room = pages * resource.getpagesize() + ROOM_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        work(lambda said: os.write(send, json.dumps(said).encode() + b"\n"))
-        os._exit(0)
+        try:  # nothing of the parent's is unwound here: its folders would go
+            work(lambda said: os.write(send, json.dumps(said).encode() + b"\n"))
+        finally:
+            os._exit(0)
     os.close(send)
     with os.fdopen(receive, "rb", buffering=0) as pipe:
         rest = b""
