@@ -66,7 +66,7 @@ fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (100
 	PYTHONPATH=tests:tests/unit OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.long --cases $(or $(CASES),10000) $(ARGS)
 
 # The compilers' own libraries go first. Python does not give back what it holds at its end: leaks are not looked for.
-KERNEL_TESTS := tests/unit/test_sparse.py tests/unit/test_block.py tests/unit/test_bf16.py tests/unit/test_messages.py tests/unit/test_rowwise.py \
+KERNEL_TESTS := $(addprefix tests/unit/test_,sparse.py block.py bf16.py messages.py rowwise.py compiled_images.py compiled_graphs.py) \
     -k "not (start_at_once or damaged_build or importing_compiles)"
 SANITIZED := LARTPC_LONGEST_BUILD_S=3600 XDG_CACHE_HOME=$(abspath build/sanitized) \
     CXX='g++ -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
