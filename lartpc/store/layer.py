@@ -106,6 +106,7 @@ class Layer:
                 columns = {name: group[name] for name in PRODUCTS[product].columns if name in group}
                 sizes = {len(column) for column in columns.values()}
             self._require(product, columns)
+            self._expect_kinds(product, offset, columns)
             self.expect(f"{product}/offsets", offset)
             if (
                 sizes != {int(offset[-1])}
@@ -115,6 +116,15 @@ class Layer:
                 raise DamagedError.of(self.path, f"the rows of '{product}' do not fit its offsets")
             self.opened[product] = offset, columns
         return self.opened[product]
+
+    def _expect_kinds(self, product: str, offset: NDArray[Any], columns: Mapping[str, h5py.Dataset]) -> None:
+        """Raise DamagedError where numbers are of another kind: their digests are of bytes, which can be the same."""
+        wanted = {"offsets": "i8", **{name: PRODUCTS[product].columns[name].dtype for name in columns}}
+        for name, rows in {"offsets": offset, **columns}.items():
+            if rows.dtype.kind != np.dtype(wanted[name]).kind:
+                raise DamagedError.of(
+                    self.path, f"'{product}/{name}' has numbers of another type than were written"
+                )
 
     def _require(self, product: str, columns: Mapping[str, Any]) -> None:
         """Raise ValueError unless a stage's product has all its columns.
@@ -209,6 +219,8 @@ def open_layer(path: Path) -> Layer:
             if missing := [name for name in digests if name not in file]:
                 raise DamagedError.of(path, f"'{missing[0]}' is missing")
             layer = Layer(path, file, attributes, digests, file["entry"][:], file["quarantine"][:])
+            if layer.entries.dtype.kind != "i":
+                raise DamagedError.of(path, "'entry' has numbers of another type than were written")
             layer.expect("entry", layer.entries)
             layer.expect("quarantine", layer.quarantine)
         return layer

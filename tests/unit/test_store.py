@@ -290,3 +290,15 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
             del file[name]
         with pytest.raises(ValueError, match=rf"b\.h5 is damaged: '{name}' is missing"):
             said(cut)
+
+
+@pytest.mark.parametrize("name", ["voxel/coord", "voxel/energy", "voxel/offsets", "entry"])
+def test_numbers_of_another_type_with_the_same_bytes_are_noticed(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "a.h5", [typical(0), typical(1)])
+    with h5py.File(path, "r+") as file:
+        rows = file[name][:]
+        other = {"i": "u", "f": "i"}[rows.dtype.kind]
+        del file[name]
+        file[name] = rows.view(f"{other}{rows.dtype.itemsize}")
+    with pytest.raises(ValueError, match=rf"a\.h5 is damaged: '{name}' has numbers of another type"):
+        said(path)

@@ -188,6 +188,10 @@ class Branch:
                 f"{self.where} cannot be read ({_first_line(error)}); copy or make the file again"
             ) from error
         if offsets is None:
+            if not 0 <= read.num_entries <= len(data):
+                raise ValueError(
+                    f"{self.where} has {len(data)} bytes for {read.num_entries} entries; copy or make the file again"
+                )
             offsets = np.linspace(0, len(data), read.num_entries + 1).astype(np.int64)
         return data, np.asarray(offsets)
 
