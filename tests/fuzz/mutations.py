@@ -114,7 +114,8 @@ def _rewrite(file: h5py.File, name: str, change: Change) -> None:
     elif change.kind == "empty":
         rows = rows[:0]
     else:
-        rows = _retyped(rows, change)
+        with np.errstate(all="ignore"):
+            rows = _retyped(rows, change)
     kind, attributes = data.dtype, dict(data.attrs)
     del file[name]
     again = file.create_dataset(name, data=rows, dtype=kind if change.kind != "retype" else None)

@@ -40,11 +40,13 @@ WRONG = {
         "beam/0001: has metrics but no tables"
     ),
     "clustering table figures_0.parquet --out out": "is not a file that 'lartpc clustering measure'",
-    "clustering table ingest_0.h5 --out out": "ingest_0.h5 is damaged",
+    "clustering table ingest_0.h5 --out out": "ingest_0.h5 is an HDF5 file, and a Parquet table is wanted",
     "interactions --graph figures_0.parquet --rules figures_1.parquet --out out": (
         "not measured on the same events: 8 are of one only, such as beam/0000/0"
     ),
-    "interactions --graph ingest_0.h5 --rules figures_1.parquet --out out": "ingest_0.h5 is damaged",
+    "interactions --graph ingest_0.h5 --rules figures_1.parquet --out out": (
+        "ingest_0.h5 is an HDF5 file, and a Parquet table is wanted"
+    ),
     "ingest @none.list --out out": "no source was given",
     "infer points @none.list --out out": "no event file was given",
     "summarize @none.list --out out": "no event file was given",

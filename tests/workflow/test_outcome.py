@@ -51,4 +51,4 @@ def test_a_machine_without_slurm_is_told_from_one_with_it(tmp_path: Path, monkey
         "SLURM's commands, but no SLURM that they know" if has_commands else "no SLURM (sbatch is not found)"
     )
     assert f"this machine has {reason}. Give the command on a login node" in said
-    assert "--profile profiles/local" in said and not (folder / "results/events").exists()
+    assert "(profiles/local)" in said and not (folder / "results/events").exists()
