@@ -13,7 +13,8 @@ from lartpc.config import Ingest
 from lartpc.event import GENERATED, IMAGE, TRUTH
 from lartpc.ingest import open_source
 from lartpc.ingest.formats.edepsim_root import EdepSimRootReader
-from lartpc.ingest.formats.root import Branch, first_numbers
+from lartpc.ingest.formats.root import Branch
+from lartpc.ingest.formats.root_vectors import first_numbers
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic

@@ -11,16 +11,8 @@ from typing import Any
 import numpy as np
 
 from lartpc.event import GENERATED, TRUTH, Columns
-from lartpc.ingest.formats.root import (
-    LORENTZ_VECTOR,
-    Branch,
-    Vectors,
-    first_numbers,
-    is_root,
-    open_root,
-    tree,
-    trees,
-)
+from lartpc.ingest.formats.root import Branch, is_root, open_root, tree, trees
+from lartpc.ingest.formats.root_vectors import LORENTZ_VECTOR, Vectors, first_numbers
 from lartpc.ingest.keys import rows_of
 from lartpc.ingest.physics import kinetic_energy_mev
 from lartpc.ingest.processes import process_of_codes

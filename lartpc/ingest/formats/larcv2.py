@@ -20,7 +20,8 @@ from lartpc.ingest.formats.larcv import (
     split_names,
 )
 from lartpc.ingest.formats.neutrinos import FIELDS, MEMBERS
-from lartpc.ingest.formats.root import Branch, Vectors, is_root, members, open_root, tree, trees
+from lartpc.ingest.formats.root import Branch, is_root, members, open_root, tree, trees
+from lartpc.ingest.formats.root_vectors import Vectors
 from lartpc.ingest.source import Voxels, VoxelSource
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.vocab import NONE
