@@ -38,6 +38,16 @@ def test_documents_that_the_code_names_exist() -> None:
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
 
 
+def test_pages_of_the_interface_document_modules_that_exist() -> None:
+    pages = [path.read_text() for path in REPOSITORY.glob("docs/reference/api/*.md")]
+    named = {name for page in pages for name in re.findall(r"automodule:: ([\w.]+)", page)}
+    paths = [REPOSITORY / name.replace(".", "/") for name in named]
+    assert len(named) > 10
+    assert [
+        path for path in paths if not (path.with_suffix(".py").exists() or (path / "__init__.py").exists())
+    ] == []
+
+
 def test_page_of_rules_has_each_rule_and_its_file() -> None:
     said = {}
     for names, file in re.findall(r"^\| (`[^|]*`) \|.*\| `([^`]*)` \|$", RULES.read_text(), re.M):
