@@ -246,6 +246,10 @@ class Tomography(Section):
         return self
 
 
+READOUT_RANGES = ("readout_share", "readout_shaping_us", "readout_noise_electrons", "readout_dead_share")
+"""Settings of `Variations` that are of wires."""
+
+
 class Variations(Section):
     """Detectors that differ from file to file, so that weights trained on the events hold for all of them.
 
@@ -279,6 +283,34 @@ class Variations(Section):
     voxel_threshold_electrons: tuple[float, float] | None = Field(
         None, description="least and largest threshold of a voxel; null: as response [electrons]"
     )
+    readout_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the files whose wires are read out; images of the others are of the charge that arrives",
+    )
+    readout_shaping_us: tuple[float, float] | None = Field(
+        None, description="least and largest peaking time of the shaper; null: as wires.readout [us]"
+    )
+    readout_noise_electrons: tuple[float, float] | None = Field(
+        None, description="least and largest noise of a wire; null: as wires.readout [electrons]"
+    )
+    readout_dead_share: tuple[float, float] | None = Field(
+        None,
+        description="least and largest share of dead wires, others in each file; null: as wires.readout, "
+        "the same in all",
+    )
+
+    @property
+    def vary_wires(self) -> bool:
+        """Tell whether the read-out of wires differs from file to file."""
+        return any(getattr(self, name) != Variations.model_fields[name].default for name in READOUT_RANGES)
+
+    @property
+    def vary_events(self) -> bool:
+        """Tell whether voxels or the response differ from file to file."""
+        plain = {name: Variations.model_fields[name].default for name in READOUT_RANGES}
+        return self.model_copy(update=plain) != Variations()
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
@@ -343,8 +375,12 @@ class Ingest(Section):
 
     @model_validator(mode="after")
     def _variations_are_of_3d_images(self) -> Self:
-        if self.variations != Variations() and (self.wires.angles_deg or self.wires.in_source):
-            raise ValueError("variations: 2D images of planes are not varied; take them out, or wires")
+        if self.variations.vary_events and (self.wires.angles_deg or self.wires.in_source):
+            raise ValueError(
+                "variations: of wire planes only the read-out is varied (readout_*); take out the others"
+            )
+        if self.variations.vary_wires and not self.wires.readout.shaping_us:
+            raise ValueError("variations: readout_* without effect: wires.readout.shaping_us is not set")
         return self
 
     @model_validator(mode="after")

@@ -47,13 +47,15 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
 
     Returns
     -------
-    `dimension`, `voxel_size_cm`, `response` and `generator` (lists of those met, mostly of one), `varied` (where
-    detectors were drawn for each file: the ranges that they were drawn from), `num_events` measured, and quantiles
+    `dimension`, `voxel_size_cm`, `response`, `readout`, `angles_deg` (of planes of wires, in words) and `generator`
+    (lists of those met, mostly of one), `varied` (where detectors were drawn for each file: the ranges that they were
+    drawn from, those of the read-out in `readout`), `num_events` measured, and quantiles
     (1, 16, 50, 84, 99 %) over the events of `num_voxels` and of `energy_mev`, the median energy of an event's voxels
     [MeV]; `spread_mev` are the 16 and 84 % quantiles over all voxels.
     """
     stated: dict[str, set[Any]] = {
-        name: set() for name in ("voxel_size_cm", "response", "generator", "dimension")
+        name: set()
+        for name in ("voxel_size_cm", "response", "readout", "angles_deg", "generator", "dimension")
     }
     varied: dict[str, Any] = {}
     num_voxels, medians, energies = [], [], []
@@ -91,6 +93,11 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
         found.append(f"voxels of {size_cm:g} cm, trained on {_sizes(domain)} cm")
     if stated["response"] not in domain["response"] and not _within(_response(events), varied):
         found.append(f"response {stated['response']}, trained on {_responses(domain)}")
+    readout_varied = varied.get("readout", {})
+    if stated["readout"] not in domain.get("readout", ["none"]) and not _within(
+        _readout(events), readout_varied
+    ):
+        found.append(f"read-out of wires {stated['readout']}, trained on {_readouts(domain)}")
     sizes, energy = _measured(events, NUM_LOOKED_AT)
     medians = np.array([np.median(one) for one in energy])
     for values, name, what in (
@@ -108,6 +115,9 @@ def outside(domain: Mapping[str, Any], events: Events) -> tuple[list[str], list[
         if origin in domain["generator"]
         else [f"events by {origin or 'an unknown generator'}, trained on {_list(domain['generator'])}"]
     )
+    angles = stated["angles_deg"]
+    if angles and any(domain.get("angles_deg", ())) and angles not in domain["angles_deg"]:
+        others.append(f"planes of wires at {angles}, trained on {_list(domain['angles_deg'])}")
     return found, others
 
 
@@ -179,7 +189,7 @@ def in_words(domain: Mapping[str, Any]) -> str:
     """Return a domain as a line of the card."""
     (_, low, middle, high, _), (_, first, typical, last, _) = domain["energy_mev"], domain["num_voxels"]
     return (
-        f"voxels of {_sizes(domain)} cm in {_list(domain['dimension'])}D; response: "
+        f"voxels of {_sizes(domain)} cm in {_list(domain['dimension'])}D; {_planes(domain)}response: "
         f"{_responses(domain)}; generator: {_list(domain['generator'])}; median voxel energy of an event "
         f"{middle:g} MeV ({low:g} to {high:g}), of all voxels 68 % between {domain['spread_mev'][0]:g} and "
         f"{domain['spread_mev'][1]:g} MeV; {typical:,g} voxels an event ({first:,g} to {last:,g}); ranges hold 68 % "
@@ -190,11 +200,14 @@ def in_words(domain: Mapping[str, Any]) -> str:
 def _stated(events: Events) -> dict[str, Any]:
     """Return what a shard states of itself."""
     attributes = events.attributes().get("ingest", {})
-    changed = _response(events).model_dump(mode="json", exclude_defaults=True)
+    settings = json.loads(str(attributes.get("config", "{}")) or "{}")
+    angles = settings.get("wires", {}).get("angles_deg", []) if events.box.dimension == 2 else []
     return {
         "voxel_size_cm": events.box.voxel_size_cm,
         "dimension": events.box.dimension,
-        "response": ", ".join(f"{name} {value}" for name, value in changed.items()) or "none",
+        "response": _changed(_response(events)),
+        "readout": _changed(_readout(events)),
+        "angles_deg": ", ".join(f"{angle:g}" for angle in sorted(angles)) + "°" if angles else "",
         "generator": str(attributes.get("generator", "")),
     }
 
@@ -206,6 +219,20 @@ def _response(events: Events) -> config.Response:
     return config.Response.model_validate(settings.get("response", {}))
 
 
+def _readout(events: Events) -> config.Readout:
+    """Return how the wires of a shard's images are read out: as drawn, where it was, and else as set."""
+    attributes = events.attributes().get("ingest", {})
+    settings = json.loads(str(attributes.get("config", "{}")) or "{}")
+    drawn = json.loads(str(attributes.get(DRAWN, "{}")))
+    return config.Readout.model_validate(drawn.get("readout") or settings.get("wires", {}).get("readout", {}))
+
+
+def _changed(section: config.Response | config.Readout) -> str:
+    """Return what of a section differs from its defaults, which dead wires there are aside; or none."""
+    changed = section.model_dump(mode="json", exclude_defaults=True, exclude={"dead_seed"})
+    return ", ".join(f"{name} {value}" for name, value in changed.items()) or "none"
+
+
 def _varied(events: Events) -> dict[str, Any]:
     """Return the ranges that a shard's detector was drawn from, with that of every number of the response; or none."""
     attributes = events.attributes().get("ingest", {})
@@ -213,34 +240,49 @@ def _varied(events: Events) -> dict[str, Any]:
         return {}
     settings = config.Ingest.model_validate_json(str(attributes["config"]))
     ranges = settings.variations.model_dump(mode="json")
-    share = ranges.pop("response_share")
-    with_response = [settings.response.model_dump(mode="json")] if share else []
-    without = [config.Response().model_dump(mode="json")] if share < 1 else []
-    varied: dict[str, Any] = {"voxel_size_cm": ranges.pop("voxel_size_cm")}
-    for name, value in settings.response.model_dump(mode="json").items():
-        met = [one[name] for one in without]
-        met += (ranges.get(name) or [value]) if with_response else []
+    varied: dict[str, Any] = {"voxel_size_cm": ranges["voxel_size_cm"]}
+    varied |= _ranges(settings.response, config.Response(), ranges, ranges["response_share"])
+    if settings.variations.vary_wires:
+        of_wires = {name.removeprefix("readout_"): value for name, value in ranges.items()}
+        varied["readout"] = _ranges(
+            settings.wires.readout, config.Readout(), of_wires, ranges["readout_share"]
+        )
+    return varied
+
+
+def _ranges(
+    section: config.Response | config.Readout,
+    without: config.Response | config.Readout,
+    ranges: Mapping[str, Any],
+    share: float,
+) -> dict[str, Any]:
+    """Return the range or the values of each setting of a section, of which a share of the files have drawn ones."""
+    plain = without.model_dump(mode="json")
+    varied = {}
+    for name, value in section.model_dump(mode="json", exclude={"dead_seed"}).items():
+        met = [plain[name]] if share < 1 else []
+        met += (ranges.get(name) or [value]) if share else []
         numbers = [one for one in met if isinstance(one, float)]
         others = {str(one): one for one in met if not isinstance(one, float)}
         varied[name] = sorted({min(numbers), max(numbers)} if numbers else ()) + list(others.values())
     return varied
 
 
-def _within(response: config.Response, varied: Mapping[str, Any]) -> bool:
-    """Tell whether each number of a response lies in the range that detectors were drawn from, and each choice was met.
+def _within(section: config.Response | config.Readout, varied: Mapping[str, Any]) -> bool:
+    """Tell whether each number of a section lies in the range that detectors were drawn from, and each choice was met.
 
     Without a lifetime, electrons live longer than with any.
     """
     if not varied:
         return False
-    unchanged = config.Response().model_dump(mode="json")
-    for name, value in response.model_dump(mode="json").items():
+    unchanged = type(section)().model_dump(mode="json")
+    for name, value in section.model_dump(mode="json", exclude={"dead_seed"}).items():
         met = varied.get(name, [unchanged[name]])
         if name in CONSTANTS and any(abs(value - one) <= CONSTANTS_TOLERANCE * one for one in met):
             continue
         numbers = [one for one in met if isinstance(one, float)]
         if isinstance(value, float) and numbers:
-            if value < min(numbers) or (value > max(numbers) and None not in met):
+            if value < min(numbers) or (value > max(numbers) and not (name == "lifetime_us" and None in met)):
                 return False
         elif value not in met:
             return False
@@ -253,12 +295,28 @@ def _sizes(domain: Mapping[str, Any]) -> str:
 
 
 def _responses(domain: Mapping[str, Any]) -> str:
-    if not (varied := domain.get("varied")):
-        return _list(domain["response"])
-    unchanged = config.Response().model_dump(mode="json")
+    varied = domain.get("varied")
+    return _ranges_in_words(varied, config.Response()) if varied else _list(domain["response"])
+
+
+def _readouts(domain: Mapping[str, Any]) -> str:
+    varied = domain.get("varied", {}).get("readout")
+    if varied:
+        return _ranges_in_words(varied, config.Readout())
+    return _list(domain.get("readout", ["none"]))
+
+
+def _planes(domain: Mapping[str, Any]) -> str:
+    """Return the planes of wires and their read-out, where there are some and the weights state them."""
+    angles = [one for one in domain.get("angles_deg", ()) if one]
+    return f"planes of wires at {_list(angles)}, read-out: {_readouts(domain)}; " if angles else ""
+
+
+def _ranges_in_words(varied: Mapping[str, Any], plain: config.Response | config.Readout) -> str:
+    unchanged = plain.model_dump(mode="json")
     words = []
     for name, met in varied.items():
-        if name == "voxel_size_cm" or all(one == unchanged[name] for one in met):
+        if name not in unchanged or all(one == unchanged[name] for one in met):
             continue
         numbers = [one for one in met if isinstance(one, float)]
         if len(numbers) > 1:

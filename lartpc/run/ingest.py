@@ -172,7 +172,11 @@ def _convert(
     given, cfg = cfg, vary(cfg, uid)
     if cfg is not given:
         attrs[DRAWN] = json.dumps(
-            {"voxel_size_cm": cfg.voxel_size_cm, "response": cfg.response.model_dump(mode="json")}
+            {
+                "voxel_size_cm": cfg.voxel_size_cm,
+                "response": cfg.response.model_dump(mode="json"),
+                "readout": cfg.wires.readout.model_dump(mode="json"),
+            }
         )
     _check_pitch(source, cfg)
     _check_planes(source, cfg)

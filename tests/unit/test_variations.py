@@ -109,3 +109,62 @@ def test_the_domain_states_what_detectors_were_drawn_from(tmp_path: Path, monkey
             found, _ = outside(domain, events)
         assert len(found) == len(told), found
         assert all(text in one for one, text in zip(found, told, strict=True))
+
+
+WIRES = {"angles_deg": (0.0, 60.0), "num_pixels": 64, "readout": {"shaping_us": 2.0, "adc_electrons": 200.0}}
+OF_WIRES = {
+    "readout_share": 0.8,
+    "readout_shaping_us": (1.0, 3.0),
+    "readout_noise_electrons": (200.0, 700.0),
+    "readout_dead_share": (0.0, 0.2),
+}
+
+
+def test_wires_are_read_out_otherwise_in_each_file_and_the_domain_says_so(tmp_path: Path):
+    cfg = Ingest.model_validate({"wires": WIRES, "variations": OF_WIRES})
+    drawn = [vary(cfg, f"sample/{number}").wires.readout for number in range(400)]
+    seen = [one for one in drawn if one.shaping_us]
+    # 320 expected, with an error of 8
+    assert 280 < len(seen) < 360 and drawn[3] == vary(cfg, "sample/3").wires.readout
+    assert all(1 <= one.shaping_us <= 3 and 200 <= one.noise_electrons <= 700 for one in seen)
+    assert max(one.dead_share for one in seen) > 0.18 and {one.adc_electrons for one in seen} == {200.0}
+    assert len({one.dead_seed for one in seen}) == len(seen)
+    assert all(vary(cfg, str(number)).response == Response() for number in range(5))
+    files = [read(tmp_path / f"{i}.h5", f"train/{i}", wires=WIRES, variations=OF_WIRES) for i in range(2)]
+    domain = domain_of([[path] for path in files])
+    words = in_words(domain)
+    assert "planes of wires at 0, 60°, read-out: shaping_us 1 to 3 or none, noise_electrons 0 to 700" in words
+    plain = domain_of([[read(tmp_path / "plain.h5", "plain", wires=WIRES | {"readout": {}})]])
+    assert "planes of wires at 0, 60°, read-out: none" in in_words(plain)
+    inside = {"shaping_us": 2.0, "adc_electrons": 200.0, "noise_electrons": 400.0, "dead_share": 0.1}
+    for change, told in (
+        ({}, None),
+        ({"dead_seed": 7}, None),
+        ({"shaping_us": 5.0}, "shaping_us 5.0"),
+        ({"noise_electrons": 900.0}, "noise_electrons 900"),
+        ({"threshold_sigma": 6.0}, "threshold_sigma 6"),
+    ):
+        with open_events(read(tmp_path / "o.h5", "o", wires=WIRES | {"readout": inside | change})) as events:
+            (found, others), (unread, _) = outside(domain, events), outside(plain, events)
+        assert not others and any(text.startswith("read-out of wires") for text in unread)
+        assert [text for text in found if "read-out" in text] == [
+            text for text in found if told and told in text
+        ]
+    old = {name: value for name, value in plain.items() if name not in ("readout", "angles_deg")}
+    read_out = read(tmp_path / "o.h5", "o", wires=WIRES | {"readout": inside})
+    with open_events(read_out) as events:  # weights that are older than this were trained without
+        assert any("trained on none" in text for text in outside(old, events)[0])
+    with open_events(read(tmp_path / "a.h5", "a", wires={"angles_deg": (20.0,), "num_pixels": 64})) as events:
+        assert outside(plain, events)[1] == ["planes of wires at 20°, trained on 0, 60°"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"variations": {"readout_share": 0.5}}, "readout_\\* without effect"),
+        ({"wires": WIRES, "variations": {"noise_electrons": (0, 5)}}, "only the read-out is varied"),
+    ],
+)
+def test_variations_that_do_not_fit_the_images_are_refused(wrong: dict[str, object], said: str):
+    with pytest.raises(ValidationError, match=said):
+        Ingest.model_validate(wrong)

@@ -8,6 +8,7 @@ Shape suffixes: Q pieces of charge, W wires, T ticks, F frequencies, X pixels al
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +105,7 @@ class WireReadout:
     def response(self, num: int) -> FloatArray:
         """Return the signal (num,) of a charge in tick 0; a shaper alone would give it a peak of 1."""
         step_us = self._tick_us / OVERSAMPLING
-        shaper = shape(
-            np.arange(num * OVERSAMPLING, dtype=np.float64) * step_us, float(self._cfg.shaping_us or 1.0)
-        )
+        shaper = _sampled(num * OVERSAMPLING, step_us, self._cfg.shaping_us or 1.0)
         gap = max(round(self._cfg.gap_us / step_us), 1)
         current = np.ones(gap) / gap  # between two planes the weighting potential rises linearly
         if not self._is_collection:
@@ -116,24 +115,35 @@ class WireReadout:
         return found
 
     def _deconvolved(self, arrived_WT: FloatArray) -> tuple[FloatArray, float]:
-        """Return the charge (W, T) that waveforms of arriving charge give back, and the noise of a pixel [MeV]."""
+        """Return the charge (W, T) that waveforms of arriving charge give back, and the noise of a pixel [MeV].
+
+        With noise in single precision, which is far finer than the noise.
+        """
         num_ticks = arrived_WT.shape[1]
         num = _padded(num_ticks)
+        kind = np.float32 if self._cfg.noise_electrons else np.float64
         response_F = np.fft.rfft(self.response(num))
         filter_F = self._filter(num)
         back_F = np.divide(filter_F, response_F, out=np.zeros_like(response_F), where=filter_F > 0)
-        wave_WF = np.fft.rfft(arrived_WT, num) * response_F
-        noise_WF = np.zeros_like(wave_WF)
+        wave_WF = np.fft.rfft(arrived_WT.astype(kind), num)
+        wave_WF *= response_F.astype(wave_WF.dtype)
+        noise_WF: NDArray[np.complexfloating] = np.zeros_like(wave_WF)
         if self._cfg.noise_electrons:
             noise_WF = self._noise(len(arrived_WT), num)
         if self._cfg.adc_electrons:
             count = self._cfg.adc_electrons / self._per_mev
             exact_WT = np.fft.irfft(wave_WF + noise_WF, num)
             noise_WF += np.fft.rfft(count * np.rint(exact_WT / count) - exact_WT, num)
-        noise_WT = np.fft.irfft(noise_WF * back_F, num)[:, :num_ticks]
-        charge_WT = np.fft.irfft(wave_WF * back_F, num)[:, :num_ticks] + noise_WT
-        pixels_WX = noise_WT.reshape(len(noise_WT), self._side, self.ticks_per_pixel).sum(axis=2)
-        return charge_WT, float(pixels_WX.std()) if pixels_WX.size else 0.0
+        # the noise of pixels is that of sums of ticks anywhere on a wire: Parseval, with the sum as a filter
+        pixel_F = back_F * np.fft.rfft(np.ones(self.ticks_per_pixel), num)
+        power_F = (
+            np.square(np.abs(noise_WF)).mean(axis=0) * np.abs(pixel_F) ** 2 if len(noise_WF) else pixel_F
+        )
+        sigma = float(np.sqrt(np.abs(power_F[0] + 2 * power_F[1:-1].sum() + power_F[-1]))) / num
+        wave_WF += noise_WF
+        wave_WF *= back_F.astype(wave_WF.dtype)
+        charge_WT: FloatArray = np.fft.irfft(wave_WF, num)[:, :num_ticks]
+        return charge_WT, sigma if len(noise_WF) else 0.0
 
     def _filter(self, num: int) -> FloatArray:
         frequency_F = np.fft.rfftfreq(num, self._tick_us)  # [MHz]
@@ -144,16 +154,17 @@ class WireReadout:
             filter_F = filter_F * -np.expm1(-((frequency_F / self._cfg.high_pass_mhz) ** 2))
         return filter_F
 
-    def _noise(self, num_wires: int, num: int) -> NDArray[np.complex128]:
+    def _noise(self, num_wires: int, num: int) -> NDArray[np.complexfloating]:
         """Return the noise of wires (W, F): white before the shaper, of the wanted RMS behind it."""
         file_uid, entry = self._key
         digest = hashlib.blake2b(file_uid.encode(), digest_size=16).digest()
         rng = np.random.default_rng([*digest, entry, 1 + self._number])
-        shaper_T = shape(np.arange(num, dtype=np.float64) * self._tick_us, float(self._cfg.shaping_us or 1.0))
+        shaper_T = _sampled(num, self._tick_us, self._cfg.shaping_us or 1.0)
         rms = self._cfg.noise_electrons / self._per_mev
         amplitude_F = np.fft.rfft(shaper_T) * (rms / np.sqrt((shaper_T**2).sum()) * np.sqrt(num / 2))
-        parts_2WF = rng.standard_normal((2, num_wires, len(amplitude_F)))
-        noise_WF: NDArray[np.complex128] = (parts_2WF[0] + 1j * parts_2WF[1]) * amplitude_F
+        parts_WF2 = rng.standard_normal((num_wires, len(amplitude_F), 2), dtype=np.float32)
+        noise_WF = parts_WF2.view(np.complex64)[..., 0]
+        noise_WF *= amplitude_F.astype(np.complex64)
         return noise_WF
 
 
@@ -179,6 +190,14 @@ def shape(time_us: FloatArray, peaking_us: float) -> FloatArray:
     peak = float(answer(np.linspace(0.5, 1.5, 2001)).max())
     shaped: FloatArray = np.where(time_us > 0, answer(np.maximum(time_us, 0) / peaking_us), 0) / peak
     return shaped
+
+
+@lru_cache(maxsize=8)
+def _sampled(num: int, step_us: float, peaking_us: float) -> FloatArray:
+    """Return samples (num,) of the answer of the shaper, which are the same for all wires and events."""
+    found = shape(np.arange(num, dtype=np.float64) * step_us, peaking_us)
+    found.flags.writeable = False
+    return found
 
 
 def nearest_on_wire(coord_U3: IntArray, key_V: IntArray, side: int) -> IntArray:

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from lartpc.config import Ingest, Response, Variations
+from lartpc.config import Ingest, Readout, Response, Variations
 
 RESPONSE_RANGES = (
     "field_kv_cm",
@@ -15,6 +15,9 @@ RESPONSE_RANGES = (
     "voxel_threshold_electrons",
 )
 """Settings of the response that are drawn evenly between two values."""
+
+READOUT_RANGES = ("shaping_us", "noise_electrons", "dead_share")
+"""Settings of the read-out of wires that are drawn evenly between two values."""
 
 
 def vary(cfg: Ingest, uid: str) -> Ingest:
@@ -42,7 +45,22 @@ def vary(cfg: Ingest, uid: str) -> Ingest:
             if between := getattr(ranges, name):
                 response[name] = round(_between(between, number), 6)
         changed["response"] = Response.model_validate(cfg.response.model_dump() | response)
+    if ranges.vary_wires:
+        changed["wires"] = cfg.wires.model_copy(update={"readout": _readout(cfg, rng)})
     return cfg.model_copy(update=changed)
+
+
+def _readout(cfg: Ingest, rng: np.random.Generator) -> Readout:
+    share, seed, *drawn = rng.random(2 + len(READOUT_RANGES)).tolist()
+    if share >= cfg.variations.readout_share:
+        return Readout()
+    readout: dict[str, object] = {}
+    for name, number in zip(READOUT_RANGES, drawn, strict=True):
+        if between := getattr(cfg.variations, f"readout_{name}"):
+            readout[name] = round(_between(between, number), 6)
+    if "dead_share" in readout:
+        readout["dead_seed"] = int(seed * 2**31)
+    return Readout.model_validate(cfg.wires.readout.model_dump() | readout)
 
 
 def _between(ends: tuple[float, float], number: float) -> float:
