@@ -150,18 +150,28 @@ def write_each(contents: Mapping[Path, str | bytes]) -> None:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, known_by: str) -> Iterator[Path]:
     """Yield a new folder to fill; it becomes `path`, in place of an older one, if the block ends well, else it goes.
+
+    Parameters
+    ----------
+    known_by
+        A file that each such folder has.
 
     Raises
     ------
     ValueError
-        As `part_of`; or the older one has other files than tables, as a folder has that was named by mistake.
+        As `part_of`; or the older one is of another kind, as a folder is that was named by mistake: it has files, and
+        not that one, or others than tables.
     """
     part = part_of(path, is_folder=True)
-    if foreign := next((one for one in path.rglob("*") if one.is_file() and not _is_ours(one)), None):
+    there = [one for one in path.rglob("*") if one.is_file()]
+    foreign = [one for one in there if not _is_ours(one)]
+    if not foreign and not (path / known_by).is_file():
+        foreign = [one for one in there if one.suffix]
+    if foreign:
         raise ValueError(
-            f"{path} would be replaced, and is not a folder of tables: it has {foreign}; name a new folder"
+            f"{path} would be replaced, and is not a folder of such tables: it has {foreign[0]}; name a new folder"
         )
     old = path.with_name(f"{path.name}.old")
     part.mkdir()

@@ -14,8 +14,8 @@ from lartpc.faults import EXIT_STATUS, in_one_line, passes
 from lartpc.stages import CHAIN, OPTIONAL, upstream_of
 from lartpc.text import refuse_special, text_of
 
-WRITTEN = ("out", "log")
-"""Arguments of verbs that name what is written."""
+WRITTEN = ("out", "log", "png", "svg", "as_json")
+"""Arguments of verbs that name what is written; and `metrics`, where it is one file and not a list of them."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +33,7 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             _refuse_special(kwargs)
+            _refuse_own_inputs(kwargs)
             return verb(*args, **kwargs)
         except Exception as error:
             said = missing(error, name.partition(" ")[0])
@@ -61,6 +62,44 @@ def _refuse_special(arguments: Mapping[str, object]) -> None:
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(one, Path) or (isinstance(one, str) and isinstance(value, (list, tuple))):
                     refuse_special(Path(one))
+
+
+def _refuse_own_inputs(arguments: Mapping[str, object]) -> None:
+    """Raise ValueError where a file is to be written in the place of one that is read, or two to the same place."""
+    written: dict[str, Path] = {}
+    read: list[Path] = []
+    for name, value in arguments.items():
+        if isinstance(value, Path) and (name in WRITTEN or name == "metrics"):
+            option = name.removeprefix("as_")
+            for other, path in written.items():
+                if _is_same(path, value):
+                    raise ValueError(f"--{other} and --{option} are both {value}; name two files")
+            written[option] = value
+        elif isinstance(value, Path):
+            read.append(value)
+        elif isinstance(value, (list, tuple)):
+            # a word that is no path, of a list or what stands before a file, is none that is there
+            read += [one if isinstance(one, Path) else Path(str(one).removeprefix("@")) for one in value]
+            read += [path for one in value for path in _listed(str(one))]
+    there = {name: path for name, path in written.items() if path.is_file()}
+    for name, path in there.items():
+        if any(_is_same(path, one) for one in read):
+            raise ValueError(f"--{name} {path} is a file that is read here, and would be lost; name another")
+
+
+def _listed(word: str) -> list[Path]:
+    """Return the paths in a list that `@` stands before; none where it is no list, which whoever reads it says."""
+    try:
+        return expand([word]) if word.startswith("@") else []
+    except (ValueError, OSError):
+        return []
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.absolute() == second.absolute() or first.samefile(second)
+    except (OSError, ValueError):
+        return False
 
 
 def print_json(value: Any) -> None:

@@ -45,32 +45,58 @@ def count_ingested(path: Path) -> Ingested:
         )
 
 
-def count_figures(path: Path) -> tuple[dict[str, int], dict[str, str], str]:
-    """Return the number of events of each shard that the chain's figures are there for, and their origin."""
-    found = read_figures(path, ["file_uid", "input"]).to_pandas()
+@dataclass(frozen=True)
+class Figures:
+    """What a file of figures is of: the events of each shard that went through the chain, and its origin.
+
+    `kinds` are the shards with what the figures are of, of which no other file may have any.
+    """
+
+    path: Path
+    counts: Mapping[str, int]
+    made_from: Mapping[str, str]
+    kinds: frozenset[tuple[str, str, str]]
+
+
+def count_figures(path: Path) -> Figures:
+    """Return what the figures of a file are of."""
+    found = read_figures(path, ["file_uid", "input", "stages"]).to_pandas()
     counts = Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
+    kinds = frozenset(found.drop_duplicates().itertuples(index=False, name=None))
     said = json.loads((pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode(), b"{}"))
-    return counts, {name: one["content"] for name, one in said.get("inputs", {}).items()}, str(path)
+    made_from = {name: one["content"] for name, one in said.get("inputs", {}).items()}
+    return Figures(path, counts, made_from, kinds)
 
 
-def compare(
-    ingested: Mapping[str, Ingested],
-    shards: Sequence[Shard],
-    measured: Iterable[tuple[Mapping[str, int], Mapping[str, str], str]],
-) -> None:
+def compare(counted: Iterable[Ingested], shards: Sequence[Shard], measured: Iterable[Figures]) -> None:
     """Raise ValueError unless every ingested event is in the tables once, with its energy, and its figures fit."""
     faults: list[str] = []
     seen: set[str] = set()
     figures: dict[str, int] = {}
+    ingested: dict[str, Ingested] = {}
+    for one in counted:
+        if one.file_uid in ingested:
+            faults.append(f"{one.file_uid}: its ingested event file is given twice")
+        ingested[one.file_uid] = one
     origins = {name: content for shard in shards for name, content in shard.made_from.items()}
-    for counts, made_from, path in measured:
-        figures |= counts
+    measured_by: dict[tuple[str, str, str], Path] = {}
+    for found in measured:
+        figures |= found.counts
         # On true input stages are run by themselves, and their files are not those of the tables.
-        names = [name for name in made_from if counts or name.startswith("ingest of ")]
-        if other := [name for name in names if origins.get(name, made_from[name]) != made_from[name]]:
+        names = [name for name in found.made_from if found.counts or name.startswith("ingest of ")]
+        if other := [
+            name for name in names if origins.get(name, found.made_from[name]) != found.made_from[name]
+        ]:
             faults.append(
-                f"{path} was made from another '{other[0]}' than the tables; run 'lartpc evaluate' again"
+                f"{found.path} was made from another '{other[0]}' than the tables; run 'lartpc evaluate' again"
             )
+        if twice := sorted(found.kinds & measured_by.keys()):
+            uid, source, _ = twice[0]
+            faults.append(
+                f"{uid}: its figures on input '{source}' are given twice, by {measured_by[twice[0]]} and "
+                f"{found.path}"
+            )
+        measured_by |= dict.fromkeys(found.kinds, found.path)
     for shard in shards:
         if figures.get(shard.file_uid, shard.num_ok) != shard.num_ok:
             faults.append(

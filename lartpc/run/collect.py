@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from lartpc import __version__
 from lartpc.atomic import replacing_folder
 from lartpc.provenance import digest
-from lartpc.run.accounts import Ingested, chosen, compare, count_figures, count_ingested
+from lartpc.run.accounts import Figures, Ingested, chosen, compare, count_figures, count_ingested
 from lartpc.run.crate import KEY as PRODUCTION
 from lartpc.run.crate import identity, write_crate
 from lartpc.run.quality.errors import bootstrap
@@ -31,6 +31,7 @@ from lartpc.tables.rows import sample_of
 from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, table_folder
 from lartpc.tables.write import ROW_GROUP, open_table, read_table, reading_table
 
+SUMMARY = "summary.json"
 ROWS_PER_FILE = 1_000_000
 """Rows after which a new part file is begun: tens of megabytes, a comfortable piece for readers."""
 _SHOWN = 5
@@ -48,7 +49,7 @@ class Looked(NamedTuple):
     """What was found in each of `Parts`."""
 
     tables: Sequence[Shard]
-    metrics: Sequence[Any]
+    metrics: Sequence[Figures]
     ingested: Sequence[Ingested]
 
 
@@ -113,7 +114,7 @@ def collect(
         }
         for name, one in looked.items():
             try:
-                compare({shard.file_uid: shard for shard in one.ingested}, one.tables, one.metrics)
+                compare(one.ingested, one.tables, one.metrics)
             except ValueError as error:
                 raise ValueError(f"scenario '{name}': {error}" if name else str(error)) from None
         return _write(out_dir, parts, looked, rows_per_file, dict(configuration))
@@ -136,7 +137,7 @@ def _write(
         for name, content in shard.sources.items()
     }
     production = identity(configuration, _weights(parts.values()), inputs)
-    with replacing_folder(out_dir) as part_dir:
+    with replacing_folder(out_dir, SUMMARY) as part_dir:
         joins = []
         for scenario, one in parts.items():
             sources = {name: [path / f"{name}.parquet" for path in one.tables] for name in EVENT_TABLES}
@@ -161,7 +162,7 @@ def _write(
         if others:
             summary["scenarios"] = {name: summaries[name] for name in others}
             said["scenarios"] = {name: _made_from(parts[name]) for name in others}
-        (part_dir / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        (part_dir / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
         write_crate(part_dir, production, configuration=configuration, inputs=inputs, summary=summary)
         write_manifest(part_dir, said)
     return summary
@@ -195,7 +196,7 @@ def _digests(files: Iterable[tuple[Path, Path]]) -> list[dict[str, str]]:
 def read_summary(dataset_dir: Path) -> dict[str, Any]:
     """Read `summary.json` of a dataset, or of the scenario that the path names; ValueError says how to make it."""
     dataset_dir, scenario = scenario_of(dataset_dir)
-    path = dataset_dir / "summary.json"
+    path = dataset_dir / SUMMARY
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the folder that 'lartpc collect' wrote")
     try:

@@ -60,6 +60,7 @@ def release(
             shards.setdefault(opened.file_uid, []).append(path)
     domain = domain_of(list(shards.values()), generator) if shards else None
     written: dict[Path, bool] = {}
+    contents: dict[Path, dict[str, Any]] = {}
     for source in sources:
         content = read_weights(source, unsealed=True)
         path = out / f"{content['stage']}.pt"
@@ -75,6 +76,8 @@ def release(
         written[path] = before.keys() == content["state"].keys() and all(
             torch.equal(before[name], tensor) for name, tensor in content["state"].items()
         )
+        contents[path] = content
+    for path, content in contents.items():  # only now: all of them can be
         write_weights(path, content)
     return written
 
@@ -194,6 +197,7 @@ def _about(row: Stage, path: Path) -> list[str]:
         "seed": origin["seed"],
         "code": f"lartpc {origin['package_version']}, revision {_revision(origin)}",
         "upstream": json.loads(origin["config"]).get("upstream", "—"),
+        **({"warning": origin["warning"]} if "warning" in origin else {}),
     }
     return [
         f"## {row.name}",

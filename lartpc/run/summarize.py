@@ -51,7 +51,7 @@ def summarize(
         The files are not of one shard, or a stage's file is missing.
     """
     section = section or config.Summarize()
-    with replacing_folder(out_dir) as folder:
+    with replacing_folder(out_dir, "quarantine.parquet") as folder:
         num_rows, about = _write(event_files, folder, section, metrics)
         write_manifest(folder, about)
     return num_rows

@@ -62,6 +62,9 @@ def report(
     """
     from lartpc.run.display.page import WORDS, write_page  # `show` does without what draws pages
 
+    if results and not results.is_dir():
+        what = "is a file" if results.exists() else "does not exist"
+        raise ValueError(f"{results} {what}; name the folder of a production's results")
     summary = read_summary(dataset)
     shards = open_shards(event_files)
     try:

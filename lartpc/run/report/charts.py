@@ -123,10 +123,17 @@ def training_charts(curves: Sequence[Path]) -> list[Chart]:
 
     A curve has one JSON object a line. A line may stop in the middle, where a training was cut off; what
     can be read is drawn.
+
+    Raises
+    ------
+    ValueError
+        A file has no line of a curve, and is not empty.
     """
     charts = []
     for path in curves:
         lines = list(_lines(path))
+        if not lines and path.stat().st_size:
+            raise ValueError(f"{path} is no training curve: name what 'lartpc train' writes with --log")
         stage = path.parent.name
         losses = {key for line in lines for key in line if key not in _RATES and _is_number(line[key])}
         terms = sorted(losses, key=lambda key: (key != "loss", key))

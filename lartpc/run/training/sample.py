@@ -74,9 +74,12 @@ class Sample:
         self._needed += dict.fromkeys((*stage.learns, *truth_for(from_truth)))
         shards: dict[str, list[Path]] = {}
         known = _together(_identity, files, ranks)
-        for path, (uid, _) in zip(files, known, strict=True):
+        self._sources: dict[str, set[str]] = {}
+        for path, (uid, _, sources) in zip(files, known, strict=True):
             shards.setdefault(uid, []).append(path)
-        self.digest = blake2b(json.dumps(sorted(known)).encode(), digest_size=16).hexdigest()
+            self._sources.setdefault(uid, set()).update(sources)
+        said = sorted((uid, content) for uid, content, _ in known)
+        self.digest = blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
         self._shards = list(shards.values())
         self.order = Order(_together(self._usable, self._shards, ranks), max_voxels)
         self._set_up()
@@ -93,6 +96,21 @@ class Sample:
     def num_large(self) -> int:
         """Number of events left out because they have more than `max_voxels`."""
         return self.order.num_large
+
+    def shared_with(self, other: "Sample") -> list[str]:
+        """Return the names of the shards of which another sample has events, too: of the same source and number."""
+        theirs: dict[str, list[int]] = {}
+        for number, sources in enumerate(other._sources.values()):
+            for source in sources:
+                theirs.setdefault(source, []).append(number)
+        found = []
+        for number, (uid, sources) in enumerate(self._sources.items()):
+            rivals = {one for source in sources for one in theirs.get(source, [])}
+            if rivals:
+                mine = _origins(self._shards[number])
+                if any(mine & _origins(other._shards[rival]) for rival in sorted(rivals)):
+                    found.append(uid)
+        return found
 
     def event(self, number: int) -> Event:
         """Read one event, with its neighbours, as it is in the files; of mixed input, as predicted."""
@@ -202,10 +220,26 @@ def _together(work: Callable[[Any], T], items: Sequence[Any], ranks: "Ranks | No
     return [parts[number % ranks.size][number // ranks.size] for number in range(len(items))]
 
 
-def _identity(path: Path) -> tuple[str, str]:
-    """Return the shard that a file is of, and the digest of what it says."""
+def _identity(path: Path) -> tuple[str, str, list[str]]:
+    """Return the shard that a file is of, the digest of what it says, and those of what it was ingested from."""
     with open_events(path) as events:
-        return events.file_uid, fingerprint(path)[1]
+        return events.file_uid, fingerprint(path)[1], list(_inputs(events).values())
+
+
+def _inputs(events: Events) -> dict[str, str]:
+    """Return the digests of what events were ingested from by name; where it is not known, that of their own file."""
+    attrs = events.attributes().get("ingest")
+    if attrs is None:
+        return {}
+    found: dict[str, str] = json.loads(str(attrs.get("inputs", "{}")))
+    return found or {"": next(iter(events.contents().values()))[1]}
+
+
+def _origins(paths: Sequence[Path]) -> set[tuple[str, int]]:
+    """Return the events of a shard: the digest of the source of each, and its number there."""
+    with open_events(*paths) as events:
+        inputs = _inputs(events)
+        return {(inputs.get(name, inputs.get(Path(name).name, name)), at) for name, at in events.origins()}
 
 
 class _Latest:

@@ -93,6 +93,9 @@ def train(
                 f"(accumulate is {settings.accumulate}); raise it, or use fewer ranks"
             )
         run = _Run(stage, section, ranks, out.parent / ".resume", f"{len(sample)} events of {sample.digest}")
+        warning = _shared(held_out, sample)
+        if warning:
+            run.say(f"warning: {warning}")
         if sample.num_large:
             run.say(f"{sample.num_large} events with more than {settings.max_voxels} voxels are left out")
         label, quiet = f"train {stage.name}", not ranks.is_main
@@ -117,12 +120,24 @@ def train(
             )
             raise SystemExit(GO_ON)
         if ranks.is_main:
-            _finish(run, sample, out, log)
+            _finish(run, sample, out, log, warning)
         ranks.barrier()
         return run.curve.lines[-1]
 
 
-def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
+def _shared(held_out: Sample, sample: Sample) -> str:
+    """Say which events of the validation the training sees, too, if any."""
+    uids = held_out.shared_with(sample)
+    if not uids:
+        return ""
+    more = f" and {len(uids) - 1} more" if len(uids) > 1 else ""
+    return (
+        f"the validation has events of the training ({uids[0]}{more}): its figures say nothing of other events; give "
+        "it others"
+    )
+
+
+def _finish(run: "_Run", sample: Sample, out: Path, log: Path, warning: str) -> None:
     """Write the curve and the weights, the declared ones last, and remove the checkpoints."""
     origin = provenance(
         f"train {run.stage.name}",
@@ -132,6 +147,8 @@ def _finish(run: "_Run", sample: Sample, out: Path, log: Path) -> None:
     )
     # One digest of all: the names of ten thousand shards would outweigh the network.
     origin["inputs"] = json.dumps({f"{len(sample)} events": sample.digest})
+    if warning:
+        origin["warning"] = warning
     origin["start"] = fingerprint(Path(run.settings.init_from))[1] if run.settings.init_from else ""
     domain = domain_of(sample.shards)
     _write(log, run.curve)
