@@ -22,7 +22,8 @@ and deltas are followed by photons of shower class, often of more voxels (docs/e
 TRACK_SHARE = 0.4
 """Share of its class scores above which a particle of several pieces is a track. Between 0.4 and 0.5 24 of 38 such are
 truly tracks, on 1,500 events; tracks in pieces are those that scores see worst."""
-_CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
+PARTICLE_CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
+"""Classes that a particle can be of, by their numbers."""
 
 
 def class_scores(label_V: NDArray[Any], score_VK: NDArray[Any], num: int) -> Floats:
@@ -51,7 +52,9 @@ def class_shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
 
 def shares(score_FK: NDArray[Any], semantic_F: NDArray[Any]) -> Floats:
     """Return the shares (F, K) of the classes that particles have, 1 in all; all of the own class where unknown."""
-    share = np.where(np.isin(np.arange(score_FK.shape[1]), _CLASSES), score_FK.astype(np.float64), 0.0)
+    share = np.where(
+        np.isin(np.arange(score_FK.shape[1]), PARTICLE_CLASSES), score_FK.astype(np.float64), 0.0
+    )
     total = share.sum(axis=1, keepdims=True)
     known = np.isfinite(total) & (total > 0)
     own = _own(semantic_F, score_FK.shape[1])

@@ -31,6 +31,8 @@ class InteractionNetwork(GraphNetwork):
         The columns of the edge features beyond `graph.edge_features` as seen from the other end.
     group_heads
         Names and numbers of classes of the heads on interactions.
+    optional
+        Heads on nodes that a whole state may be without, as weights are that were trained before there were such.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class InteractionNetwork(GraphNetwork):
         node_heads: Mapping[str, int],
         group_heads: Mapping[str, int],
         swapped: tuple[int, ...],
+        optional: tuple[str, ...] = (),
     ) -> None:
         super().__init__(num_node_features, cfg, node_heads, NUM_EDGE_FEATURES + len(swapped))
         width = cfg.num_hidden
+        self._optional = optional
         self._swapped = [NUM_EDGE_FEATURES + column for column in swapped]
         self.pi_zero_head = nn.Linear(width, 2)
         self.parent_head = nn.Linear(width, 1)
@@ -53,6 +57,15 @@ class InteractionNetwork(GraphNetwork):
         self.group_heads = nn.ModuleDict(
             {name: nn.Linear(width, classes) for name, classes in group_heads.items()}
         )
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take over a state; what it lacks of the `optional` heads is given up, if it is to be whole (`strict`)."""
+        for name in self._optional if strict else ():
+            if f"node_heads.{name}.bias" not in state_dict and name in self.node_heads:
+                del self.node_heads[name]
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(self, graph: Graph[Any], group_F: Tensor | None = None) -> dict[str, Tensor]:
         """Return the logits of all heads, by name.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event, conform
 from lartpc.graphs import CompiledInteractionNetwork, has_kernel, parent_log_scores, side_by_side, softmax
-from lartpc.kinematics.classes import class_shares, species_scores
+from lartpc.kinematics.classes import PARTICLE_CLASSES, class_shares, species_scores
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.relations import SWAPPED
 from lartpc.kinematics.starts import choose_again, started_at
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     from lartpc.nets.portable_graph import PortableInteractionNetwork
 
-NODE_HEADS = {"species": len(Species), "primary": 2, "start": 2}
+CLASS_HEAD = "semantic"
+"""Which class a particle is of. Weights of before 2026-12 are without this head; classes stay as they are then."""
+NODE_HEADS = {"species": len(Species), "primary": 2, "start": 2, CLASS_HEAD: len(PARTICLE_CLASSES)}
 GROUP_HEADS = {
     "flavour": len(Flavour),
     "num_protons": MAX_COUNT + 1,
@@ -55,7 +57,12 @@ def compiled(cfg: config.Interact, state: Mapping[str, NDArray[Any]]) -> Compile
     """Return the network with the weights of a state, for inference without torch, or None without a compiler."""
     if not has_kernel(cfg.graph):
         return None
-    return CompiledInteractionNetwork(state, NUM_NODE_FEATURES, cfg.graph, NODE_HEADS, GROUP_HEADS, SWAPPED)
+    heads = {
+        name: num
+        for name, num in NODE_HEADS.items()
+        if name != CLASS_HEAD or f"node_heads.{name}.bias" in state
+    }
+    return CompiledInteractionNetwork(state, NUM_NODE_FEATURES, cfg.graph, heads, GROUP_HEADS, SWAPPED)
 
 
 def portable(net: "nn.Module", cfg: config.Interact, *, by_gathers: bool) -> "PortableInteractionNetwork":

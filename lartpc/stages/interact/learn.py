@@ -15,7 +15,7 @@ from lartpc.kinematics.relations import SWAPPED
 from lartpc.nets.graph import as_tensors, cross_entropy
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy
 from lartpc.nets.portable_graph import PortableInteractionNetwork
-from lartpc.stages.interact import GROUP_HEADS, NODE_HEADS, shifted
+from lartpc.stages.interact import CLASS_HEAD, GROUP_HEADS, NODE_HEADS, shifted
 from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Nodes, particle_graph
 from lartpc.stages.interact.targets import allowed_species, parent_edges, targets_of
 from lartpc.vocab import NONE
@@ -32,6 +32,7 @@ def network(cfg: config.Interact) -> nn.Module:
         NODE_HEADS,
         GROUP_HEADS,
         SWAPPED,
+        optional=(CLASS_HEAD,),
     )
 
 
@@ -62,6 +63,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
     semantic = _semantic(batch, found)
     terms = {
         "edge": cross_entropy(logits["edge"], of("edge_E")),
+        CLASS_HEAD: cross_entropy(logits[CLASS_HEAD], of("semantic_F")),
         "species": cross_entropy(_allowed(logits["species"], semantic, cfg), of("species_F")),
         "primary": cross_entropy(logits["primary"], of("primary_F")),
         "start": cross_entropy(logits["start"], of("start_F")),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event
-from lartpc.kinematics.classes import ALLOWED
+from lartpc.kinematics.classes import ALLOWED, PARTICLE_CLASSES
 from lartpc.kinematics.clusters import Ints
 from lartpc.kinematics.vertex import CAN_BE_PRIMARY
 from lartpc.stages.interact.graph import Nodes
@@ -38,6 +38,7 @@ class Targets:
 
     edge_E: Ints
     pi_zero_E: Ints
+    semantic_F: Ints
     species_F: Ints
     primary_F: Ints
     start_F: Ints
@@ -56,6 +57,8 @@ def targets_of(event: Event, nodes: Nodes, cfg: config.Interact) -> Targets:
     pair = nodes.graph.pair_2E
     edge = (interaction[pair[0]] == interaction[pair[1]]).astype(np.int64)
     edge[(interaction[pair] < 0).any(axis=0)] = NONE
+    semantic = np.append(truth["semantic"], NONE)[owner].astype(np.int64)
+    semantic[semantic >= len(PARTICLE_CLASSES)] = NONE
     species = np.append(truth["species"], NONE)[owner].astype(np.int64)
     # A particle of the wrong class cannot be given its true species.
     species[~allowed_species(cfg)[particle["semantic"], np.maximum(species, 0)]] = NONE
@@ -76,6 +79,7 @@ def targets_of(event: Event, nodes: Nodes, cfg: config.Interact) -> Targets:
     return Targets(
         edge,
         pi_zero,
+        semantic,
         species,
         primary,
         starts(particle, truth, owner, nodes.turned_F),
