@@ -221,6 +221,11 @@ class InteractInfer(EdgeInfer):
         description="choose the starts of showers and deltas again when the vertices are known, and take all again "
         "with these",
     )
+    choose_classes: bool = Field(
+        True,
+        description="choose the class of showers, Michels and deltas again by what is around them, if the weights "
+        "have a head for it, and take all again with these",
+    )
     vertex_radius: float = Field(
         7.0, gt=0, description="by rules: starts nearer than this share a vertex [voxel]"
     )

@@ -24,13 +24,14 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.9"
+SCHEMA_VERSION = "1.10"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
-in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`."""
+in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`;
+1.10, 2026-11, class in `identity`."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -291,6 +292,14 @@ PRODUCTS: dict[str, Product] = {
         "what a reconstructed particle is",
         {
             "interaction": index("interaction"),
+            "semantic": code(Semantic, "class, with all that is known"),
+            "semantic_score": Column(
+                "f4",
+                "",
+                "score of shower, track, Michel and delta by what is around it; nan: not known",
+                shape=(int(Semantic.LOW_ENERGY),),
+                none=nan,
+            ),
             "species": code(Species, "species of the highest score"),
             "species_score": Column("f4", "", "score of each species", shape=(len(Species),)),
             "is_primary": scalar("i1", "", "1: leaves the vertex of its interaction"),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.kinematics.clusters import Floats
+from lartpc.event import Event
+from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.vocab import ELECTROMAGNETIC, NONE, Semantic, Species
 
 ALLOWED = np.zeros((len(Semantic), len(Species)), bool)
@@ -22,6 +23,8 @@ and deltas are followed by photons of shower class, often of more voxels (docs/e
 TRACK_SHARE = 0.4
 """Share of its class scores above which a particle of several pieces is a track. Between 0.4 and 0.5 24 of 38 such are
 truly tracks, on 1,500 events; tracks in pieces are those that scores see worst."""
+SHARE_POWER = 0.5
+"""Power of the share of the voxels' scores beside the score of the network over particles."""
 PARTICLE_CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
 """Classes that a particle can be of, by their numbers."""
 
@@ -80,6 +83,43 @@ def decide(score_FK: NDArray[Any], first_F: NDArray[Any]) -> NDArray[np.int64]:
     return np.where(share[:, Semantic.TRACK] > TRACK_SHARE, int(Semantic.TRACK), electromagnetic).astype(
         np.int64
     )
+
+
+def final_classes(event: Event) -> NDArray[np.integer]:
+    """Return the class (A,) of particles: that of `identity`, and where none is said there, that of `particle`."""
+    first, last = event["particle"]["semantic"], event["identity"]["semantic"]
+    found: NDArray[np.integer] = np.where(last >= 0, last, first)
+    return found
+
+
+def decide_again(
+    semantic_A: NDArray[Any], score_AK: NDArray[Any], share_AK: Floats, can_be_michel_A: NDArray[np.bool_]
+) -> Ints:
+    """Return the class (A,) of particles when it is known what is around them.
+
+    A shower, Michel or delta may be of another of these classes that has at least `LEAST_SHARE` of the scores of its
+    voxels. Of those it is the one with the largest product of its score by the network over particles, which knows
+    the neighbours but sees a class at most once, and the square root of its share of the scores of voxels.
+
+    Parameters
+    ----------
+    semantic_A
+        Class so far.
+    score_AK
+        Scores by the network over particles; nan: not known, and the class stays.
+    share_AK
+        Shares of the scores of the voxels, as of `shares`.
+    can_be_michel_A
+        Whether a Michel can be like this, see `michels.can_be`.
+    """
+    num = len(PARTICLE_CLASSES)
+    own_AK = np.asarray(semantic_A)[:, None] == np.arange(num)
+    may_AK = own_AK | (np.isin(np.arange(num), ELECTROMAGNETIC) & (share_AK[:, :num] >= LEAST_SHARE))
+    may_AK[:, Semantic.MICHEL] &= can_be_michel_A
+    worth_AK = np.where(may_AK, score_AK * share_AK[:, :num] ** SHARE_POWER, NONE)
+    asked_A = np.isin(semantic_A, ELECTROMAGNETIC) & np.isfinite(score_AK).all(axis=1)
+    found: Ints = np.where(asked_A, worth_AK.argmax(axis=1), semantic_A).astype(np.int64)
+    return found
 
 
 def species_scores(

@@ -69,6 +69,12 @@ def _touched(
     return out_F
 
 
+def can_be(energy_A: NDArray[Any], num_voxels_A: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which particles (A,) can be Michels by their energy [MeV] and voxels."""
+    found: NDArray[np.bool_] = (energy_A <= MOST_MEV) & (num_voxels_A >= FEWEST_VOXELS)
+    return found
+
+
 def decide(
     semantic_A: NDArray[Any], share_AK: Floats, energy_A: NDArray[Any], num_voxels_A: NDArray[Any]
 ) -> Ints:
@@ -79,7 +85,7 @@ def decide(
     share_AK
         Shares of the class scores over the voxels of each particle.
     """
-    can_be_A = (energy_A <= MOST_MEV) & (num_voxels_A >= FEWEST_VOXELS)
+    can_be_A = can_be(energy_A, num_voxels_A)
     other_AK = share_AK.copy()
     other_AK[:, Semantic.MICHEL] = NONE
     is_none_A = (semantic_A == Semantic.MICHEL) & ~can_be_A

@@ -35,9 +35,10 @@ FLAGS: dict[str, Field] = {
 """Columns of `particles`; all are false where nothing is wrong."""
 
 
-def flag_rows(particle: Columns, species_F: NDArray[np.integer], rows: Rows) -> Rows:
+def flag_rows(
+    particle: Columns, semantic_F: NDArray[np.integer], species_F: NDArray[np.integer], rows: Rows
+) -> Rows:
     """Return the flags of particles, of their columns in the event, and of their rows in the table."""
-    semantic_F = particle["semantic"]
     own_F = np.asarray(semantic_F, np.int64)
     share_F = np.take_along_axis(
         class_shares(particle["class_score"], semantic_F), np.maximum(own_F, 0)[:, None], axis=1

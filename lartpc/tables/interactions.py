@@ -9,6 +9,7 @@ from lartpc.config import Summarize, Thresholds
 from lartpc.event import Columns, Event, num_rows
 from lartpc.geometry import volume_of
 from lartpc.kinematics import unit
+from lartpc.kinematics.classes import final_classes
 from lartpc.metrics import Overlaps
 from lartpc.tables.fields import Rows, names_of, xyz_rows
 from lartpc.tables.image_fields import image_rows
@@ -107,7 +108,7 @@ def interaction_rows(
             num, owner, identity["species"], identity["is_primary"] > 0, columns["kinetic_energy_mev"]
         ),
         "num_pi_zeros": _total(num, owner, pi_zero).astype(np.int64),
-        "num_michels": _total(num, owner, event["particle"]["semantic"] == Semantic.MICHEL).astype(np.int64),
+        "num_michels": _total(num, owner, final_classes(event) == Semantic.MICHEL).astype(np.int64),
         **_directions(num, owner, momentum),
         **_place(num, owner, columns, vertex, volumes_cm, cfg),
         "flavour": found["flavour"],

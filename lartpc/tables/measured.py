@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lartpc.config import Summarize
 from lartpc.event import Columns, Event
 from lartpc.kinematics import Clusters
+from lartpc.kinematics.classes import final_classes
 from lartpc.kinematics.measure import Particles, measure
 from lartpc.tables.fields import Rows
 from lartpc.tables.particle_fields import MEASURED_PREFIX
@@ -53,9 +54,9 @@ def measured_reco(event: Event, volumes_cm: Floats, cfg: Summarize) -> Measured:
 
 
 def _found(event: Event) -> _Given:
-    identity, semantic = event["identity"], event["particle"]["semantic"]
+    identity = event["identity"]
     start, end = (identity[name].astype(np.float64) for name in ("start_point", "end_point"))
-    return _Given(event["group"]["particle"], semantic, identity["species"], start, end)
+    return _Given(event["group"]["particle"], final_classes(event), identity["species"], start, end)
 
 
 def _measure(event: Event, given: Sequence[_Given], volumes_cm: Floats, cfg: Summarize) -> list[Measured]:

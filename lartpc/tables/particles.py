@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from lartpc.event import Columns, Event, num_rows
 from lartpc.geometry import Box
 from lartpc.kinematics.argon import MASS_MEV, TRACKS
+from lartpc.kinematics.classes import final_classes
 from lartpc.kinematics.hierarchy import generations
 from lartpc.kinematics.measure import mass_mev
 from lartpc.kinematics.relations import pair_mass_mev
@@ -24,7 +25,7 @@ Ints = NDArray[np.int64]
 def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: bool) -> Rows:
     """Return the rows of `particles`."""
     particle, identity, box = event["particle"], event["identity"], event.box
-    num = num_rows(particle)
+    num, semantic = num_rows(particle), final_classes(event)
     start, end = box.to_cm(found.start), box.to_cm(found.end)
     vertex = np.concatenate([box.to_cm(event["interaction"]["vertex"]), np.full((1, 3), np.nan)])
     away = start - vertex[identity["interaction"]]
@@ -34,7 +35,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
     rows: Rows = {
         "particle_id": np.arange(num),
         "interaction_id": identity["interaction"],
-        "semantic": particle["semantic"],
+        "semantic": semantic,
         **{f"class_score_{w}": particle["class_score"][:, i] for i, w in enumerate(names_of(Semantic))},
         "species": identity["species"],
         **{f"species_score_{w}": identity["species_score"][:, i] for i, w in enumerate(names_of(Species))},
@@ -43,7 +44,7 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         "primary_score": identity["primary_score"],
         "parent_score": identity["parent_score"],
         "generation": identity["generation"],
-        **_family(identity["parent"].astype(np.int64), particle["semantic"], found, box),
+        **_family(identity["parent"].astype(np.int64), semantic, found, box),
         "pi_zero_id": identity["pi_zero"],
         "pi_zero_mass_mev": pi_zero_mass(identity["pi_zero"], found.columns, away),
         "pi_zero_score": identity["pi_zero_score"],
@@ -56,14 +57,14 @@ def particle_rows(event: Event, found: Measured, pairs: Overlaps, has_truth: boo
         **xyz_rows("start", start),
         **xyz_rows("end", end),
         "length_cm": _length_cm(found, box),
-        **_measured_rows(found, particle["semantic"], identity["species"]),
+        **_measured_rows(found, semantic, identity["species"]),
         **_place_rows(found.columns),
         "vertex_distance_cm": distance,
         "conversion_distance_cm": np.where(photon, distance, np.nan),
         "truth_particle_id": best,
         "truth_iou": iou if has_truth else np.full(num, np.nan),
     }
-    return rows | flag_rows(particle, identity["species"], rows)
+    return rows | flag_rows(particle, semantic, identity["species"], rows)
 
 
 def truth_particle_rows(event: Event, found: Measured, pairs: Overlaps) -> Rows:

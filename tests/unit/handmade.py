@@ -125,6 +125,8 @@ def _prediction(coord, particle, semantic, energy, start, end) -> dict[str, Colu
         },
         "identity": {
             "interaction": np.array([0, 0, 0, 1]),
+            "semantic": classes,
+            "semantic_score": score[classes, : Semantic.LOW_ENERGY],
             "species": species,
             "species_score": species_score[species],
             "is_primary": np.array([1, 0, 1, 1]),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lartpc import metrics
 from lartpc.event import MAX_COUNT, Event, num_rows
 from lartpc.kinematics.argon import TRACKS
+from lartpc.kinematics.classes import final_classes
 from lartpc.metrics import Overlaps
 from lartpc.run.quality.matching import matching_figures, pool_matching
 from lartpc.tables.fields import names_of
@@ -105,11 +106,9 @@ def _pi_zeros(event: Event, counted_T: NDArray[np.bool_], partner_T: Ints) -> li
 
 def _starts(event: Event, partner_T: Ints) -> Figures:
     """Measure how far the starts of matched particles are from the true ones, and how many tracks run the right way."""
-    true, found = event["truth_particle"], event["particle"]
+    true, semantic = event["truth_particle"], final_classes(event)
     row, to_start, to_end = distances_to_start(event, partner_T)
-    is_track = (true["semantic"][row] == Semantic.TRACK) & (
-        found["semantic"][partner_T[row]] == Semantic.TRACK
-    )
+    is_track = (true["semantic"][row] == Semantic.TRACK) & (semantic[partner_T[row]] == Semantic.TRACK)
     clear = is_track & (np.abs(to_start - to_end) > MIN_TURN)
     return {
         "start_distance": to_start,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import Event
+from lartpc.kinematics.classes import final_classes
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import MATCHED_SIZES
 from lartpc.truth import majority
@@ -70,7 +71,7 @@ def _pairs(
 def _michels(event: Event, counted_T: NDArray[np.bool_]) -> list[int]:
     """Count reconstructed Michels, those that are real, true Michels, and those that a real one is of."""
     true, label_V = event["truth_particle"], event["group"]["particle"]
-    is_found = event["particle"]["semantic"] == Semantic.MICHEL
+    is_found = final_classes(event) == Semantic.MICHEL
     owner_F = majority(label_V, event["truth_voxel"]["particle"], len(is_found), MIN_MICHEL_SHARE)
     is_real = is_found & (np.append(true["semantic"], -1)[owner_F] == Semantic.MICHEL)
     is_michel = counted_T & (true["semantic"] == Semantic.MICHEL)

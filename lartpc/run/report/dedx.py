@@ -7,6 +7,7 @@ import numpy as np
 
 from lartpc import config
 from lartpc.event import PROPOSED, blank, num_rows
+from lartpc.kinematics.classes import final_classes
 from lartpc.run.display.losses import expected, losses
 from lartpc.run.report.statistics import bootstrapped, median
 from lartpc.run.volumes import active_volumes_cm
@@ -43,7 +44,7 @@ def dedx_charts(shards: Sequence[Events]) -> list[dict[str, Any]]:
             if not num_rows(event["particle"]):
                 continue
             measured = measured_reco(event, volumes_cm, cfg)
-            semantic = event["particle"]["semantic"]
+            semantic = final_classes(event)
             label = event["group"]["particle"]
             for owner, (residual, loss) in losses(
                 event, label, semantic, measured.start, measured.end, cfg

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event, conform
 from lartpc.graphs import CompiledInteractionNetwork, has_kernel, parent_log_scores, side_by_side, softmax
-from lartpc.kinematics.classes import PARTICLE_CLASSES, class_shares, species_scores
+from lartpc.kinematics.classes import PARTICLE_CLASSES, class_shares, decide_again, shares, species_scores
 from lartpc.kinematics.clusters import Ints
+from lartpc.kinematics.michels import can_be
 from lartpc.kinematics.relations import SWAPPED
 from lartpc.kinematics.starts import choose_again, started_at
 from lartpc.metrics import clustering
@@ -82,32 +83,58 @@ def loss(net: "nn.Module", batch: list[Event], cfg: config.Interact) -> "dict[st
 def infer(net: Any, batch: list[Event], cfg: config.Interact) -> list[dict[str, Columns]]:
     """Return `identity`, `interaction` and `final_point` of each event.
 
-    The vertices tell which of the candidates showers and deltas start at; where this is another one than before,
-    all is found again from there.
+    What is around a particle tells of what class it is, and the vertices which of the candidates showers and deltas
+    start at; where either is another than before, all is found again with these.
     """
     geometry = [geometry_of(event, cfg) for event in batch] if cfg.needs_weights else []
     found = _found(net, batch, cfg, geometry)
+    out: list[dict[str, Columns]] = []
+    changed: dict[int, Event] = {}
+    edges: list[Geometry] = []
+    for row, (event, one) in enumerate(zip(batch, found, strict=True)):
+        known = _reclassified(event, one["identity"]["semantic_score"], cfg)
+        started = _started(known, one, cfg)
+        out.append(
+            one | {"final_point": conform("final_point", {name: started["point"][name] for name in _PLACE})}
+        )
+        if started["particle"] is not event["particle"]:
+            changed[row] = started
+            # voxels stay in their particles, and so do the edges where classes do
+            if cfg.needs_weights:
+                edges.append(geometry[row] if known is event else geometry_of(started, cfg))
+    again = _found(net, list(changed.values()), cfg, edges) if changed else []
+    for row, one in zip(changed, again, strict=True):
+        decided_by = {"semantic_score": found[row]["identity"]["semantic_score"]}
+        out[row] |= one | {"identity": one["identity"] | decided_by}
+    return out
+
+
+_PLACE = ("position", "score")
+
+
+def _reclassified(event: Event, score_AK: NDArray[Any], cfg: config.Interact) -> Event:
+    """Return the event with the classes of its particles decided again; the same event where all stay."""
+    particle = event["particle"]
+    semantic = particle["semantic"]
+    if not cfg.infer.choose_classes or not np.isfinite(score_AK).any():
+        return event
+    share = shares(particle["class_score"], semantic)
+    decided = decide_again(semantic, score_AK, share, can_be(particle["energy"], particle["num_voxels"]))
+    if (decided == semantic).all():
+        return event
+    return event.with_products({"particle": particle | {"semantic": decided.astype(semantic.dtype)}})
+
+
+def _started(event: Event, found: dict[str, Columns], cfg: config.Interact) -> Event:
+    """Return the event with starts and points chosen again; with the same `particle` where all stay."""
     if not cfg.infer.choose_starts:
-        return [one | {"final_point": _as_before(event)} for event, one in zip(batch, found, strict=True)]
-    chosen = [
-        choose_again(event, one["identity"]["interaction"], one["interaction"]["vertex"])
-        for event, one in zip(batch, found, strict=True)
-    ]
-    final = [conform("final_point", {"position": one.position_P, "score": one.score_P}) for one in chosen]
-    moved = {
-        row: event.with_products({"particle": particle, "point": {**event["point"], **final[row]}})
-        for row, (event, starts) in enumerate(zip(batch, chosen, strict=True))
-        if (particle := started_at(event, starts.start_A3)) is not None
-    }
-    # voxels stay in their particles, and so do the edges
-    unmoved = [geometry[row] for row in moved] if geometry else []
-    again = dict(zip(moved, _found(net, list(moved.values()), cfg, unmoved) if moved else [], strict=True))
-    return [again.get(row, one) | {"final_point": final[row]} for row, one in enumerate(found)]
-
-
-def _as_before(event: Event) -> Columns:
-    """Return `final_point` with all points where they were."""
-    return conform("final_point", {name: event["point"][name] for name in ("position", "score")})
+        return event
+    chosen = choose_again(event, found["identity"]["interaction"], found["interaction"]["vertex"])
+    place = {"position": chosen.position_P, "score": chosen.score_P}
+    products: dict[str, Columns] = {"point": {**event["point"], **conform("final_point", place)}}
+    if (particle := started_at(event, chosen.start_A3)) is not None:
+        products["particle"] = particle
+    return event.with_products(products)
 
 
 def _found(
@@ -120,6 +147,7 @@ def _found(
     graph = side_by_side([nodes.graph for nodes in found])
     logits = net.logits(graph)
     species = _species_scores(logits["species"], batch, found, cfg)
+    semantic = _class_scores(logits, len(species))
     score = {name: softmax(logits[name])[:, 1] for name in ("edge", "pi_zero", "primary", "start")}
     parent_D, orphan_F = parent_log_scores(logits["parent"], logits["orphan"], graph.pair_2E)
     forward_E, backward_E = parent_D.reshape(2, -1)
@@ -133,6 +161,7 @@ def _found(
                 event,
                 nodes,
                 species[own_F],
+                semantic[own_F],
                 {
                     name: values[own_E if name in ("edge", "pi_zero") else own_F]
                     for name, values in score.items()
@@ -170,6 +199,7 @@ def metrics(pred: Event, truth: Event, cfg: config.Interact) -> dict[str, tuple[
     owner = majority(group_V, label_V["particle"], num, MIN_PURITY)
     turned_F = np.zeros(num, bool)
     targets = {
+        "semantic": np.append(truth["truth_particle"]["semantic"], NONE)[owner],
         "species": np.append(truth["truth_particle"]["species"], NONE)[owner],
         "is_primary": np.append(truth["truth_particle"]["is_primary"], NONE)[owner],
         "is_turned": 1 - starts(pred["particle"], truth["truth_particle"], owner, turned_F),
@@ -177,7 +207,13 @@ def metrics(pred: Event, truth: Event, cfg: config.Interact) -> dict[str, tuple[
     }
     targets["is_turned"][targets["is_turned"] > 1] = NONE
     least = {"parent": NONE}
-    names = {"species": "species", "is_primary": "primary", "is_turned": "start", "parent": "parent"}
+    names = {
+        "semantic": "class",
+        "species": "species",
+        "is_primary": "primary",
+        "is_turned": "start",
+        "parent": "parent",
+    }
     for column, target in targets.items():
         known = (owner >= 0) & (target >= least.get(column, 0)) & (identity["interaction"] >= 0)
         right = identity[column][known] == target[known]
@@ -194,6 +230,13 @@ def metrics(pred: Event, truth: Event, cfg: config.Interact) -> dict[str, tuple[
     right = pred["interaction"]["flavour"][known] == flavour[best[known]]
     out["flavour_accuracy"] = (float(right.sum()), float(len(right)))
     return out
+
+
+def _class_scores(logits: Mapping[str, NDArray[Any]], num: int) -> NDArray[np.float32]:
+    """Return the scores (F, K) of the classes of particles; nan of weights without this head."""
+    if CLASS_HEAD not in logits:
+        return np.full((num, len(PARTICLE_CLASSES)), np.nan, np.float32)
+    return softmax(logits[CLASS_HEAD]).astype(np.float32)
 
 
 def _species_scores(

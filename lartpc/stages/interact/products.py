@@ -31,6 +31,7 @@ def identity_of(
     event: Event,
     nodes: Nodes,
     species_FK: NDArray[np.float32],
+    semantic_FK: NDArray[np.float32],
     score: dict[str, NDArray[np.float32]],
     parent_D: NDArray[np.float32],
     orphan_F: NDArray[np.float32],
@@ -57,6 +58,7 @@ def identity_of(
     )
     return {
         "interaction": group,
+        "semantic_score": semantic_FK,
         "species": species_FK.argmax(1),
         "species_score": species_FK,
         "is_primary": primary_score >= PRIMARY_THRESHOLD,
@@ -117,9 +119,9 @@ def products_of(
         **{f"{name}_score": values for name, values in groups.items()},
     }
     every = empty("identity", len(event["particle"]["semantic"]))
-    every |= {name: event["particle"][name].copy() for name in ("start_point", "end_point")}
-    ends = {name: particle[name] for name in ("start_point", "end_point")}
-    identity = conform("identity", identity | ends | {"parent": np.append(row_F, NONE)[identity["parent"]]})
+    every |= {name: event["particle"][name].copy() for name in ("semantic", "start_point", "end_point")}
+    own = {name: particle[name] for name in ("semantic", "start_point", "end_point")}
+    identity = conform("identity", identity | own | {"parent": np.append(row_F, NONE)[identity["parent"]]})
     for name, values in identity.items():
         every[name][row_F] = values
     return {"identity": every, "interaction": conform("interaction", interaction)}

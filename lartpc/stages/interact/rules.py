@@ -10,6 +10,7 @@ from lartpc import config
 from lartpc.event import MAX_COUNT, Columns, Event
 from lartpc.kinematics import Clusters, local_energy, unit
 from lartpc.kinematics.argon import energy_of_range
+from lartpc.kinematics.classes import PARTICLE_CLASSES
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up
 from lartpc.kinematics.relations import pair_mass_mev
@@ -31,6 +32,7 @@ def by_rules(event: Event, cfg: config.Interact) -> dict[str, Columns]:
     identity: Columns = {
         "interaction": grouping.interaction_F,
         "species": species_F,
+        "semantic_score": np.full((len(row_F), len(PARTICLE_CLASSES)), np.nan, np.float32),
         "species_score": np.eye(len(Species), dtype=np.float32)[species_F],
         "is_primary": grouping.is_primary_F,
         "primary_score": grouping.is_primary_F.astype(np.float32),
