@@ -111,6 +111,17 @@ def labelled(particles: list[dict], entry: int = 0, num_blips: int = 0) -> Event
     return event.with_products(truth)
 
 
+def with_hits(event: Event) -> Event:
+    """Return the event with the hits of planes that measure y, z and y + z at each x."""
+    coord, energy = event["voxel"]["coord"], event["voxel"]["energy"]
+    hit = empty("plane_hit", len(energy))
+    for plane, wire in enumerate((coord[:, 1], coord[:, 2], coord[:, 1] + coord[:, 2])):
+        _, row, count = np.unique(coord[:, 0] * 10_000 + wire, return_inverse=True, return_counts=True)
+        hit["charge"][:, plane] = np.bincount(row, energy, len(count))[row]
+        hit["num_points"][:, plane], hit["wire"][:, plane] = count[row], wire
+    return event.with_products({"plane_hit": hit})
+
+
 def typical(entry: int = 0) -> Event:
     """Return a small event with two tracks, a Michel, a shower in two pieces and blips."""
     rng = np.random.default_rng(entry)

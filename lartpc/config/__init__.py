@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from lartpc.config import mistakes
 from lartpc.config.base import File, Part, Section, Vector
 from lartpc.config.classify import Classify
+from lartpc.config.flow import Flow
 from lartpc.config.graphs import (
     Cluster,
     ClusterInfer,
@@ -73,6 +74,7 @@ __all__ = [
     "DetectInfer",
     "Embedding",
     "File",
+    "Flow",
     "Fragments",
     "Generator",
     "GeneratorFiles",
@@ -174,6 +176,7 @@ class Config(Section):
     classify: Classify = Classify.model_construct()
     summarize: Summarize = Summarize.model_construct()
     detect: Detect = Detect.model_construct()
+    flow: Flow = Flow.model_construct()
     report: Report = Report.model_construct()
 
     @model_validator(mode="after")
@@ -225,7 +228,7 @@ SECTIONS: dict[str, type[Section]] = {
 }
 """The sections by the name of their step."""
 
-SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name not in ("detect", "report"))
+SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name not in ("detect", "flow", "report"))
 """Sections that a scenario may change, in the order of the data: what stands beside the chain is none."""
 
 

@@ -244,8 +244,8 @@ class Segment(Section):
     weights: File | None = Field(None, description="released weights; null: train")
     ghost_weights: File | None = Field(
         None,
-        description="released weights that tell the ghosts of 3D points made of the planes (dimension: 2); null: their "
-        "charge does (infer.point_charge_mev)",
+        description="released weights that tell the ghosts of 3D points made of the planes (dimension: 2), of segment "
+        "with heads.ghost or of flow; null: their charge does (infer.point_charge_mev)",
     )
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
-"""Products of the stages beside the chain, `classify` and `detect`, which no later stage needs."""
+"""Products of the stages beside the chain, `classify`, `detect` and `flow`, which no later stage needs."""
 
 from math import nan
 
 from lartpc.event.columns import Column, Product, code, pdg, scalar, vector
-from lartpc.vocab import MAX_CLASSES, MAX_COUNT, Flavour, Origin
+from lartpc.vocab import MAX_CLASSES, MAX_COUNT, MAX_PLANES, Flavour, Origin
 
 COUNTED = {
     "proton": "protons with voxels",
@@ -65,5 +65,20 @@ BESIDE: dict[str, Product] = {
             "score": scalar("f4", "", "score that the box is of a neutrino"),
             "peak_score": scalar("f4", "", "height of the peak of the heatmap that proposed it"),
         },
+    ),
+    # -- written by flow -----------------------------------------------------------------------
+    "pairing": Product(
+        "how the hits of wire planes at a 3D point belong together",
+        {
+            "share": Column(
+                "f4",
+                "",
+                "score that the hit of a plane is of this point, 1 in all of its points; 0: no wire sees it",
+                shape=(MAX_PLANES,),
+                packed=False,
+            ),
+            "score": scalar("f4", "", "score that the point is real, and no ghost"),
+        },
+        per="voxel",
     ),
 }

@@ -24,14 +24,14 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.10"
+SCHEMA_VERSION = "1.11"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
 in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`;
-1.10, 2026-11, class in `identity`."""
+1.10, 2026-11, class in `identity`; 1.11, 2026-11, `plane_hit.wire`, `pairing`."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -79,6 +79,12 @@ PRODUCTS: dict[str, Product] = {
                 "i4",
                 "",
                 "points that share this charge, it included, by plane; 0: no wire sees it",
+                shape=(MAX_PLANES,),
+            ),
+            "wire": Column(
+                "i4",
+                "",
+                "wire that sees it, by plane, counted from the centre of the box; where none does, 0",
                 shape=(MAX_PLANES,),
             ),
         },

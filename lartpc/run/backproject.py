@@ -35,7 +35,8 @@ def backproject(
     images
         The images of the same events: what `lartpc ingest` writes without it, and what `segment` made of them.
     ghosts
-        Weights of a `segment` of 3D points that tells their ghosts (`heads.ghost`); None: their charge tells them.
+        Weights of a `segment` of 3D points that tells their ghosts (`heads.ghost`), or of `flow`, which pairs the
+        pixels of the planes; None: their charge tells them.
 
     Returns
     -------
@@ -94,9 +95,13 @@ def backproject(
 def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
     """Return what gives the ghost scores (N,) of an event's points, or raise ValueError where the weights do not."""
     from lartpc.run.weights import load_weights, read_weights
-    from lartpc.stages import segment
+    from lartpc.stages import flow, segment
 
     content, row = read_weights(weights), stage("segment")
+    if content["stage"] == "flow":
+        pairing = config.Flow.model_validate(json.loads(content["settings"]))
+        pairs = cast(flow.PixelFlow, load_weights(weights, stage("flow"), pairing, content))
+        return lambda event: 1 - flow.infer(pairs, [event], pairing)[0]["pairing"]["score"]
     section = (
         config.Segment.model_validate(json.loads(content["settings"]))
         if content["stage"] == row.name
@@ -104,7 +109,7 @@ def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
     )
     if section is None or section.dimension != 3 or not section.heads.ghost:
         raise ValueError(
-            f"{weights} does not tell ghosts of 3D points; give weights of segment with heads.ghost"
+            f"{weights} does not tell ghosts of 3D points; give weights of segment with heads.ghost, or of flow"
         )
     net = cast(segment.Network, load_weights(weights, row, section, content))
     return lambda event: segment.infer(net, [event], section)[0]["semantic"]["ghost_score"]

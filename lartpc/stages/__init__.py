@@ -90,10 +90,20 @@ OPTIONAL = (
         learns=("truth_voxel", "truth_interaction", "truth_neutrino"),
         network=1,
     ),
+    Stage(
+        "flow",
+        1,
+        ("voxel", *SEEN),
+        ("pairing",),
+        learned=True,
+        learns=("truth_voxel",),
+        dimensions=(3,),
+        network=1,
+    ),
 )
 """Stages beside the chain: a production has them where they are asked for."""
 
-INGEST_VERSION = 11
+INGEST_VERSION = 12
 TABLES_VERSION = 23
 EVALUATE_VERSION = 15
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

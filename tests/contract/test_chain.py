@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ODD_EVENTS, typical
+from conftest import ODD_EVENTS, typical, with_hits
 
 from lartpc.config import SECTIONS, Section
 from lartpc.event import PRODUCTS, Event, conform, empty, num_rows
@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cluster": {"graph": {"num_hidden": 16}},
     "interact": {"graph": {"num_hidden": 16}},
     "classify": {"unet": TINY, "num_hidden": 16},
+    "flow": {"num_hidden": 8},
     "detect": {"dimension": 3, "unet": TINY, "level": 1, "min_voxels": 3, "infer": {"score_floor": 0.0}},
 }
 
@@ -86,8 +87,10 @@ def network(stage: Case) -> Any:
 def inputs(stage: Case, entry: int = 0, kind: str = "typical") -> Event:
     """Return an event with what the stage reads, made from the truth, and the truth itself."""
     event = typical(entry) if kind == "typical" else ODD_EVENTS[kind](entry)
-    derived = [name for name in stage.reads if name not in ("voxel", "proposal")]
+    derived = [name for name in stage.reads if name not in ("voxel", "proposal", "plane_hit")]
     event = upstream_from_truth(event, derived)
+    if "plane_hit" in stage.reads:
+        event = with_hits(event)
     if "truth_neutrino" in stage.learns:
         neutrino = empty("truth_neutrino", min(1, num_rows(event["truth_interaction"])))
         event = event.with_products(

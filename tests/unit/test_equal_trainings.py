@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BOX, typical
+from conftest import BOX, typical, with_hits
 from test_classify import with_neutrino
 from test_detect import FLAT, overlaid
 from test_ghosts import with_ghosts
 
 from lartpc.config import SECTIONS
-from lartpc.event import GENERATED, IMAGE, TRUTH, Event, empty
+from lartpc.event import GENERATED, IMAGE, SEEN, TRUTH, Event, empty
 from lartpc.provenance import provenance
 from lartpc.run.training.train import train
 from lartpc.stages import stage
@@ -27,6 +27,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "Graph-SPICE": ("cluster", {"graph": GRAPH, "fragments": {"method": "graph_spice", "unet": UNET}}),
     "interact": ("interact", {"graph": GRAPH}),
     "classify": ("classify", {"unet": UNET, "num_hidden": 8}),
+    "flow": ("flow", {"num_hidden": 8}),
     "detect": ("detect", {"unet": UNET, "level": 1, "num_proposals": 4}),
 }
 
@@ -37,6 +38,8 @@ def event_of(network: str, entry: int) -> Event:
         made = overlaid(entry, (20 + 15 * entry, 90 - 12 * entry))
         return made.with_products({"truth_primary": empty("truth_primary", 1)})
     made = with_neutrino(typical(entry))
+    if network == "flow":
+        return with_hits(with_ghosts(made))
     return with_ghosts(made) if network == "ghosts" else made
 
 
@@ -54,7 +57,8 @@ def files_of(folder: Path, network: str, events: Path, seed: int) -> dict[str, b
 def test_equal_trainings_write_the_same_bytes(tmp_path: Path, network: str) -> None:
     events = tmp_path / "events.h5"
     box = FLAT if network == "detect" else BOX
-    products, about = (*IMAGE, *TRUTH, *GENERATED), provenance("ingest", 1, config={})
+    seen = SEEN if network == "flow" else ()
+    products, about = (*IMAGE, *TRUTH, *GENERATED, *seen), provenance("ingest", 1, config={})
     with EventWriter(events, products, file_uid="s/0", box=box, attrs=about) as writer:
         for entry in range(4):
             made = event_of(network, entry)

@@ -25,6 +25,8 @@ def test_hits_of_two_planes_by_hand() -> None:
     # the corners of a rectangle, z slowest in none: (5, 9), (5, 11), (20, 9), (20, 11), and one by itself
     assert found["plane_hit"]["charge"].tolist() == [[1, 1, 0], [3, 1, 0], [1, 3, 0], [3, 3, 0], [5, 5, 0]]
     assert found["plane_hit"]["num_points"].tolist() == [[2, 2, 0]] * 4 + [[1, 1, 0]]
+    # wires at 0° measure z, those at 90° y downwards, from the centre of the box on
+    assert found["plane_hit"]["wire"][:, :2].tolist() == [[-7, 10], [-5, 10], [-7, -5], [-5, -5], [-9, 8]]
     assert len(reconstruct(image_of([]), {}, BOX, UVY)[1]["plane_hit"]["charge"]) == 0
 
 

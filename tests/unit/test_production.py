@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_used_is_named_with_its_key(own: Path, given: dict
 
 
 def test_every_setting_that_names_a_file_is_known(own: Path) -> None:
-    stages = ("segment", "cluster", "interact", "classify", "detect")
+    stages = ("segment", "cluster", "interact", "classify", "detect", "flow")
     wanted = {(stage, *keys) for stage in stages for keys in (("weights",), ("train", "init_from"))}
     assert set(FILES) == {("samples",), ("segment", "ghost_weights"), *wanted}
     assert [*files_of(Config())] == [("samples", "config/samples.tsv")]

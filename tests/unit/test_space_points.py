@@ -17,7 +17,8 @@ from lartpc.run.infer import infer
 from lartpc.run.ingest import ingest
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
-from lartpc.stages import stage
+from lartpc.run.weights import save_weights
+from lartpc.stages import flow, stage
 from lartpc.store import EventWriter, open_events
 from lartpc.truth import upstream_from_truth
 from lartpc.vocab import GHOST, Semantic
@@ -131,6 +132,14 @@ def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path
     np.testing.assert_array_equal(semantic["score"], before["score"])
     assert ((semantic["label"] == GHOST) == (semantic["ghost_score"] >= 0.4)).all()
     assert (semantic["label"][semantic["ghost_score"] < 0.4] == Semantic.TRACK).all()
+    section_of_flow, net = config.Flow(), flow.network(config.Flow())
+    save_weights(tmp_path / "flow.pt", stage("flow"), section_of_flow, net.state_dict(), {})
+    backproject(shard["ingest"], images, section, out=tmp_path / "pairs.h5", ghosts=tmp_path / "flow.pt")
+    infer(stage("flow"), [shard["ingest"]], section_of_flow, out=alone, weights=tmp_path / "flow.pt")
+    with open_events(tmp_path / "pairs.h5") as events, open_events(alone) as network:
+        found, said = events[0]["semantic"], network[0]["pairing"]
+    np.testing.assert_allclose(found["ghost_score"], 1 - said["score"], atol=1e-5)
+    assert ((found["label"] == GHOST) == (found["ghost_score"] >= 0.4)).all()
     with pytest.raises(ValueError, match=r"does not tell ghosts of 3D points"):
         backproject(shard["ingest"], images, section, out=out, ghosts=MODELS / "segment.pt")
     with pytest.raises(ValidationError, match=r"ghost_weights are for points made of images"):

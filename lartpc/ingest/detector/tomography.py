@@ -191,6 +191,7 @@ def plane_hits(hit_PN: list[IntArray], hits: list[Hits]) -> Columns:
         seen_N = hit_N != NONE
         row_N = hit_N[seen_N]
         found["charge"][seen_N, plane] = seen.charge[row_N]
+        found["wire"][seen_N, plane] = seen.wire[row_N]
         found["num_points"][seen_N, plane] = np.bincount(row_N, minlength=len(seen.charge))[row_N]
     return found
 
