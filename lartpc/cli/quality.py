@@ -253,12 +253,16 @@ def detections(
             "are put beside the boxes; repeatable, or @FILE."
         ),
     ] = None,
+    curve: Annotated[
+        Path | None,
+        typer.Option(help="Also draw purity over efficiency, for each least score of a box (PNG)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare what 'detect' found in images of any shards with the truth (Markdown), and print it."""
     from lartpc.run.quality.detections import detections as run
 
-    print_page(run(expand(events), out, expand(chain or [])), as_json)
+    print_page(run(expand(events), out, expand(chain or []), curve=curve), as_json)
 
 
 @app.command()

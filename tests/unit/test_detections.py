@@ -12,7 +12,8 @@ from lartpc import config
 from lartpc.event import IMAGE, Event, empty
 from lartpc.nets.detector import overlaps
 from lartpc.provenance import provenance
-from lartpc.run.quality.detections import Found, Pixels, detections
+from lartpc.run.quality.detection_curve import efficiency_purity
+from lartpc.run.quality.detections import Found, Pixels, detections, kind_of
 from lartpc.run.release import release, write_card
 from lartpc.run.weights import save_weights
 from lartpc.stages import stage
@@ -111,6 +112,31 @@ def test_the_table(tmp_path: Path) -> None:
     assert "| score ≥ 0.5 | 3 | 100.0 % | 66.7 % | 100.0 % | 0.0 |" in text
     assert "| score ≥ 0.7 | 2 | 100.0 % | 100.0 % | 100.0 % | 0.0 |" in text
     assert "| neutrino: IoU of all pixels | 100.0 % | 100.0 % | > 70 % |" in text
+    assert not (tmp_path / "curve.png").exists()
+
+
+def test_images_are_told_apart_by_their_neutrino_and_the_curve_is_drawn(tmp_path: Path) -> None:
+    event, curve = overlaid(0), tmp_path / "curve.png"
+    neutrino = event["truth_neutrino"]
+    for pdg, current, kind in ((14, 0, "νμ CC"), (-12, 0, "νe CC"), (14, 1, "NC"), (14, -1, "unknown")):
+        changed = {**neutrino, "pdg": np.array([pdg]), "current": np.array([current])}
+        assert kind_of(event.with_products({"truth_neutrino": changed})) == kind
+    none, two = ({name: np.repeat(value, num, axis=0) for name, value in neutrino.items()} for num in (0, 2))
+    assert kind_of(event.with_products({"truth_neutrino": none})) == "no neutrino"
+    assert kind_of(event.with_products({"truth_neutrino": two})) == "several"
+    text = detections(written(tmp_path), tmp_path / "detections.md", curve=curve)
+    kind = kind_of(event)
+    assert f"| images with | {kind} (2) |" in text and "| — purity, score ≥ 0.5 | 66.7 % |" in text
+    assert "| neutrino: mean of images | 100.0 % |" in text
+    assert curve.read_bytes().startswith(b"\x89PNG")
+
+
+def test_efficiency_and_purity_at_each_score() -> None:
+    found = Found()
+    found.add(boxes((0, 0, 0.9), (50, 50, 0.9), (20, 20, 0.7)), TRUE)
+    efficiency, purity = efficiency_purity(found)
+    assert efficiency.tolist() == [0.5, 1.0] and purity.tolist() == pytest.approx([0.5, 2 / 3])
+    assert [len(one) for one in efficiency_purity(Found())] == [0, 0]
 
 
 def test_what_a_true_box_is_follows_from_the_settings_of_the_files(tmp_path: Path) -> None:

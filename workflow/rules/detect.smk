@@ -37,7 +37,8 @@ rule detections:
             for path in events_of(["ingest", *RUN])
         ],
     output:
-        report("<results>/quality/detections.md", category="lartpc"),
+        page=report("<results>/quality/detections.md", category="lartpc"),
+        curve=report("<results>/quality/detections.png", category="lartpc"),
     log:
         "<results>/logs/quality/detections.log",
     conda:
@@ -50,4 +51,4 @@ rule detections:
         version=f"{STAGES['detect'].version}, {EVALUATE_VERSION}",
         chain=lambda wc, input: option("chain", input.get("chain", [])),
     shell:
-        "lartpc detections {input.events:q} {params.chain:q} --out {output:q} 2>{log:q}"
+        "lartpc detections {input.events:q} {params.chain:q} --curve {output.curve:q} --out {output.page:q} 2>{log:q}"

@@ -20,7 +20,7 @@ from lartpc.nets.detector import overlaps
 from lartpc.stages.detect import RIGHT_OVERLAP
 from lartpc.store import NUM_PLANES, Events, open_events
 from lartpc.truth import neutrino_boxes, origins
-from lartpc.vocab import NONE, Origin, Semantic
+from lartpc.vocab import NONE, Current, Origin, Semantic
 
 Floats = NDArray[np.float64]
 
@@ -34,8 +34,24 @@ CHAIN_READS = ("voxel", "semantic", "group", "identity", "interaction")
 MANY = 2
 """Primary particles that a cosmic muon does not have."""
 
+FLAVOURS = {12: "νe", 14: "νμ", 16: "ντ"}
+NO_NEUTRINO, SEVERAL, UNKNOWN = "no neutrino", "several", "unknown"
+"""Kinds of images beside those with one neutrino, by its flavour and current."""
+
 TARGETS = {"accuracy": "> 95 %", "iou_cosmic": "> 90 %", "iou_neutrino": "> 70 %"}
 """What SBND's CosmicTagger is asked for (Front. Artif. Intell. 4 (2021) 649917)."""
+
+
+WORDS = {
+    "accuracy": "of the right origin, but for background",
+    "iou_cosmic": "cosmic: IoU of all pixels",
+    "iou_cosmic_of_images": "— mean of images",
+    "iou_neutrino": "neutrino: IoU of all pixels",
+    "iou_neutrino_of_images": "— mean of images",
+}
+
+RIGHT_SCORE = 0.5
+"""Score at which boxes are counted by kind of image, beside the least one of SCORES."""
 
 
 @dataclass
@@ -96,6 +112,7 @@ class Pixels:
 
     confusion_KK: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(Origin),) * 2, np.int64))
     of_images: dict[str, list[float]] = field(default_factory=lambda: {kind.name: [] for kind in Origin})
+    num_images: int = 0
 
     def add(self, true_V: NDArray[np.int64], label_V: NDArray[np.int64]) -> None:
         """Add the pixels of an image; those whose origin is not known do not count."""
@@ -103,6 +120,7 @@ class Pixels:
         cell = true_V[known] * len(Origin) + label_V[known]
         own_KK = np.bincount(cell, minlength=len(Origin) ** 2).reshape(len(Origin), len(Origin))
         self.confusion_KK += own_KK
+        self.num_images += 1
         for kind in Origin:
             if own_KK[kind].sum():
                 self.of_images[kind.name].append(_iou(own_KK, kind))
@@ -119,7 +137,9 @@ class Pixels:
         return found
 
 
-def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> str:
+def detections(
+    files: Sequence[Path], out: Path, chain: Sequence[Path] = (), *, curve: Path | None = None
+) -> str:
     """Write the table of boxes and pixels (Markdown), and return it.
 
     Parameters
@@ -129,6 +149,8 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
     chain
         Files of the chain, `ingest` to `interact`, on 3D images or points of the same events, whose interactions
         are put beside them, as the planes see them.
+    curve
+        Where purity is drawn over efficiency (PNG), for each least score of a box; None: nowhere.
 
     Raises
     ------
@@ -137,6 +159,7 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
     """
     found: dict[int, Found] = {}
     pixels: dict[int, Pixels] = {}
+    of_kind: dict[str, tuple[Found, Pixels]] = {}
     beside = {"interactions of the chain": Found(), f"— with {MANY} primaries and more": Found()}
     num_images = 0
     others = _by_shard(chain)
@@ -160,22 +183,48 @@ def detections(files: Sequence[Path], out: Path, chain: Sequence[Path] = ()) -> 
                 num_images += 1
                 plane = int(event["event"]["plane"][0])
                 true = neutrino_boxes(event, min_voxels)
-                found.setdefault(plane, Found()).add(_boxes(event), true)
-                pixels.setdefault(plane, Pixels()).add(
-                    origins(event), np.asarray(event["origin"]["label"], np.int64)
-                )
+                wanted, label = origins(event), np.asarray(event["origin"]["label"], np.int64)
+                mine = of_kind.setdefault(kind_of(event), (Found(), Pixels()))
+                for boxes in (found.setdefault(plane, Found()), mine[0]):
+                    boxes.add(_boxes(event), true)
+                for one_kind in (pixels.setdefault(plane, Pixels()), mine[1]):
+                    one_kind.add(wanted, label)
                 if theirs:
-                    for one, boxes in zip(beside.values(), theirs, strict=True):
-                        one.add(boxes, true)
+                    for one, of_chain in zip(beside.values(), theirs, strict=True):
+                        one.add(of_chain, true)
     if not num_images:
         raise ValueError("there is no image to judge")
     if len(sizes) > 1:
         raise ValueError(f"the files of detect have several detect.min_voxels: {sorted(sizes)}")
     lines = _lines(found, pixels, beside if chain else {}, num_images, sizes.pop())
+    lines += _lines_of_kinds(of_kind)
     text = "\n".join([TITLE, "", *lines, f"Made with {weights_line(weights)}.", ""])
     with replacing(out) as part:
         part.write_text(text)
+    if curve:
+        from lartpc.run.quality.detection_curve import draw
+
+        shown = {f"plane {plane}": one for plane, one in sorted(found.items())}
+        shown |= {kind: of_kind[kind][0] for kind in _kinds(of_kind) if of_kind[kind][0].num_true}
+        draw(shown, beside if chain else {}, curve)
     return text
+
+
+def kind_of(event: Event) -> str:
+    """Return what an image holds beside cosmic muons: the flavour and current of its neutrino, or none or several."""
+    neutrino = event["truth_neutrino"]
+    if len(neutrino["pdg"]) != 1:
+        return SEVERAL if len(neutrino["pdg"]) else NO_NEUTRINO
+    if neutrino["current"][0] == Current.NC:
+        return "NC"
+    flavour = FLAVOURS.get(abs(int(neutrino["pdg"][0])))
+    return f"{flavour} CC" if flavour and neutrino["current"][0] == Current.CC else UNKNOWN
+
+
+def _kinds(of_kind: Mapping[str, object]) -> list[str]:
+    """Return the kinds of images that there are, in the order of the page."""
+    order = [*(f"{flavour} CC" for flavour in FLAVOURS.values()), "NC", SEVERAL, NO_NEUTRINO, UNKNOWN]
+    return [kind for kind in order if kind in of_kind]
 
 
 def weights_line(weights: Iterable[str]) -> str:
@@ -269,19 +318,42 @@ def _lines(
         "| pixels | all | " + " | ".join(f"plane {plane}" for plane in planes) + " | CosmicTagger's target |",
         "|---|---|" + "---|" * len(planes) + "---|",
     ]
-    words = {
-        "accuracy": "of the right origin, but for background",
-        "iou_cosmic": "cosmic: IoU of all pixels",
-        "iou_cosmic_of_images": "— mean of images",
-        "iou_neutrino": "neutrino: IoU of all pixels",
-        "iou_neutrino_of_images": "— mean of images",
-    }
     columns = [all_pixels.figures(), *(pixels[plane].figures() for plane in planes)]
     lines += [
         f"| {text} | {' | '.join(_percent(one[name]) for one in columns)} | {TARGETS.get(name, '')} |"
-        for name, text in words.items()
+        for name, text in WORDS.items()
     ]
     return [*lines, ""]
+
+
+def _lines_of_kinds(of_kind: Mapping[str, tuple[Found, Pixels]]) -> list[str]:
+    """Return the lines of the table by what the images hold beside cosmic muons."""
+    kinds = _kinds(of_kind)
+    boxes, figures = ([of_kind[kind][0] for kind in kinds], [of_kind[kind][1].figures() for kind in kinds])
+    rows = {
+        "boxes: average precision": [one.average_precision() for one in boxes],
+        **{
+            f"— {name}, score ≥ {least:g}": [one.at(least)[name] for one in boxes]
+            for least in (SCORES[0], RIGHT_SCORE)
+            for name in ("efficiency", "purity")
+        },
+        **{
+            f"pixels {text}" if name == "accuracy" else text: [one[name] for one in figures]
+            for name, text in WORDS.items()
+            if not name.endswith("of_images")
+        },
+        **{
+            f"{text.split(':')[0]}: mean of images": [one[f"{name}_of_images"] for one in figures]
+            for name, text in WORDS.items()
+            if f"{name}_of_images" in WORDS
+        },
+    }
+    return [
+        "| images with | " + " | ".join(f"{kind} ({of_kind[kind][1].num_images})" for kind in kinds) + " |",
+        "|---|" + "---|" * len(kinds),
+        *(f"| {text} | {' | '.join(map(_percent, values))} |" for text, values in rows.items()),
+        "",
+    ]
 
 
 def _row(name: str, at: Mapping[str, float]) -> str:
