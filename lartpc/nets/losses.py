@@ -6,12 +6,16 @@ training does not depend on which events share a batch or a rank.
 Tensor suffixes: V voxels, K classes, B events, N (voxel, class) pairs.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lartpc.config import SegmentTraining
 from lartpc.nets.uncertainty import evidential_loss
+from lartpc.sparse import fused, resolve
+from lartpc.sparse.build import call
 from lartpc.vocab import GHOST, NONE, Semantic
 
 Terms = dict[str, tuple[Tensor, Tensor]]
@@ -107,8 +111,41 @@ def lovasz_softmax(
     voxels' errors (equations 8 and 9 of the paper), then the mean over these classes. An event without
     voxels has no loss and is not counted.
     """
-    num_classes = logit_VK.shape[1]
     probability_VK = torch.softmax(logit_VK, 1)
+    num_with_voxels = (torch.bincount(event_V, minlength=num_events) > 0).sum().to(logit_VK.dtype)
+    if fused.can_compute(probability_VK, probability_VK) and resolve("auto") == "fused":
+        function: Any = _CompiledLovasz
+        total = function.apply(probability_VK, label_V.contiguous(), event_V.contiguous(), num_events)
+        return cast(Tensor, total), num_with_voxels
+    return _lovasz(probability_VK, label_V, event_V, num_events), num_with_voxels
+
+
+class _CompiledLovasz(torch.autograd.Function):
+    """`_lovasz` by our compiled kernel, which finds the gradient with the loss."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, probability_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int
+    ) -> Tensor:
+        loss_B = torch.empty(num_events, dtype=torch.float64)
+        grad_VK = torch.zeros_like(probability_VK, memory_format=torch.contiguous_format)
+        call(
+            f"lovasz_{fused.SUFFIXES[probability_VK.dtype]}",
+            *(probability_VK.contiguous(), label_V, event_V, loss_B, grad_VK, *grad_VK.shape, num_events),
+            torch.get_num_threads(),
+        )
+        ctx.save_for_backward(grad_VK)
+        return loss_B.sum().to(probability_VK.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        (grad_VK,) = ctx.saved_tensors
+        return grads[0] * grad_VK, None, None, None
+
+
+def _lovasz(probability_VK: Tensor, label_V: Tensor, event_V: Tensor, num_events: int) -> Tensor:
+    """Return the sum over events of the loss."""
+    num_classes = probability_VK.shape[1]
     is_class_VK = label_V[:, None] == torch.arange(num_classes, device=label_V.device)
     error_VK = (is_class_VK.to(probability_VK.dtype) - probability_VK).abs()
     cell_VK = event_V[:, None] * num_classes + torch.arange(num_classes, device=label_V.device)
@@ -133,7 +170,7 @@ def lovasz_softmax(
     classes_B = occurs_BK.sum(1)
     loss_C = error_N.new_zeros(num_cells).index_add(0, cell_N, error_N * step_N)
     loss_B = (loss_C.view(num_events, num_classes) * occurs_BK).sum(1) / classes_B.clamp(min=1)
-    return loss_B.sum(), (classes_B > 0).sum().to(loss_B.dtype)
+    return loss_B.sum()
 
 
 def ghost_term(logit_V: Tensor, label_V: Tensor) -> tuple[Tensor, Tensor]:

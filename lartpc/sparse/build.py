@@ -26,6 +26,8 @@ from typing import Any
 FOLDER = Path(__file__).with_name("kernels")
 COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden")
+MORE_OPTIONS = tuple(shlex.split(os.environ.get("LARTPC_BUILD_OPTIONS", "")))
+"""They come last. For sanitizers, with which -O3 takes an hour and -O0 a minute."""
 LONGEST_BUILD_S = float(os.environ.get("LARTPC_LONGEST_BUILD_S", "600"))
 """The compiler takes half a minute, with sanitizers and on a busy machine minutes; what has not finished by then, in
 this process or another one, is not waited for."""
@@ -35,7 +37,7 @@ def compiled_path() -> Path:
     """Return where the library for this machine is, or will be: below $XDG_CACHE_HOME or ~/.cache."""
     sources = (path.read_text() for path in sorted(FOLDER.glob("*.*")))
     compiler = [os.environ["CXX"]] if os.environ.get("CXX") else []
-    made_for = (*sources, *compiler, *OPTIONS, _processor(), *platform.libc_ver())
+    made_for = (*sources, *compiler, *OPTIONS, *MORE_OPTIONS, _processor(), *platform.libc_ver())
     digest = hashlib.sha256("\0".join(made_for).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lartpc"
     return folder / f"convolution-{digest}.so"
@@ -172,7 +174,8 @@ def _compiler() -> list[str]:
 
 
 def _compile(path: Path) -> None:
-    command = [*_compiler(), *OPTIONS, *map(str, sorted(FOLDER.glob("*.cpp"))), "-o", str(path)]
+    sources = map(str, sorted(FOLDER.glob("*.cpp")))
+    command = [*_compiler(), *OPTIONS, *sources, *MORE_OPTIONS, "-o", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_BUILD_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from lartpc.config import SegmentTraining
+from lartpc.nets import losses
 from lartpc.nets.losses import focal, lovasz_softmax, semantic_terms
 
 LOSSES = ("ce", "inverse", "weighted", "focal", "lovasz", "ce_lovasz")
@@ -103,6 +104,31 @@ def test_lovasz_against_its_definition() -> None:
     by_hand = sum(lovasz_by_hand(probability[event == one], label[event == one]) for one in range(3))
     assert float(count) == 3
     assert float(total) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_lovasz_by_the_compiled_kernel(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against torch: many voxels, equal errors, scores of 0 and 1, and events whose voxels are mixed."""
+    logit = 3 * torch.randn(5000, 5, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    logit[::7] = logit[0]
+    logit[::11] *= 1000
+    label, event = torch.arange(5000) * 3 % 4, torch.arange(5000) * 13 % 6
+    logit.requires_grad_()
+
+    def found() -> tuple[float, torch.Tensor]:
+        total, _ = losses.lovasz_softmax(logit, label, event, 7)
+        return float(total.detach()), torch.autograd.grad(3 * total, logit)[0]
+
+    ours = found()
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    again = found()
+    torch.set_num_threads(num_threads)
+    monkeypatch.setattr(losses, "resolve", lambda _: "torch")
+    total, grad = found()
+    assert ours[0] == again[0] and torch.equal(ours[1], again[1])
+    assert ours[0] == pytest.approx(total, rel=1e-12 if dtype == torch.float64 else 1e-5)
+    torch.testing.assert_close(ours[1], grad)
 
 
 def test_lovasz_of_a_decided_network_is_one_minus_the_jaccard_index() -> None:

@@ -31,12 +31,15 @@ void normalise(
         const int64_t first = block * rows_per_block;
         const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
         over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-            typedef decltype(kind) V;
-            const V by = load<V>(scale + c), plus = load<V>(shift + c);
-            for (int64_t r = first; r < last; ++r) {
-                const V value = load<V>(in + r * width + c) * by + plus;
-                store<V>(out + r * width + c, value > 0 ? value : value * slope);
-            }
+            typedef typename decltype(kind)::V V;
+            constexpr int N = decltype(kind)::N, step = sizeof(V) / sizeof(T);
+            for (int64_t r = first; r < last; ++r)
+#pragma GCC unroll 4
+                for (int n = 0; n < N; ++n) {
+                    const int64_t k = c + n * step;
+                    const V value = load<V>(in + r * width + k) * load<V>(scale + k) + load<V>(shift + k);
+                    store<V>(out + r * width + k, value > 0 ? value : value * slope);
+                }
         });
     }
 }
@@ -91,14 +94,19 @@ void normalise_backward(
         const int64_t first = block * rows_per_block;
         const int64_t last = first + rows_per_block < num_rows ? first + rows_per_block : num_rows;
         over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-            typedef decltype(kind) V;
-            const V by = load<V>(scale + c), plus = load<V>(shift + c);
-            const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
-            const V sum = load<V>(grad_bias + c) / (T)num_rows, product = load<V>(grad_weight + c) / (T)num_rows;
-            for (int64_t r = first; r < last; ++r) {
-                const V x = load<V>(in + r * width + c), g = load<V>(grad + r * width + c);
-                const V through = x * by + plus > 0 ? g : g * slope;
-                store<V>(grad_in + r * width + c, by * (through - sum - (x - middle) * narrow * product));
+            typedef typename decltype(kind)::V V;
+            constexpr int N = decltype(kind)::N, step = sizeof(V) / sizeof(T);
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) {
+                const int64_t k = c + n * step;
+                const V by = load<V>(scale + k), plus = load<V>(shift + k);
+                const V middle = load<V>(mean + k), narrow = load<V>(invstd + k);
+                const V sum = load<V>(grad_bias + k) / (T)num_rows, product = load<V>(grad_weight + k) / (T)num_rows;
+                for (int64_t r = first; r < last; ++r) {
+                    const V x = load<V>(in + r * width + k), g = load<V>(grad + r * width + k);
+                    const V through = x * by + plus > 0 ? g : g * slope;
+                    store<V>(grad_in + r * width + k, by * (through - sum - (x - middle) * narrow * product));
+                }
             }
         });
     }

@@ -20,30 +20,54 @@ template <class V, class T> INLINE V load(const T *from) {
 
 template <class V, class T> INLINE void store(T *to, V value) { __builtin_memcpy(to, &value, sizeof(V)); }
 
-// Call with a vector's worth of channels at a time, then with single ones.
+// N vectors of channels, or single ones, that are worked on together.
+template <class V_, int N_> struct Columns {
+    typedef V_ V;
+    static constexpr int N = N_;
+};
+
+// Call with up to four vectors of channels at a time, then with single channels. A sum is a chain of additions, each of
+// which waits for the one before: several side by side take the time of one.
 template <class T, class Work> INLINE void over_channels(int64_t width, Work work) {
     int64_t c = 0;
-    for (; width - c >= lanes<T>; c += lanes<T>) work(vector<T>{}, c);
-    for (; c < width; ++c) work(T{}, c);
+    for (int n = together(width / lanes<T>); n > 0; n = together((width - c) / lanes<T>)) {
+        if (n == 4) work(Columns<vector<T>, 4>{}, c);
+        if (n == 3) work(Columns<vector<T>, 3>{}, c);
+        if (n == 2) work(Columns<vector<T>, 2>{}, c);
+        if (n == 1) work(Columns<vector<T>, 1>{}, c);
+        c += n * lanes<T>;
+    }
+    for (; c < width; ++c) work(Columns<T, 1>{}, c);
+}
+
+// Write values as doubles.
+template <class T, class V> INLINE void put_doubles(double *to, V value) {
+    T parts[sizeof(V) / sizeof(T)];
+    store<V>(parts, value);
+    for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) to[i] = parts[i];
 }
 
 // Mean of each channel of a block of rows and sum of squares about it, in two passes: `to` (2, C).
 template <class T, class At> INLINE void block_moments(At at, int64_t count, double *to, int64_t width) {
     over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-        typedef decltype(kind) V;
-        V sum = {}, about = {};
-        for (int64_t i = 0; i < count; ++i) sum += load<V>(at(i, c));
-        const V middle = sum / (T)count;
-        for (int64_t i = 0; i < count; ++i) {
-            const V away = load<V>(at(i, c)) - middle;
-            about += away * away;
-        }
-        T parts[2][sizeof(V) / sizeof(T)];
-        store<V>(parts[0], middle);
-        store<V>(parts[1], about);
-        for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
-            to[c + i] = parts[0][i];
-            to[width + c + i] = parts[1][i];
+        typedef typename decltype(kind)::V V;
+        constexpr int N = decltype(kind)::N, step = sizeof(V) / sizeof(T);
+        V sum[N] = {}, about[N] = {};
+        for (int64_t i = 0; i < count; ++i)
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) sum[n] += load<V>(at(i, c + n * step));
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) sum[n] /= (T)count;
+        for (int64_t i = 0; i < count; ++i)
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) {
+                const V away = load<V>(at(i, c + n * step)) - sum[n];
+                about[n] += away * away;
+            }
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) {
+            put_doubles<T>(to + c + n * step, sum[n]);
+            put_doubles<T>(to + width + c + n * step, about[n]);
         }
     });
 }
@@ -89,22 +113,22 @@ template <class T, class At, class GradAt>
 INLINE void block_sums(At at, GradAt grad_at, const T *stats, T slope, int64_t count, double *to, int64_t width) {
     const T *scale = stats, *shift = stats + width, *mean = stats + 2 * width, *invstd = stats + 3 * width;
     over_channels<T>(width, [=](auto kind, int64_t c) __attribute__((always_inline)) {
-        typedef decltype(kind) V;
-        const V by = load<V>(scale + c), plus = load<V>(shift + c);
-        const V middle = load<V>(mean + c), narrow = load<V>(invstd + c);
-        V sum = {}, product = {};
-        for (int64_t i = 0; i < count; ++i) {
-            const V x = load<V>(at(i, c)), g = load<V>(grad_at(i, c));
-            const V through = x * by + plus > 0 ? g : g * slope;
-            sum += through;
-            product += through * ((x - middle) * narrow);
-        }
-        T parts[2][sizeof(V) / sizeof(T)];
-        store<V>(parts[0], sum);
-        store<V>(parts[1], product);
-        for (int64_t i = 0; i < (int64_t)(sizeof(V) / sizeof(T)); ++i) {
-            to[c + i] = parts[0][i];
-            to[width + c + i] = parts[1][i];
+        typedef typename decltype(kind)::V V;
+        constexpr int N = decltype(kind)::N, step = sizeof(V) / sizeof(T);
+        V sum[N] = {}, product[N] = {};
+        for (int64_t i = 0; i < count; ++i)
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) {
+                const int64_t k = c + n * step;
+                const V x = load<V>(at(i, k)), g = load<V>(grad_at(i, k));
+                const V through = x * load<V>(scale + k) + load<V>(shift + k) > 0 ? g : g * slope;
+                sum[n] += through;
+                product[n] += through * ((x - load<V>(mean + k)) * load<V>(invstd + k));
+            }
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) {
+            put_doubles<T>(to + c + n * step, sum[n]);
+            put_doubles<T>(to + width + c + n * step, product[n]);
         }
     });
 }

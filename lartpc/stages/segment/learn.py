@@ -161,13 +161,15 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     device = next(net.parameters()).device
     logit_VK, proposals, lattice, ghost_V = net(*_inputs(batch, device, cfg))
     label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
-    known_V = label_V >= 0
-    event_V = lattice.coord_VD1[:, 0]
-    border_V = at_border(label_V, lattice)[known_V] if cfg.train.loss == "border" else None
+    border_V = at_border(label_V, lattice) if cfg.train.loss == "border" else None
+    known_V, event_V, class_V = label_V >= 0, lattice.coord_VD1[:, 0], label_V
+    if not known_V.all():
+        logit_VK, class_V, event_V = logit_VK[known_V], label_V[known_V], event_V[known_V]
+        border_V = None if border_V is None else border_V[known_V]
     terms = semantic_terms(
-        logit_VK[known_V],
-        label_V[known_V],
-        event_V[known_V],
+        logit_VK,
+        class_V,
+        event_V,
         len(batch),
         cfg.train,
         border_V,
