@@ -101,7 +101,7 @@ def owners() -> list[Owner]:
         The system fails to read a record, which may be of a live run.
     """
     found = []
-    for path in sorted(RECORDS.glob("*.json")):
+    for path in _files(RECORDS, ".json"):
         try:
             found.append(Owner(**json.loads(path.read_text())))
         except FileNotFoundError:  # its run has just been cleared away
@@ -114,6 +114,20 @@ def owners() -> list[Owner]:
         except (ValueError, TypeError):
             continue
     return found
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    """Return the files of a folder whose names end so, none where it is not there; `Path.glob` hides other reasons."""
+    try:
+        found = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be read ({error.strerror}), and a run may be at work here; nothing was removed or "
+            "cancelled. Try again as the user who started it"
+        ) from error
+    return [path for path in found if path.name.endswith(ending)]
 
 
 def others(results: str | Path) -> tuple[list[Owner], list[Owner]]:
@@ -149,7 +163,7 @@ def unlock(results: str | Path) -> int:
     """
     alive, dead = others(results)
     refuse(alive)
-    locks = [path for path in LOCKS.glob("*.lock") if _locks(path, os.path.realpath(results))]
+    locks = [path for path in _files(LOCKS, ".lock") if _locks(path, os.path.realpath(results))]
     if locks and not dead:
         raise ValueError(
             f"Snakemake's lock is on {results}, and the run that set it left no record, so that it may be at work "

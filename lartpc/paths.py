@@ -1,5 +1,7 @@
-"""What names of files a workflow can take. Standard library only."""
+"""What names of files a workflow can take, and the files that patterns and folders have. Standard library only."""
 
+import glob
+import os
 from pathlib import Path
 
 SPECIAL = "{}<>\n\r\0"
@@ -32,3 +34,51 @@ def at_home(path: str) -> str:
         return str(Path(path).expanduser())
     except RuntimeError:  # no user has that name
         return path
+
+
+def named_by(pattern: str) -> list[str]:
+    """Return what a pattern names, in order: `*`, `?`, `[...]` and `**`.
+
+    Raises
+    ------
+    ValueError
+        A folder that it leads to cannot be looked into, so that files would be left out; `glob` takes it for empty.
+    """
+    parts = pattern.split("/")
+    wild = [number for number, part in enumerate(parts) if glob.has_magic(part)]
+    for number in wild:
+        above = "/".join(parts[:number])
+        # what `**` leads to are the folders at any depth, those at the end among them
+        ends = [f"{above}/" if above else "./"] + (
+            [f"{above}/**/" if above else "**/"] * (parts[number] == "**")
+        )
+        for folder in (found for end in ends for found in glob.iglob(end, recursive=True)):
+            try:
+                os.scandir(folder).close()
+            except OSError as error:
+                raise ValueError(
+                    f"{folder} cannot be looked into ({error.strerror}), and may have files that '{pattern}' names; "
+                    "ask for access to it, or name the others"
+                ) from error
+    return sorted(glob.glob(pattern, recursive=True))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder, at any depth, in order; none where it is not there.
+
+    Raises
+    ------
+    OSError
+        A folder in it cannot be looked into; `Path.rglob` takes it for empty.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return sorted(
+        path
+        for above, _, names in os.walk(folder, onerror=refuse)
+        for path in (Path(above, name) for name in names)
+        if path.is_file()
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lartpc.choice import asked_for
-from lartpc.paths import usable
+from lartpc.paths import named_by, usable
 from lartpc.remote import ListPattern, RemoteFile, listing_beside, on_servers
 from lartpc.text import text_of
 
@@ -231,7 +231,7 @@ def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[s
         pattern = os.path.expandvars(pattern)
         if "$" in pattern:
             raise ValueError(f"{where}: the environment variable in '{row['source']}' is not set")
-    found = [pattern] if _exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    found = [pattern] if _exists(pattern) else named_by(pattern)
     if pattern.startswith("@") and (not found or (Path(pattern[1:]).is_file() and not _exists(pattern))):
         found = _listed(pattern[1:], where)
     paths = [path for path in found if not _exists(f"{path}/")]

@@ -46,11 +46,10 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
                 raise typer.Exit(2) from error
             if not passes(error):
                 raise
-            typer.echo(
-                f"lartpc {name}: {in_one_line(error)} (of this machine at this moment; when it is "
-                "mended, the same command goes on)",
-                err=True,
-            )
+            remedy = "of this machine at this moment; when it is mended, the same command goes on"
+            if isinstance(error, PermissionError):
+                remedy = "ask for access to it; then the same command goes on"
+            typer.echo(f"lartpc {name}: {in_one_line(error)} ({remedy})", err=True)
             raise typer.Exit(EXIT_STATUS) from error
 
     return wrapped

@@ -1,6 +1,5 @@
 """The generator's files of a sample: which interactions a shard takes, and reading them in order."""
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -10,13 +9,14 @@ import numpy as np
 
 from lartpc.neutrinos import nuhepmc
 from lartpc.neutrinos.record import Interaction
+from lartpc.paths import named_by
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
     """Return the files that patterns name, in order; ValueError if one names none."""
     found: list[Path] = []
     for pattern in patterns:
-        paths = sorted(glob.glob(pattern, recursive=True))
+        paths = named_by(pattern)
         if not paths:
             raise ValueError(f"no file of generated events matches '{pattern}'")
         found += map(Path, paths)

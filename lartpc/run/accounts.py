@@ -13,7 +13,7 @@ from lartpc.run.shards import Shard
 from lartpc.store import CHOICE, content_of, open_events
 from lartpc.tables.metric_fields import INPUT
 from lartpc.tables.rows import sample_of
-from lartpc.tables.write import PROVENANCE, read_figures
+from lartpc.tables.write import PROVENANCE, read_figures, reading_table
 
 _SHOWN = 20
 
@@ -63,7 +63,9 @@ def count_figures(path: Path) -> Figures:
     found = read_figures(path, ["file_uid", "input", "stages"]).to_pandas()
     counts = Counter(found["file_uid"][found["input"] == INPUT[0]].tolist())
     kinds = frozenset(found.drop_duplicates().itertuples(index=False, name=None))
-    said = json.loads((pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode(), b"{}"))
+    with reading_table(path):
+        footer = pq.read_metadata(path)
+    said = json.loads((footer.metadata or {}).get(PROVENANCE.encode(), b"{}"))
     made_from = {name: one["content"] for name, one in said.get("inputs", {}).items()}
     return Figures(path, counts, made_from, kinds)
 

@@ -20,6 +20,7 @@ from lartpc.atomic import ready_path
 from lartpc.provenance import provenance
 from lartpc.stages import EVALUATE_VERSION, TABLES_VERSION, Stage, stage
 from lartpc.store import open_events
+from lartpc.text import text_of
 
 Origin = dict[str, Any]
 
@@ -51,7 +52,7 @@ def read_plan(path: Path, shard: str) -> list[Job]:
     if not path.is_file():
         return []
     try:
-        plan = json.loads(path.read_text())
+        plan = json.loads(text_of(path))
         return [_job(values, plan["settings"]) for values in plan["shards"].get(shard, [])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not the plan of a run ({error!r}); start the run again") from error

@@ -30,6 +30,7 @@ from lartpc.tables.manifest import read_manifest, write_manifest
 from lartpc.tables.rows import sample_of
 from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, table_folder
 from lartpc.tables.write import ROW_GROUP, open_table, read_table, reading_table
+from lartpc.text import text_of
 
 SUMMARY = "summary.json"
 ROWS_PER_FILE = 1_000_000
@@ -200,7 +201,7 @@ def read_summary(dataset_dir: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the folder that 'lartpc collect' wrote")
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(text_of(path))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); run 'lartpc collect' again") from error
     if (dataset_dir / MANIFEST).is_file():

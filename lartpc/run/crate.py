@@ -14,6 +14,7 @@ from typing import Any
 
 from lartpc import __version__
 from lartpc.provenance import git_revision
+from lartpc.text import text_of
 
 NAME = "ro-crate-metadata.json"
 CONFIGURATION = "configuration.json"
@@ -167,7 +168,7 @@ def read_crate(folder: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; run 'lartpc collect' again")
     try:
-        return {one["@id"]: one for one in json.loads(path.read_text())["@graph"]}
+        return {one["@id"]: one for one in json.loads(text_of(path))["@graph"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}); run 'lartpc collect' again") from error
 

@@ -3,7 +3,6 @@
 What was asked for is kept beside the results, as a sample sheet and a configuration of the workflow.
 """
 
-import glob
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from lartpc import owner
 from lartpc.atomic import make_folder, write_each
 from lartpc.choice import asked_for
 from lartpc.config import SECTIONS
-from lartpc.paths import at_home, usable
+from lartpc.paths import at_home, named_by, usable
 from lartpc.plan import CHOICE, COLUMNS
 from lartpc.remote import is_url
 from lartpc.stages import CHAIN, OPTIONAL
@@ -139,7 +138,7 @@ def matching(files: Sequence[str]) -> list[str]:
         if is_url(name):
             found.setdefault(usable(name))
             continue
-        paths = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))
+        paths = [name] if Path(name).exists() else named_by(name)
         if not paths:
             raise ValueError(f"{name} does not exist; name files of events, or a pattern of them in quotes")
         for path in paths:

@@ -119,7 +119,7 @@ def write_card(
     elif detections:
         lines += _figures_of_detect(detections, found.get("detect"))
     elif same_numbers and card.is_file():
-        _, heading, figures = card.read_text().partition(FIGURES)
+        _, heading, figures = text_of(card).partition(FIGURES)
         lines += (heading + figures).splitlines() if heading else []
     with replacing(card) as part:
         part.write_text("\n".join(lines) + "\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lartpc.content import reading
+from lartpc.paths import files_in
 from lartpc.provenance import digest
 
 NAME = "manifest.json"
@@ -57,7 +58,7 @@ def changed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     # Snakemake marks the folders that its rules make with a file of its own.
     hidden = {NAME, ".snakemake_timestamp"}
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in hidden)
+    return [path for path in files_in(folder) if path.name not in hidden]
 
 
 def seal_of(content: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 
 from lartpc import config
 from lartpc.faults import passes
+from lartpc.paths import files_in
 from lartpc.provenance import fingerprint
 from lartpc.run.audit.crate import check_crate
 from lartpc.run.audit.dataset import check_dataset, scenarios_of, uids_of
 from lartpc.run.audit.files import check_event_file, check_folder
 from lartpc.run.audit.findings import Audited, Finding
 from lartpc.run.audit.record import NAME as RECORD
-from lartpc.run.audit.record import check_record, write_record
+from lartpc.run.audit.record import check_record, digests_of_others, write_record
 from lartpc.run.audit.shard import check_shard_of, located
 from lartpc.run.collect import read_summary
 from lartpc.run.guard import in_child
@@ -97,9 +98,10 @@ def audit(
         check_record(results, found, with_sources=with_sources)
     found.findings = sorted(set(found.findings))
     if out is not None:
-        found.num_recorded = write_record(
-            out, results, as_dict(results, found), set(_event_files(results)) - set(others)
-        )
+        files = digests_of_others(results, set(_event_files(results)) - set(others))
+        found.num_recorded = len(files)
+        is_theirs = out.absolute() == (results / RECORD).absolute()
+        write_record(out, results, as_dict(results, found), files, lines(results, found, is_theirs))
     return found
 
 
@@ -121,8 +123,8 @@ def as_dict(results: Path, found: Audited) -> dict[str, Any]:
     }
 
 
-def lines(results: Path, found: Audited) -> list[str]:
-    """Return what an audit says on one screen."""
+def lines(results: Path, found: Audited, is_recorded: bool = False) -> list[str]:
+    """Return what an audit says on one screen; `is_recorded` where it writes the record of the results itself."""
     num_ok = found.num_events - found.num_quarantined
     said = [
         f"{results}: {found.num_files} files, {found.num_bytes / 1e6:,.1f} MB",
@@ -140,7 +142,7 @@ def lines(results: Path, found: Audited) -> list[str]:
         for step, weights in found.weights.items()
         for path, digest in sorted(weights)
     ]
-    is_recorded = (results / RECORD).is_file()
+    is_recorded = is_recorded or (results / RECORD).is_file()
     said.append(
         f"others      {found.num_recorded} by the digests in {results / RECORD}"
         if is_recorded
@@ -204,7 +206,7 @@ def _checked(name: str, work: Callable[[], Audited]) -> Audited:
 
 
 def _event_files(results: Path) -> list[Path]:
-    return sorted(path for name in EVENT_FOLDERS for path in (results / name).rglob("*.h5"))
+    return sorted(path for name in EVENT_FOLDERS for path in files_in(results / name) if path.suffix == ".h5")
 
 
 def _is_of(path: Path, uids: Set[str]) -> bool:

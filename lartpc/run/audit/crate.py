@@ -10,17 +10,18 @@ import pyarrow.parquet as pq
 from lartpc.run.audit.findings import Audited
 from lartpc.run.crate import CONFIGURATION, ENVIRONMENT, KEY, NAME, PREFIX, digest_of_text, read_crate
 from lartpc.tables.write import reading_table
+from lartpc.text import text_of
 
 
 def check_crate(dataset: Path, found: Audited) -> None:
     """Compare the identifiers of a dataset's crate with those of its summary, its tables, and what it holds itself."""
     try:
-        said = json.loads((dataset / "summary.json").read_text()).get(KEY)
+        said = json.loads(text_of(dataset / "summary.json")).get(KEY)
         crate = read_crate(dataset)
     except ValueError as error:
         found.add(dataset / NAME, str(error))
         return
-    except OSError:
+    except FileNotFoundError:
         return  # a missing file of the dataset is found by its manifest
     if not isinstance(said, dict) or "id" not in said:
         found.add(
@@ -51,16 +52,16 @@ def check_crate(dataset: Path, found: Audited) -> None:
 def _check_content(
     dataset: Path, said: dict[str, str], crate: dict[str, dict[str, object]], found: Audited
 ) -> None:
-    text_of: dict[str, Callable[[Any], str]] = {
+    texts: dict[str, Callable[[Any], str]] = {
         CONFIGURATION: lambda content: json.dumps(content, sort_keys=True),
         ENVIRONMENT: lambda content: "\n".join(content),
     }
-    for name, text in text_of.items():
+    for name, text in texts.items():
         path = dataset / name
         if not path.is_file():
             continue
         try:
-            is_same = digest_of_text(text(json.loads(path.read_text()))) == said[path.stem]
+            is_same = digest_of_text(text(json.loads(text_of(path)))) == said[path.stem]
         except (ValueError, TypeError) as error:
             found.add(path, f"is damaged: {error}")
             continue

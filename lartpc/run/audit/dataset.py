@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lartpc.content import reading
 from lartpc.provenance import digest
 from lartpc.run.audit.crate import check_crate
 from lartpc.run.audit.files import check_folder, check_table
@@ -76,11 +77,7 @@ def _check_made_from(
 def uids_of(results: Path) -> tuple[list[str], list[str]]:
     """Return the shards, `sample/shard`, that a production has planned to collect, and those that have tables."""
     planned = results / "config" / "ingested.gather"
-    wanted = (
-        [_uid(line) for line in planned.read_text(errors="replace").split("\n") if line]
-        if planned.is_file()
-        else []
-    )
+    wanted = [_uid(line) for line in _lines(planned)] if planned.is_file() else []
     folders = sorted(path.parent for path in (results / "tables").glob(f"*/*/{NAME}"))
     return list(dict.fromkeys(wanted)), [f"{path.parent.name}/{path.name}" for path in folders]
 
@@ -89,9 +86,15 @@ def scenarios_of(results: Path) -> dict[str, list[str]]:
     """Return the scenarios of a production that tables are made of, and the shards of each, `sample/shard`."""
     found = {}
     for listed in sorted((results / SCENARIOS).glob("*/config/tables.gather")):
-        lines = [line for line in listed.read_text(errors="replace").split("\n") if line]
-        found[listed.parents[1].name] = [f"{Path(line).parent.name}/{Path(line).name}" for line in lines]
+        found[listed.parents[1].name] = [
+            f"{Path(line).parent.name}/{Path(line).name}" for line in _lines(listed)
+        ]
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    with reading(path):
+        return [line for line in path.read_text(errors="replace").split("\n") if line]
 
 
 def _uid(path: str) -> str:

@@ -5,35 +5,64 @@ is the digest of all else that it says.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lartpc.atomic import replacing
+from lartpc.content import reading
+from lartpc.paths import files_in
 from lartpc.provenance import digest
 from lartpc.run.audit.findings import Audited
 from lartpc.tables.manifest import seal_of
+from lartpc.text import text_of
 
 NAME = "audit.json"
 STATED = ("tables", "dataset")
 """Folders that have a manifest of their own."""
 
-PASSING = ("config/chain.json", "logs/failed.txt", "logs/audit.log")
+PASSING = ("config/chain.json", "logs/failed.txt")
 """Files that come and go with a run."""
+
+LOG = "logs/audit.log"
+"""Where the workflow has the audit write what it says, after the record: this has the lines themselves."""
 
 SOURCES = "steps"
 
 
-def write_record(out: Path, results: Path, said: Mapping[str, Any], known: Collection[Path]) -> int:
-    """Write what an audit found, with the digests of all files of the results but those whose digests are `known`.
+def write_record(
+    out: Path, results: Path, said: Mapping[str, Any], files: Mapping[str, str], lines: Sequence[str]
+) -> None:
+    """Write what an audit found, with the digests of files of the results.
 
-    Return the number of these files.
+    Parameters
+    ----------
+    said
+        What it found.
+    files
+        The digests, by the names of the files in the results.
+    lines
+        What it says in words.
     """
-    files = {str(path.relative_to(results)): digest(path) for path in _others(results, known)}
     content = {**said, "files": files}
+    if _is_spoken_to(results / LOG):
+        content["log"] = lines
     with replacing(out) as part:
         part.write_text(json.dumps({**content, "seal": seal_of(content)}, indent=1) + "\n")
-    return len(files)
+
+
+def digests_of_others(results: Path, known: Collection[Path]) -> dict[str, str]:
+    """Return the digests of all files of the results but those whose digests are `known`, by their names in them."""
+    return {str(path.relative_to(results)): digest(path) for path in _others(results, known)}
+
+
+def _is_spoken_to(log: Path) -> bool:
+    """Tell whether what this process says goes to a file."""
+    try:
+        return os.path.samestat(os.fstat(1), log.stat())
+    except OSError:
+        return False
 
 
 def check_record(results: Path, found: Audited, *, with_sources: bool) -> None:
@@ -42,9 +71,10 @@ def check_record(results: Path, found: Audited, *, with_sources: bool) -> None:
     if not path.is_file():
         return
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(text_of(path))
         is_whole = content.pop("seal") == seal_of(content)
         files: dict[str, str] = content["files"]
+        log: list[str] | None = content.get("log")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         found.add(path, f"is damaged ({error}), or of an earlier version; remove it, and make it again")
         return
@@ -64,14 +94,30 @@ def check_record(results: Path, found: Audited, *, with_sources: bool) -> None:
                 f"was changed, or made again by other means than the production's, since {path} was written",
             )
 
+    if log is not None:
+        _check_log(results / LOG, log, found)
+
+
+def _check_log(path: Path, said: Sequence[str], found: Audited) -> None:
+    """Compare a log with the lines that the audit said; warnings of libraries may stand between them."""
+    found.num_recorded += 1
+    if not path.is_file():
+        found.add(path, "is missing: the audit wrote it")
+        return
+    with reading(path):
+        lines = iter(path.read_bytes().decode(errors="replace").split("\n"))
+    if not all(line in lines for line in said):
+        found.add(path, "was changed since the audit wrote it")
+
 
 def _others(results: Path, known: Collection[Path]) -> Iterable[Path]:
     passing = {results / name for name in (*PASSING, NAME)}
-    for path in sorted(results.rglob("*")):
+    for path in files_in(results):
         parts = path.relative_to(results).parts
         # the log of the audit's own job on a cluster is not complete yet
         is_own = parts[:2] == ("logs", "slurm") and any("audit" in part for part in parts)
         is_hidden = any(part.startswith(".") for part in parts)
+        is_own |= path == results / LOG and _is_spoken_to(path)
         is_other = not (parts[0] in STATED or is_own or is_hidden or path in passing or path in known)
-        if is_other and path.is_file() and not path.is_symlink():
+        if is_other and not path.is_symlink():
             yield path

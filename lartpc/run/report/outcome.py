@@ -13,6 +13,7 @@ from lartpc.run.collect import read_summary
 from lartpc.run.report.figures import flagged, outside_domain, quality
 from lartpc.stages import CHAIN
 from lartpc.tables.scenarios import scenario_of
+from lartpc.text import json_of
 
 _MOST_WARNINGS = 5
 _LONGEST = 140
@@ -91,8 +92,10 @@ def audited(results: Path) -> list[str]:
     path = results / "audit.json"
     if not path.is_file():
         return []
-    said = json.loads(path.read_text())
-    return [f"{len(said['findings']) or 'no'} findings in {said['num_files']} files, {path}"]
+    said = json_of(path, "make it again with 'lartpc audit'")
+    if not isinstance(said.get("findings"), list):
+        raise ValueError(f"{path} is not what 'lartpc audit' writes; make it again")
+    return [f"{len(said['findings']) or 'no'} findings in {said.get('num_files')} files, {path}"]
 
 
 def activation() -> str:

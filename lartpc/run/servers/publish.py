@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from lartpc.paths import files_in
 from lartpc.remote import ALGORITHMS, RemoteFile, check_copy, checksum_of, is_pattern, is_url, read_catalogue
 from lartpc.run.collect import read_summary
 from lartpc.run.progress import Meter
@@ -122,7 +123,7 @@ def _files(results: Path, with_events: bool) -> list[Path]:
     found: list[Path] = []
     for name in names:
         path = results / name
-        found += [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+        found += [path] if path.is_file() else files_in(path)
     # What is being written, and what Snakemake leaves in folders that it makes.
     return [
         path for path in found if not any(part.startswith(".") for part in path.relative_to(results).parts)
