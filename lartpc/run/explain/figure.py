@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-FULL = 0.5
-"""Change of a score from which on colours are full."""
+FULL = 50.0
+"""Change of a score from which on colours are full [%]."""
 
 
 def drawn(
@@ -28,7 +28,7 @@ def drawn(
     )
     change = np.full((len(masks), len(columns)), np.nan)
     for row in rows:
-        change[masks.index(row["mask"]), columns.index((row["relation"], row["class"]))] = row["change"]
+        change[masks.index(row["mask"]), columns.index((row["relation"], row["class"]))] = 100 * row["change"]
     figure = Figure(figsize=(14, 1.8 + 0.42 * len(masks)), layout="constrained")
     FigureCanvasAgg(figure)
     table, curve = figure.subplots(1, 2, width_ratios=(2.1, 1))
@@ -37,13 +37,13 @@ def drawn(
         value = change[tuple(place)]
         colour = "white" if abs(value) > 0.6 * FULL else "black"
         table.text(
-            place[1], place[0], f"{100 * value:+.1f}", ha="center", va="center", fontsize=8, color=colour
+            place[1], place[0], _signed(value), ha="center", va="center", fontsize=8, color=colour
         )
     table.set_yticks(range(len(masks)), masks)
     labels = [f"{relation}:\n{kind.replace('_', ' ')}" for relation, kind in columns]
     table.set_xticks(range(len(columns)), labels, rotation=60, ha="right", fontsize=8)
     table.set_title("change of the score of a particle's class [%], by what is masked")
-    figure.colorbar(shown, ax=table, fraction=0.03)
+    figure.colorbar(shown, ax=table, fraction=0.03, extend="both", label="[%]")
     edges = np.asarray(distances_cm)
     middle = np.sqrt(np.maximum(edges[:-1], 0.3) * edges[1:])
     for kind, values in curves.items():
@@ -56,3 +56,9 @@ def drawn(
     written = BytesIO()
     figure.savefig(written, format="png", dpi=90)
     return written.getvalue()
+
+
+def _signed(value: float) -> str:
+    """Return a change [%] with its sign, and nothing that rounds to zero with one."""
+    text = f"{value:+.1f}"
+    return text.lstrip("+-") if float(text) == 0 else text
