@@ -36,9 +36,7 @@ def drawn(
     for place in np.argwhere(np.isfinite(change)):
         value = change[tuple(place)]
         colour = "white" if abs(value) > 0.6 * FULL else "black"
-        table.text(
-            place[1], place[0], _signed(value), ha="center", va="center", fontsize=8, color=colour
-        )
+        table.text(place[1], place[0], _signed(value), ha="center", va="center", fontsize=8, color=colour)
     table.set_yticks(range(len(masks)), masks)
     labels = [f"{relation}:\n{kind.replace('_', ' ')}" for relation, kind in columns]
     table.set_xticks(range(len(columns)), labels, rotation=60, ha="right", fontsize=8)
