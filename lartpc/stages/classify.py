@@ -89,6 +89,12 @@ def infer(net: nn.Module, batch: list[Event], cfg: config.Classify) -> list[dict
     num_cells = voxels_per_side(batch, cfg.dimension, "classify")
     logits = net(*_inputs(images, num_cells, cfg, device))
     score = {name: values.softmax(1).cpu().numpy() for name, values in logits.items()}
+    for (
+        name,
+        values,
+    ) in score.items():  # nan is a head that there is not, and its highest score the first class
+        if not np.isfinite(values).all():
+            raise ValueError(f"the scores of {name} are not finite")
     found = []
     for row, event in enumerate(batch):
         num = num_rows(event["interaction"]) if "interaction" in event else 0

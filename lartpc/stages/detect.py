@@ -138,6 +138,8 @@ def infer(net: Detector, batch: list[Event], cfg: config.Detect) -> list[dict[st
     maps, boxes, logit_R, change_R2D = net(coord_VD1, energy_V, num_events, num_cells)
     score_R = whole(torch.sigmoid, logit_R)
     low_RD, high_RD = corrected(boxes, change_R2D, num_cells)
+    if not all(torch.isfinite(values).all() for values in (score_R, low_RD, high_RD)):
+        raise ValueError("boxes or their scores are not finite")  # a score of nan is below each limit
     score_VK = whole_softmax(maps.origin_VK)
     label_V = maps.origin_VK.argmax(1)
     found: list[dict[str, Columns]] = []

@@ -298,3 +298,23 @@ def test_scores_reach_the_tables_of_events_and_interactions(tmp_path) -> None:
     assert [one["image_flavour"] for one in read_table(plain / "interactions.parquet").to_pylist()] == [
         None
     ] * len(mine)
+
+
+def test_numbers_that_are_no_scores_are_no_head_that_is_not_there() -> None:
+    """Of nan the first class has the highest score."""
+    net = net_of(SMALL)
+    with torch.no_grad():
+        for values in net.parameters():
+            values.fill_(torch.nan)
+    with pytest.raises(ValueError, match="the scores of flavour are not finite"):
+        classify.infer(net, [muon_and_protons()], SMALL)
+
+
+def test_an_event_without_voxels_changes_no_other_and_is_alike_wherever_it_stands() -> None:
+    net, empty_one, full = net_of(SMALL), image(np.zeros((0, 3))), muon_and_protons()
+    alone = classify.infer(net, [empty_one], SMALL)[0]["image"]
+    both = classify.infer(net, [full, empty_one], SMALL)
+    np.testing.assert_allclose(both[1]["image"]["flavour_score"], alone["flavour_score"], rtol=1e-5)
+    wanted = classify.infer(net, [full], SMALL)[0]["image"]["flavour_score"]
+    np.testing.assert_allclose(both[0]["image"]["flavour_score"], wanted, rtol=1e-5)
+    assert np.isfinite(alone["flavour_score"]).all()

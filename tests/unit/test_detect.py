@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import labelled, line
+from conftest import image, labelled, line
 
 from lartpc import config
 from lartpc.event import Event, empty
@@ -135,3 +135,25 @@ def test_refuses_images_of_another_dimension() -> None:
         detect.infer(detect.network(cfg).eval(), [overlaid(0)], cfg)
     with pytest.raises(ValueError, match="level must be less than"):
         config.Detect.model_validate({"level": 9})
+
+
+def test_numbers_that_are_no_scores_lose_no_box_in_silence() -> None:
+    """A score of nan is below each limit."""
+    torch.manual_seed(1)
+    cfg = config.Detect.model_validate(
+        {"unet": {"filters": 4, "depth": 4, "repetitions": 1}, "level": 2, "num_proposals": 4}
+    )
+    net = detect.network(cfg).eval()
+    assert isinstance(net, detect.Detector)
+    nothing = image(np.zeros((0, 3)))
+    flat = Event(nothing.file_uid, 9, FLAT, dict(nothing.products))
+    alone = detect.infer(net, [overlaid(0)], cfg)[0]
+    beside = detect.infer(net, [flat, overlaid(0)], cfg)
+    assert len(beside[0]["detection"]["score"]) == len(beside[0]["origin"]["label"]) == 0
+    np.testing.assert_array_equal(alone["origin"]["label"], beside[1]["origin"]["label"])
+    np.testing.assert_allclose(alone["detection"]["score"], beside[1]["detection"]["score"], rtol=1e-5)
+    with torch.no_grad():
+        for values in net.parameters():
+            values.fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        detect.infer(net, [overlaid(0)], cfg)
