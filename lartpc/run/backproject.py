@@ -14,7 +14,9 @@ from lartpc.event import SEEN, Event, blank
 from lartpc.ingest.detector.backproject import proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
 from lartpc.provenance import fingerprint, provenance
+from lartpc.run.domain import look_outside
 from lartpc.run.quality.evaluate import PLANES
+from lartpc.run.weights_file import read_content
 from lartpc.stages import stage
 from lartpc.store import NUM_PLANES, WEIGHTS_FILE, Events, EventWriter, open_events
 
@@ -62,6 +64,9 @@ def backproject(
         origin |= {name: about[name] for name in ("weights", WEIGHTS_FILE, "warnings") if name in about}
         if ghosts:
             origin["ghost_weights"] = fingerprint(ghosts)[1]
+            owner = stage(str(read_content(ghosts)["stage"]))
+            said = look_outside(events, owner, section, ghosts)
+            origin["warnings"] = json.dumps([*json.loads(str(origin.get("warnings", "[]"))), *said])
         start = time.perf_counter()
         set_aside, lost = events.quarantined(), seen.quarantined()
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}

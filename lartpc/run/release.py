@@ -185,9 +185,10 @@ def _about(row: Stage, path: Path) -> list[str]:
     passes = origin["final"]["step"] * trained["batch_size"]
     if _is_planar(path):
         sample = sample.replace(" events", " images of planes")
-    size_mb, content_digest = path.stat().st_size / 1e6, fingerprint(path)[1]
+    size_b, content_digest = path.stat().st_size, fingerprint(path)[1]
+    size = f"{size_b / 1e6:.1f} MB" if size_b >= 1e5 else f"{size_b / 1e3:.0f} kB"
     rows = {
-        "file": f"`{path.name}`, {size_mb:.1f} MB, BLAKE2b-128 of its content `{content_digest}`",
+        "file": f"`{path.name}`, {size}, BLAKE2b-128 of its content `{content_digest}`",
         "released": content["released"],
         "network": f"{sum(p.numel() for p in net.parameters()):,} parameters; " + _inline(settings),
         "trained on": f"{sample} (content digest `{sample_digest}`), {passes:,} passes",

@@ -127,6 +127,9 @@ def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path
     ):
         event, said, before = events[0], network[0]["semantic"], by_charge[0]["semantic"]
         assert events.attributes()["segment"]["ghost_weights"] == fingerprint(weights)[1]
+        assert (
+            "the typical event has" in events.attributes()["segment"]["warnings"]
+        )  # two muons are no event of its
     semantic = event["semantic"]
     np.testing.assert_allclose(semantic["ghost_score"], said["ghost_score"], atol=1e-5)
     np.testing.assert_array_equal(semantic["score"], before["score"])
