@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parents[1]
 class Step:
     """Steps of a training on batches of the same sample."""
 
-    def __init__(self, files: list[Path], precision: str, num_events: int) -> None:
+    def __init__(self, files: list[Path], precision: str, num_events: int, loss: str) -> None:
         import torch
 
         from lartpc import dist
@@ -34,7 +34,7 @@ class Step:
         from lartpc.stages import stage
 
         torch.set_num_threads(1)
-        settings = {"precision": precision, "batch_size": num_events, "num_workers": 0}
+        settings = {"precision": precision, "batch_size": num_events, "num_workers": 0, "loss": loss}
         cfg = Segment.model_validate({"train": {**Segment().train.model_dump(), **settings}})
         self.settings, self.ranks = cfg.train, dist.Ranks(0, 1, 0, torch.device("cpu"), "none")
         torch.manual_seed(1)
@@ -56,7 +56,7 @@ class Step:
 
 def work(args: argparse.Namespace) -> None:
     """Make a step for each line of standard input."""
-    step = Step(args.files, args.work, args.num_events)
+    step = Step(args.files, args.work, args.num_events, args.loss)
     for _ in sys.stdin:
         print(*step(), flush=True)
 
@@ -65,6 +65,7 @@ def compare(args: argparse.Namespace) -> None:
     """Let codes and precisions take turns."""
     codes = {"this code": HERE} | ({"the other": args.against.resolve()} if args.against else {})
     command = [sys.executable, __file__, *map(str, args.files), "--num-events", str(args.num_events)]
+    command += ["--loss", args.loss]
     workers = {
         (code, precision): subprocess.Popen(
             [*command, "--work", precision],
@@ -117,7 +118,7 @@ def profile(args: argparse.Namespace) -> None:
 
     patch(plain, call)
     for precision in args.precision:
-        step = Step(args.files, precision, args.num_events)
+        step = Step(args.files, precision, args.num_events, args.loss)
         for _ in range(3):
             step()
         with profiler(activities=[ProfilerActivity.CPU]) as seen:
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--num-events", type=int, default=4, help="events of a batch")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--loss", default="ce", help="of voxels")
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--rows", type=int, default=40, help="of the profile")
