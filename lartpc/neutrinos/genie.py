@@ -55,6 +55,7 @@ def read(path: Path, kind: str) -> Iterator[Interaction]:
     ValueError
         The file is missing or damaged, or lacks the tree or a branch.
     """
+    fault = ""
     names, rows = (_GST, _of_gst) if kind == "gst" else (_TRACKER, _of_tracker)
     try:
         with uproot.open(path) as file:
@@ -74,12 +75,28 @@ def read(path: Path, kind: str) -> Iterator[Interaction]:
                 columns = {want: chunk[full] for want, full in branches.items()}
                 for row in range(len(chunk)):
                     event = {want: values[row] for want, values in columns.items()}
-                    yield rows(event, entry, f"{path}, entry {entry}")
+                    where = f"{path}, entry {entry}"
+                    try:
+                        found = rows(event, entry, where)
+                    except (ValueError, ArithmeticError, TypeError) as error:
+                        said = str(error)
+                        raise ValueError(said if where in said else f"{where}: {said}") from error
+                    yield found
                     entry += 1
     except FileNotFoundError:
         raise ValueError(f"file of generated events {path} does not exist") from None
-    except (OSError, uproot.deserialization.DeserializationError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); copy it again") from error
+    except Exception as error:  # uproot raises whatever damaged bytes make happen
+        is_ours = isinstance(error, ValueError) and str(path) in str(error) and "\n" not in str(error)
+        if (
+            is_ours
+            or isinstance(error, MemoryError)
+            or (isinstance(error, OSError) and error.errno is not None)
+        ):
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        fault = f"{path} cannot be read ({said}); it is damaged or cut off: copy or make it again"
+    if fault:  # only here: uproot tells of missing bytes as the system does of a disk that fails
+        raise ValueError(fault)
 
 
 def _four(event: dict[str, Any], energy: str, names: tuple[str, str, str]) -> FourMomentum:

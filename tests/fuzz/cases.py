@@ -19,6 +19,7 @@ import test_ingest
 import test_jaxtpc
 import test_larcv3
 import test_larcv3_images
+import test_nuhepmc
 import test_pilarnet
 import test_pilarnet_revisions
 from fuzz import own_files, texts
@@ -111,6 +112,10 @@ def _said(use: Callable[[Path], str]) -> Callable[[Path, Path], Seen]:
     return lambda path, folder: Seen(use(path))
 
 
+def _genie(kind: str) -> Callable[[Path, Path], Seen]:
+    return _said(lambda path: texts.use_record(path, kind))
+
+
 def _edepsim(path: Path) -> None:
     rows = [test_edepsim.muon(1), test_edepsim.muon(1, track=1, x=3.0), test_edepsim.muon(4)]
     test_edepsim.write(path, segments=[row[0] for row in rows], trajectories=[row[1] for row in rows])
@@ -164,6 +169,9 @@ CASES: dict[str, Case] = {
     "larnd-sim-jax": Case(_jax_by_event, COARSE),
     "larnd-sim-jax, older": Case(test_hits.write_jax, COARSE),
     "NuHepMC": Case(texts.make_record, _said(texts.use_record), BYTE_KINDS),
+    "GENIE gst": Case(test_nuhepmc.gst, _genie("gst"), BYTE_KINDS),
+    "GENIE rootracker": Case(test_nuhepmc.rootracker, _genie("rootracker"), BYTE_KINDS),
+    "catalogue": Case(texts.make_catalogue, _said(texts.use_catalogue), BYTE_KINDS),
     "sample sheet": Case(texts.make_sheet, _said(texts.use_sheet), BYTE_KINDS),
     "settings": Case(texts.make_settings, _said(texts.use_settings), BYTE_KINDS),
 }
@@ -173,5 +181,6 @@ OWN: dict[str, Case] = {
     "event file of a stage": Case(own_files.make_stage, _as_written(own_files.use_stage)),
     "weights": Case(own_files.make_weights, _as_written(own_files.use_weights), BYTE_KINDS),
     "tables": Case(own_files.make_tables, _as_written(own_files.use_tables), BYTE_KINDS),
+    "manifest": Case(own_files.make_manifest, _as_written(own_files.use_manifest), BYTE_KINDS),
     "figures": Case(own_files.make_figures, _as_written(own_files.use_figures), BYTE_KINDS),
 }

@@ -1,5 +1,6 @@
 """The files that we write ourselves: read as they were written, or refused; a changed one is never taken for good."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lartpc.run.summarize import summarize
 from lartpc.run.weights import content_digest, read_weights, save_weights
 from lartpc.stages import stage
 from lartpc.store import open_events
+from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.write import read_figures
 
 UID = "beam/0000"
@@ -78,20 +80,35 @@ def make_tables(path: Path) -> None:
     path.write_bytes(_GOOD["tables"]["particles.parquet"])
 
 
-def use_tables(path: Path, folder: Path) -> None:
-    """Check the tables of a shard with the changed one among them, as `collect` does."""
+def make_manifest(path: Path) -> None:
+    """Write the tables of a shard, and take their manifest."""
+    make_tables(path)
+    path.write_bytes(_GOOD["tables"][MANIFEST])
+
+
+def use_manifest(path: Path, folder: Path) -> None:
+    """Check the tables of a shard with a changed manifest."""
+    use_tables(path, folder, MANIFEST)
+
+
+def use_tables(path: Path, folder: Path, which: str = "particles.parquet") -> None:
+    """Check the tables of a shard with the changed file among them, as `collect` does."""
     shard = path.parent / "tables"
     shard.mkdir()
     for name, content in _GOOD["tables"].items():
         (shard / name).write_bytes(content)
-    changed = shard / "particles.parquet"
+    changed = shard / which
     changed.write_bytes(path.read_bytes())
     try:
         check_shard(shard)
     except ValueError as error:
         assert str(changed) in str(error)
         raise ValueError(f"{path}: {error}") from error
-    assert changed.read_bytes() == _GOOD["tables"]["particles.parquet"], "a changed table is taken for good"
+    now, good = changed.read_bytes(), _GOOD["tables"][which]
+    # white space of JSON says nothing
+    assert now == good or (which == MANIFEST and json.loads(now) == json.loads(good)), (
+        "a changed file is taken for good"
+    )
 
 
 def make_figures(path: Path) -> None:
