@@ -51,23 +51,29 @@ def test_what_no_file_can_be_is_said_before_the_work(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.tex", "mine.parquet"])
+def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "home"
     (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "thesis.tex").touch()
+    (folder / "deep" / name).touch()
     with (
-        pytest.raises(ValueError, match=r"not a folder of tables: it has .*thesis\.tex"),
-        replacing_folder(folder),
+        pytest.raises(ValueError, match=rf"not a folder of such tables: it has .*{name}"),
+        replacing_folder(folder, "summary.json"),
     ):
         pass
-    assert (folder / "deep" / "thesis.tex").exists() and list(tmp_path.iterdir()) == [folder]
-    with pytest.raises(ValueError, match="is a file"), replacing_folder(folder / "deep" / "thesis.tex"):
+    assert (folder / "deep" / name).exists() and list(tmp_path.iterdir()) == [folder]
+    with (
+        pytest.raises(ValueError, match="is a file"),
+        replacing_folder(folder / "deep" / name, "summary.json"),
+    ):
         pass
 
 
 def test_a_folder_of_tables_is_replaced_whole(tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     for content in ("old.parquet", "new.parquet"):
-        with replacing_folder(folder) as part:
+        with replacing_folder(folder, "summary.json") as part:
             (part / content).touch()
-    assert [one.name for one in folder.iterdir()] == ["new.parquet"] and list(tmp_path.iterdir()) == [folder]
+            (part / "summary.json").touch()
+    assert sorted(one.name for one in folder.iterdir()) == ["new.parquet", "summary.json"]
+    assert list(tmp_path.iterdir()) == [folder]
