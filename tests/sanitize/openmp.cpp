@@ -19,17 +19,16 @@ struct Team {
     pthread_barrier_t barrier;
 };
 
-// A thread of a parallel region, and its part of the loop there: pieces are dealt in turn, so that all threads take part
+// A thread of a parallel region, and its part of the loop that it is in: pieces are dealt in turn, so that all take part
 // and none waits for another, which would hide a race between the two.
 struct Member {
     Team *team = nullptr;
     int number = 0;
-    bool loops = false;
     long next = 0, end = 0, piece = 1;
 
     void open(long first, long last, long step, long chunk) {
-        if (loops || step <= 0) abort(); // the kernels have neither two loops in a region nor one that counts down
-        loops = true, piece = step * chunk, next = first + number * piece, end = last;
+        if (step <= 0) abort(); // no loop of the kernels counts down
+        piece = step * chunk, next = first + number * piece, end = last;
     }
 
     bool take(long *first, long *last) {
