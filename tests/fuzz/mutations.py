@@ -4,6 +4,7 @@ A change is plain data, so that hypothesis can shrink what failed to the least t
 `changes()`, and apply it to a file with `apply()`.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,13 @@ def _fitting(kind: np.dtype[Any], value: float) -> Any:
 
 
 def _retyped(rows: Any, change: Change) -> Any:
+    """Return the rows with another type, or with one of their fields so; a complex number leaves its real part."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        return _as_type(rows, change)
+
+
+def _as_type(rows: Any, change: Change) -> Any:
     kind = TYPES[change.value % len(TYPES)]
     if not rows.dtype.names:
         return rows.astype(kind)

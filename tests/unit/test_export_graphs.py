@@ -47,7 +47,7 @@ def said_by(name: str, net: torch.nn.Module, given: tuple[torch.Tensor, ...]) ->
     scores = {head: logits[head].softmax(1)[:, 1] for head in ("edge", "primary")}
     if name == "interact":
         scores |= {head: logits[head].softmax(1)[:, 1] for head in ("pi_zero", "start")}
-        scores["species"] = logits["species"]
+        scores |= {head: logits[head] for head in ("species", "semantic")}
         parent, orphan = parent_log_scores(logits["parent"], logits["orphan"], graph.pair_2E)
         scores |= {"parent": parent.exp(), "orphan": orphan.exp()}
         scores |= {head: values.softmax(1) for head, values in net.pool(logits["node"], given[3]).items()}

@@ -152,8 +152,9 @@ def test_a_michel_is_identified_by_half_of_its_voxels():
         ]
     )
     event = upstream_from_truth(event, ["group", "particle"])
-    semantic = np.array([Semantic.MICHEL, Semantic.MICHEL, Semantic.SHOWER])
-    event = event.with_products({"particle": {**event["particle"], "semantic": semantic}})
+    # what `interact` says last counts, not what `cluster` said
+    said = {**empty("identity", 3), "semantic": np.array([Semantic.MICHEL, Semantic.MICHEL, Semantic.SHOWER])}
+    event = event.with_products({"identity": said})
     counted = np.ones(3, bool)
     assert matching_figures(event, counted, counted)["michel_counts"] == [2, 1, 2, 1]
 

@@ -170,7 +170,9 @@ def test_released_weights_state_their_domain(path: Path) -> None:
         assert domain["voxel_size_cm"] == [0.3] and domain["response"] == ["none"]
     of_others = {"neutrino": "nuhepmc", "detect": "nuhepmc", "particle": "gun"}
     generator = of_others.get(path.relative_to(REPOSITORY / "models").parts[0], "mpvmpr")
-    assert f"lartpc simulate, {generator}" in domain["generator"] and domain["num_events"] >= 500
+    # pixel flow learns from pairs of pixels, of which an event has hundreds of thousands
+    least = 20 if content["stage"] == "flow" else 500
+    assert f"lartpc simulate, {generator}" in domain["generator"] and domain["num_events"] >= least
     dimension = json.loads(content["settings"]).get("dimension", 3)
     images = (
         f"0.3 to 0.5 cm in {dimension}D; response: diffusion_"
