@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lartpc.nets.portable_graph import PortableInteractionNetwork
 
 CLASS_HEAD = "semantic"
-"""Which class a particle is of. Weights of before 2026-12 are without this head; classes stay as they are then."""
+"""Which class a particle is of. Weights may be without this head, as older ones are; classes stay as they are then."""
 NODE_HEADS = {"species": len(Species), "primary": 2, "start": 2, CLASS_HEAD: len(PARTICLE_CLASSES)}
 GROUP_HEADS = {
     "flavour": len(Flavour),
