@@ -1,10 +1,12 @@
-"""Time a training step of `segment`, all that belongs to it, by this code and by that of another checkout.
+"""Time a training step of a stage, all that belongs to it, by this code and by that of another checkout.
 
-OMP_NUM_THREADS=1 python benchmarks/training_step.py EVENTS.h5 [more files] [--against CHECKOUT] [--profile]
+OMP_NUM_THREADS=1 python benchmarks/training_step.py EVENTS.h5 [more files] [--stage STAGE] [--against CHECKOUT]
 
 A step is forward and backward pass with losses and optimizer, on batches of genuine events that are read and augmented
-before; reading is told by itself. Each code and precision is a process of its own; they take turns on the same
-batches, on one thread. Figures are medians of processor time per event. `--profile` tells what a step is made of.
+before; reading is told by itself, and what is made of an event on the way counts where each code does it. Each code and
+precision is a process of its own; they take turns on the same batches, on one thread. Figures are medians of processor
+time per event. `--profile` tells what a step is made of. `cluster` and `interact` need the files of the stages before,
+or `--upstream truth`.
 """
 
 import argparse
@@ -24,24 +26,26 @@ HERE = Path(__file__).resolve().parents[1]
 class Step:
     """Steps of a training on batches of the same sample."""
 
-    def __init__(self, files: list[Path], precision: str, num_events: int, loss: str) -> None:
+    def __init__(self, precision: str, args: argparse.Namespace) -> None:
         import torch
 
         from lartpc import dist
-        from lartpc.config import Segment
+        from lartpc.config import SECTIONS
         from lartpc.run.training.optimize import Optimization
         from lartpc.run.training.sample import Sample
         from lartpc.stages import stage
 
         torch.set_num_threads(1)
-        settings = {"precision": precision, "batch_size": num_events, "num_workers": 0, "loss": loss}
-        cfg = Segment.model_validate({"train": {**Segment().train.model_dump(), **settings}})
+        chosen = {"precision": precision, "batch_size": args.num_events, "num_workers": 0}
+        more: dict[str, Any] = {"upstream": args.upstream}
+        if args.stage == "segment":
+            chosen, more = {**chosen, "loss": args.loss}, {}
+        section, row = SECTIONS[args.stage], stage(args.stage)
+        cfg = section.model_validate({**more, "train": {**section().train.model_dump(), **chosen}})
         self.settings, self.ranks = cfg.train, dist.Ranks(0, 1, 0, torch.device("cpu"), "none")
         torch.manual_seed(1)
-        self.run = Optimization(
-            stage("segment").module().network(cfg), stage("segment").module().loss, cfg, self.ranks
-        )
-        self.sample = Sample(stage("segment"), files, cfg)
+        self.run = Optimization(row.module().network(cfg), row.module().loss, cfg, self.ranks)
+        self.sample = Sample(row, args.files, cfg)
         self.number = 0
 
     def __call__(self) -> tuple[int, float, float, float]:
@@ -56,7 +60,7 @@ class Step:
 
 def work(args: argparse.Namespace) -> None:
     """Make a step for each line of standard input."""
-    step = Step(args.files, args.work, args.num_events, args.loss)
+    step = Step(args.work, args)
     for _ in sys.stdin:
         print(*step(), flush=True)
 
@@ -65,7 +69,7 @@ def compare(args: argparse.Namespace) -> None:
     """Let codes and precisions take turns."""
     codes = {"this code": HERE} | ({"the other": args.against.resolve()} if args.against else {})
     command = [sys.executable, __file__, *map(str, args.files), "--num-events", str(args.num_events)]
-    command += ["--loss", args.loss]
+    command += ["--loss", args.loss, "--stage", args.stage, "--upstream", args.upstream]
     workers = {
         (code, precision): subprocess.Popen(
             [*command, "--work", precision],
@@ -75,7 +79,7 @@ def compare(args: argparse.Namespace) -> None:
             text=True,
         )
         for code, path in codes.items()
-        for precision in args.precision
+        for precision in args.precision or ["fp32", "bf16"][: 1 + (args.stage == "segment")]
     }
     steps: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for _ in range(args.turns + 2):
@@ -89,18 +93,21 @@ def compare(args: argparse.Namespace) -> None:
     found = {}
     for key, rows in steps.items():
         voxels, read, step, loss = zip(*rows[2:], strict=True)
-        found[key] = step
+        found[key] = step, [sum(both) for both in zip(read, step, strict=True)]
         per_event = 1e3 / args.num_events
         print(
             f"{key[0]}, {key[1]}: {per_event * statistics.median(step):.1f} ms an event, "
             f"{statistics.mean(voxels) / args.num_events:.0f} voxels; reading "
             f"{per_event * statistics.median(read):.1f} ms; loss {loss[-1]:.4f} after {len(rows)} steps"
         )
-    for (code, precision), step in found.items():
+    for (code, precision), fast in found.items():
         for (other, that), slow in found.items():
             if code == "this code" and other != code:
-                ratio = statistics.median(a / b for a, b in zip(slow, step, strict=True))
-                print(f"the other, {that} / this code, {precision}: {ratio:.2f}")
+                step, whole = (
+                    statistics.median(a / b for a, b in zip(*pair, strict=True))
+                    for pair in zip(slow, fast, strict=True)
+                )
+                print(f"the other, {that} / this code, {precision}: {step:.2f}, with reading {whole:.2f}")
 
 
 def profile(args: argparse.Namespace) -> None:
@@ -117,8 +124,8 @@ def profile(args: argparse.Namespace) -> None:
             plain(name, *arguments)
 
     patch(plain, call)
-    for precision in args.precision:
-        step = Step(args.files, precision, args.num_events, args.loss)
+    for precision in args.precision or ["fp32"]:
+        step = Step(precision, args)
         for _ in range(3):
             step()
         with profiler(activities=[ProfilerActivity.CPU]) as seen:
@@ -145,7 +152,9 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--num-events", type=int, default=4, help="events of a batch")
-    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--stage", default="segment", choices=["segment", "cluster", "interact"])
+    parser.add_argument("--upstream", default="mixed", help="what the graph stages are trained on")
+    parser.add_argument("--precision", nargs="+", default=[])
     parser.add_argument("--loss", default="ce", help="of voxels")
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--profile", action="store_true")

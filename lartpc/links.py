@@ -1,14 +1,18 @@
 """Links between near voxels, and what follows from them: connected pieces, and labels that spread.
 
+By the compiled kernel where it is built, else by numpy and scipy, which find the same in the same order.
+
 Shape suffixes: V voxels, E links, L lines of voxels along z.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.lean import connected_components, coo_array, csr_array, dijkstra
+from lartpc.sparse.build import call, is_built
 from lartpc.vocab import NONE
 
 Ints = NDArray[np.int64]
@@ -30,6 +34,23 @@ def links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
     """
     if len(coord_V3) < 2 or eps < 1:
         return np.zeros((0, 2), np.int64)
+    if not is_built():
+        return _links(coord_V3, eps)
+    pair_E2, num = np.empty((len(coord_V3) * _most_links(eps), 2), np.int64), np.empty(1, np.int64)
+    call("link_voxels", np.ascontiguousarray(coord_V3, np.int64), pair_E2, num, float(eps), len(coord_V3))
+    return pair_E2[: num[0]].copy()
+
+
+@cache
+def _most_links(eps: float) -> int:
+    """Return the most links that a voxel can have to voxels after it."""
+    step = np.arange(-int(eps), int(eps) + 1)
+    square = sum(part**2 for part in np.meshgrid(step, step, step))
+    return int(np.count_nonzero(square <= eps**2)) // 2
+
+
+def _links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
+    """Return what `links` does, by numpy."""
     reach = int(eps)
     coord = coord_V3.astype(np.int64) - coord_V3.min(axis=0)
     # Empty cells beyond each end of an axis, so that no neighbour wraps around.
@@ -64,15 +85,29 @@ def links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
 
 def pieces(num_voxels: int, link_E2: Ints) -> Ints:
     """Return the connected piece (V,) of each voxel, numbered in order of their first voxels."""
-    _, piece_V = connected_components(graph_of(num_voxels, link_E2), directed=False)
-    return np.asarray(piece_V, np.int64)
+    if not is_built():
+        _, found_V = connected_components(graph_of(num_voxels, link_E2), directed=False)
+        return np.asarray(found_V, np.int64)
+    piece_V = np.empty(num_voxels, np.int64)
+    call("find_pieces", np.ascontiguousarray(link_E2, np.int64), piece_V, len(link_E2), num_voxels)
+    return piece_V
 
 
 def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
     """Return the labels (V,) where voxels without one (-1) have that of the voxel nearest along the links.
 
-    Voxels that no link connects to a label stay without.
+    Of equally near ones the highest. Voxels that no link connects to a label stay without.
     """
+    if not is_built():
+        return _spread(label_V, link_E2, length_E)
+    out_V = np.array(label_V, np.int64)
+    links_E2, way_E = np.ascontiguousarray(link_E2, np.int64), np.ascontiguousarray(length_E, np.float64)
+    call("spread_labels", out_V, links_E2, way_E, len(links_E2), len(out_V))
+    return out_V
+
+
+def _spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
+    """Return what `spread` does, by scipy."""
     bare_V = label_V < 0
     # Only links with a bare end matter, and only the voxels on them.
     link = np.flatnonzero(bare_V[link_E2[:, 0]] | bare_V[link_E2[:, 1]])
@@ -80,11 +115,18 @@ def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints
     source = np.flatnonzero(~bare_V[used])
     if not len(source):
         return label_V
-    graph = graph_of(len(used), row.reshape(-1, 2), length_E[link])
-    _, _, nearest = dijkstra(graph, directed=False, indices=source, min_only=True, return_predecessors=True)
-    reached = np.flatnonzero(bare_V[used] & (nearest >= 0))
+    row_E2, length_E = row.reshape(-1, 2), length_E[link]
+    away_U = dijkstra(graph_of(len(used), row_E2, length_E), directed=False, indices=source, min_only=True)
+    # the last steps of shortest ways, those to nearer voxels first: what a way comes from has its label before
+    from_D, to_D = np.concatenate([row_E2, row_E2[:, ::-1]]).T
+    is_last = (away_U[from_D] + np.tile(length_E, 2) == away_U[to_D]) & np.isfinite(away_U[to_D])
+    step = np.flatnonzero(is_last & bare_V[used[to_D]])
+    step = step[np.argsort(away_U[to_D[step]], kind="stable")]
+    label_U = label_V[used]
+    for one, two in zip(from_D[step].tolist(), to_D[step].tolist(), strict=True):
+        label_U[two] = max(label_U[one], label_U[two])
     out_V = label_V.copy()
-    out_V[used[reached]] = label_V[used[nearest[reached]]]
+    out_V[used] = label_U
     return out_V
 
 

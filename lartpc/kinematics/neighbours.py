@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.kinematics.clusters import Clusters, Floats, Ints, length
+from lartpc.sparse.build import call, is_built
 
 _NUM_SAMPLES = 16
 _NEAR = 10.0
@@ -25,8 +26,21 @@ def closest_voxels(clusters: Clusters, pair_E2: Ints) -> tuple[Ints, Ints]:
     Exact for clusters up to 16 voxels. Larger ones are first seen as 16 voxels along their axis; from the
     nearest of those the search goes to the nearest voxel of the other cluster and back. Pairs that come out
     near are searched again from all 16 of the smaller cluster. On simulated events 99 % are exact.
+    By the compiled kernel where it is built, else by numpy, which finds the same.
     """
     sample_FM = _samples(clusters)
+    if is_built() and len(pair_E2) and clusters.size_F.all():
+        found_E2 = np.empty((len(pair_E2), 2), np.int64)
+        pair_E2 = np.ascontiguousarray(pair_E2, np.int64)
+        num_voxels = len(clusters.point_V)
+        places = (clusters.point_3V, clusters.offset_F, clusters.size_F, sample_FM)
+        call("nearest_voxels", *places, pair_E2, found_E2, num_voxels, len(pair_E2))
+        return found_E2[:, 0], found_E2[:, 1]
+    return _closest(clusters, pair_E2, sample_FM)
+
+
+def _closest(clusters: Clusters, pair_E2: Ints, sample_FM: Ints) -> tuple[Ints, Ints]:
+    """Return what `closest_voxels` does, by numpy."""
     # |a - b|² as a product of matrices
     square_FM = clusters.lifted_4V[3].take(sample_FM)[:, :, None]
     point_FM3, one_FM1 = clusters.point_V.take(sample_FM, axis=0), np.ones(square_FM.shape)

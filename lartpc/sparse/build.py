@@ -80,6 +80,19 @@ def load() -> ctypes.CDLL:
     return _build_for_this_process(path.name)
 
 
+def is_built() -> bool:
+    """Tell whether the library is loaded, or lies built in the cache.
+
+    What is as right without it, and takes a little longer, does not wait for a compiler.
+    """
+    return bool(load.cache_info().currsize) or _place().exists()
+
+
+@cache
+def _place() -> Path:
+    return compiled_path()
+
+
 def call(name: str, *arguments: Any) -> None:
     """Call a function of the library: arrays and tensors by their address, integers as int64, floats as double."""
     function = getattr(load(), name)

@@ -49,7 +49,7 @@ CHAIN = (
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        9,
+        10,
         ("voxel", "semantic", "point"),
         ("group", "fragment", "particle"),
         learned=True,

@@ -19,6 +19,7 @@ from lartpc.kinematics import (
     unit,
 )
 from lartpc.kinematics.clusters import largest_eigenvalue, products, symmetric
+from lartpc.sparse import build
 from lartpc.vocab import PointKind, Semantic
 
 
@@ -207,11 +208,15 @@ def test_pointing_of_one_cluster_at_the_side_of_another():
     np.testing.assert_array_equal(back, found[list(OTHER_SIDE)])
 
 
-def test_nearest_voxels_do_not_depend_on_the_blocks(monkeypatch):
+def test_nearest_voxels_do_not_depend_on_the_blocks_and_are_those_of_the_kernel(monkeypatch):
     rng = np.random.default_rng(5)
     rows = [np.unique(rng.integers(low, low + 30, (60, 3)), axis=0) for low in (0, 35, 60, 100)]
     clusters, pairs = clusters_of(*rows), np.stack(np.triu_indices(4, 1), axis=1)
+    build.load()
+    by_kernel = closest_voxels(clusters, pairs)
+    monkeypatch.setattr("lartpc.kinematics.neighbours.is_built", lambda: False)
     whole = closest_voxels(clusters, pairs)
+    assert all(np.array_equal(*places) for places in zip(whole, by_kernel, strict=True))
     monkeypatch.setattr("lartpc.kinematics.neighbours._DISTANCE_BLOCK", 100)
     assert all(np.array_equal(*places) for places in zip(whole, closest_voxels(clusters, pairs), strict=True))
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
-from lartpc.links import links, pieces, renumber, set_apart, spread
+from lartpc.links import lengths, links, pieces, renumber, set_apart, spread
+from lartpc.sparse import build
 
 
 def some_voxels(seed, num):
@@ -54,3 +55,36 @@ def test_groups_set_apart_have_the_links_that_each_has_alone():
         tuple(pair) for pair in np.concatenate(alone).tolist()
     }
     assert len(together) == sum(map(len, alone))
+
+
+@pytest.mark.parametrize("eps", [1.0, 1.8, 2.5, 4.3])
+@pytest.mark.parametrize("num", [2, 3000])
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_the_kernel_finds_what_numpy_finds(eps, num, is_sorted, monkeypatch):
+    build.load()
+    rng = np.random.default_rng(num)
+    coord = some_voxels(num, num)
+    coord = coord if is_sorted else rng.permutation(coord)
+    label = np.where(rng.random(len(coord)) < 0.05, rng.integers(0, 20, len(coord)), -1)
+
+    def found():
+        link = links(coord, eps)
+        return link, pieces(len(coord), link), spread(label, link, lengths(coord, link))
+
+    by_kernel = found()
+    monkeypatch.setattr("lartpc.links.is_built", lambda: False)
+    for one, two in zip(by_kernel, found(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (by_kernel[2] >= 0).sum() >= (label >= 0).sum()
+
+
+def test_of_equally_near_labels_the_highest_spreads(monkeypatch):
+    build.load()
+    coord = np.array([[0, 0, z] for z in range(7)])
+    link = links(coord, 1.0)
+    for label in ([5, -1, -1, -1, -1, -1, 3], [3, -1, -1, -1, -1, -1, 5]):
+        wanted = [label[0]] * 3 + [5] + [label[6]] * 3
+        assert spread(np.array(label), link, lengths(coord, link)).tolist() == wanted
+        with monkeypatch.context() as without:
+            without.setattr("lartpc.links.is_built", lambda: False)
+            assert spread(np.array(label), link, lengths(coord, link)).tolist() == wanted
