@@ -180,10 +180,11 @@ class Inference(Section):
 class SegmentInfer(Inference):
     """Settings of `segment` that need no new training."""
 
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16"] = Field(
         "fp32",
         description="arithmetic of the convolutions on CPUs; bf16: inputs and weights are rounded, where the "
-        "processor has AVX512-BF16, and sums are in fp32",
+        "processor has AMX-BF16 or AVX512-BF16, and sums are in fp32; auto: the same, without a warning where it has "
+        "neither",
     )
     num_passes: int = Field(
         0,

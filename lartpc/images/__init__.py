@@ -6,11 +6,12 @@ They are trained by `lartpc.nets`, from where they also run on GPUs, and where t
 from lartpc.images.answer import Answer, passes_masks
 from lartpc.images.batch import Image, Images, image_of, side_by_side, stack, voxels_per_side
 from lartpc.images.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
-from lartpc.images.kernel import has_gpu, has_kernel
+from lartpc.images.kernel import ARITHMETIC, arithmetic, has_gpu, has_kernel
 from lartpc.images.segmenter import NORM_EPS, CompiledSegmenter
 from lartpc.images.symmetry import reflect, reflections, signs
 
 __all__ = [
+    "ARITHMETIC",
     "ENERGY_FULL_MEV",
     "ENERGY_SCALE_MEV",
     "NORM_EPS",
@@ -18,6 +19,7 @@ __all__ = [
     "CompiledSegmenter",
     "Image",
     "Images",
+    "arithmetic",
     "energy_features",
     "has_gpu",
     "has_kernel",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lartpc.images.batch import Images
 from lartpc.images.levels import Level, find_levels, sorted_rows
-from lartpc.images.program import DOWN, SAME, UP, Output, Program, whole
+from lartpc.images.program import DOWN, SAME, UNITS, UP, Output, Program, whole
 from lartpc.scores import sigmoid
 from lartpc.sparse import build
 from lartpc.sparse.tiles import Tiles
@@ -20,8 +20,14 @@ Array = NDArray[Any]
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Of NVIDIA, of AMD, and of either under Windows: without one of these, torch finds no GPU."""
 
-TOLERANCE = {False: 1e-5, True: 2e-2}
-"""Relative error in fp32, and with rows and weights rounded to bf16, which have 8 bits."""
+BF16_UNITS = UNITS[:0:-1]
+"""What multiplies in bf16, the fastest first."""
+
+ARITHMETIC = {"fp32": "fp32", "amx": "bf16 (AMX)", "avx512": "bf16 (AVX512)"}
+"""What event files and `lartpc doctor` say of what multiplies."""
+
+TOLERANCE = {"fp32": 1e-5, **dict.fromkeys(UNITS[1:], 2e-2)}
+"""Relative error: rows and weights in bf16 have 8 bits."""
 
 
 @cache
@@ -34,32 +40,51 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def has_kernel(*, in_bf16: bool = False) -> bool:
+def has_kernel() -> bool:
     """Tell whether the compiled kernel can be had and computes right; where not, the log says why."""
-    fault = _fault(in_bf16)
-    if fault and in_bf16:
-        logging.getLogger(__name__).warning("segment computes in fp32 instead of bf16: %s", fault)
-    return fault is None
+    return _fault("fp32") is None
+
+
+def arithmetic(precision: str) -> str:
+    """Return what multiplies (of `UNITS`) where the compiled kernel is there.
+
+    Parameters
+    ----------
+    precision
+        "fp32"; "bf16", where the processor can and computes right, or else the log says why not; "auto": the same
+        without a word.
+    """
+    if precision == "fp32":
+        return "fp32"
+    faults = {unit: _fault(unit) for unit in BF16_UNITS}
+    found = next((unit for unit, fault in faults.items() if fault is None), "fp32")
+    if found == "fp32" and precision == "bf16":
+        said = "; ".join(dict.fromkeys(filter(None, faults.values())))
+        logging.getLogger(__name__).warning("segment computes in fp32 instead of bf16: %s", said)
+    return found
 
 
 @cache
-def _fault(in_bf16: bool) -> str | None:
+def _fault(unit: str) -> str | None:
+    """Return why a unit is not to be used, or None; `has_amx` also asks the system for the matrix unit."""
     try:
         library = build.load()
     except RuntimeError as error:
         return str(error)  # torch takes its place, and says so
-    if in_bf16 and not library.has_avx512_bf16():
+    if unit == "amx" and not library.has_amx():
+        return "the processor has no AMX-BF16"
+    if unit == "avx512" and not library.has_avx512_bf16():
         return "the processor has no AVX512-BF16"
-    wrong_by = _error(in_bf16)
-    if wrong_by <= TOLERANCE[in_bf16]:
+    wrong_by = _error(unit)
+    if wrong_by <= TOLERANCE[unit]:
         return None
     fault = f"the kernel of the layers is wrong by {wrong_by:.1e} (relative)"
-    if not in_bf16:
+    if unit == "fp32":
         logging.getLogger(__name__).warning("%s: torch takes its place", fault)
     return fault
 
 
-def _error(in_bf16: bool) -> float:
+def _error(unit: str) -> float:
     """Compare all kinds of layers with plain products of arrays, and return the relative error."""
     rng = np.random.default_rng(1)
     slope, tile, num_channels = 0.25, 64, whole(20)
@@ -78,7 +103,7 @@ def _error(in_bf16: bool) -> float:
     )
     more = np.concatenate([more, np.zeros((num_channels - 2, num_channels), np.float32)])
     last, bias_C, scale_C, shift_C = draw(num_channels, num_channels), *draw(3, num_channels)
-    program = Program(slope, in_bf16)
+    program = Program(slope, unit)
     source = program.rows(0, 2, exact=True)
     one = [program.rows(level, num_channels) for level in (0, 1, 0)]
     active = [program.rows(level, num_channels, is_active=True) for level in (0, 1)]

@@ -26,6 +26,9 @@ KEPT_BYTES = 256 * 2**20
 """Buffers up to this size wait for the next images, as new memory is zeroed by the system each time; those of 50,000
 voxels take some 120 MB."""
 
+UNITS = ("fp32", "avx512", "amx")
+"""What multiplies: vectors of fp32, or in bf16 vectors (AVX512-BF16) or the matrix unit (AMX-BF16)."""
+
 CONVOLVE, LINEAR, GATE = range(3)
 SAME, DOWN, UP = range(3)
 """Maps: to the neighbours on a level; from a level to the next coarser one; from there back to the level."""
@@ -60,17 +63,23 @@ class Program:
     ----------
     slope
         Of LeakyReLU.
-    in_bf16
-        Rows that convolutions take, and their weights, are rounded to bf16; sums stay in fp32.
+    unit
+        What multiplies, of `UNITS`. In bf16, rows that convolutions take, and their weights, are rounded; sums stay in
+        fp32.
     """
 
     slope: float
-    in_bf16: bool
+    unit: str
     _buffers: list[Rows] = field(default_factory=list)
     _layers: list[list[int]] = field(default_factory=list)
     _held: list[Array] = field(default_factory=list)
     _arena: Array = field(default_factory=lambda: np.empty(0, np.uint8))
     _places: tuple[NDArray[np.int64], list[tuple[int, int]]] | None = None
+
+    @property
+    def in_bf16(self) -> bool:
+        """Whether rows that convolutions take are rounded to bf16."""
+        return self.unit != "fp32"
 
     def rows(self, level: int, num_channels: int, *, is_active: bool = False, exact: bool = False) -> Rows:
         """Return new rows on a level; `is_active`: what a convolution takes; `exact`: not in whole vectors."""
@@ -170,7 +179,7 @@ class Program:
         widest = max(layer[3] for layer in self._layers)
         build.call(
             "run_layers",
-            *(layers, len(layers), maps, rows_per_tile, widest, self.slope, int(self.in_bf16)),
+            *(layers, len(layers), maps, rows_per_tile, widest, self.slope, UNITS.index(self.unit)),
             build.num_threads(),
         )
         return [place(rows).copy() for rows in wanted]
@@ -242,8 +251,10 @@ class Program:
 
     def _packed(self, weight_KCC: Array) -> int:
         """Keep weights in bf16, as the kernel wants them, and return their address."""
-        held = aligned(weight_KCC.size * 2)
         weight_KCC = np.ascontiguousarray(weight_KCC, np.float32)
+        # the matrix unit takes blocks of 32 channels: where these end in half a block it reads beyond them
+        held = aligned(2 * (weight_KCC.size + 16 * weight_KCC.shape[2]))
+        held[2 * weight_KCC.size :] = 0
         build.call("pack_avx512", weight_KCC, held, *weight_KCC.shape, 1)
         self._held.append(held)
         return int(held.ctypes.data)

@@ -15,6 +15,7 @@ from lartpc.event import Event
 from lartpc.images.answer import Answer
 from lartpc.images.batch import Images
 from lartpc.images.energies import energy_features
+from lartpc.images.kernel import ARITHMETIC
 from lartpc.images.levels import find_levels, sorted_rows
 from lartpc.images.program import DOWN, SAME, UP, Output, Program, Rows, whole
 from lartpc.sparse.parameters import Parameters
@@ -42,8 +43,8 @@ class CompiledSegmenter:
         2 or 3.
     has_ghosts
         It tells ghosts from real points.
-    in_bf16
-        It multiplies in bf16.
+    unit
+        What multiplies (`lartpc.images.arithmetic`); the attribute `arithmetic` says it in words.
 
     Raises
     ------
@@ -52,13 +53,14 @@ class CompiledSegmenter:
     """
 
     def __init__(
-        self, state: Mapping[str, Array], cfg: UResNet, dimension: int, *, has_ghosts: bool, in_bf16: bool
+        self, state: Mapping[str, Array], cfg: UResNet, dimension: int, *, has_ghosts: bool, unit: str
     ) -> None:
         own = {name: values for name, values in state.items() if not name.endswith(".num_batches_tracked")}
         self._parameters = Parameters(own, "the network of segment")
         self._cfg, self._dimension, self._has_ghosts = cfg, dimension, has_ghosts
         self._widths = [cfg.filters * (level + 1) for level in range(cfg.depth)]
-        self._program = Program(cfg.leakiness, in_bf16)
+        self.arithmetic = ARITHMETIC[unit]
+        self._program = Program(cfg.leakiness, unit)
         self._given = self._program.rows(0, 2, exact=True)
         # what the first convolution of a block takes, of each level
         self._active = [self._rows(level, is_active=True) for level in range(cfg.depth)]

@@ -20,7 +20,7 @@ from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
 from lartpc.run.weights_file import check_fits, read_content
 from lartpc.stages import Stage, require_dimension, require_weights
-from lartpc.store import WEIGHTS_FILE, Events, EventWriter, open_events
+from lartpc.store import ARITHMETIC, WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 T = TypeVar("T")
@@ -92,6 +92,8 @@ def infer(
             said = look_outside(events, stage, section, weights, domain)
             writer.set_attribute("warnings", json.dumps(said))
             writer.set_attribute(WEIGHTS_FILE, str(weights))
+            if arithmetic := getattr(net, ARITHMETIC, ""):
+                writer.set_attribute(ARITHMETIC, arithmetic)
         products, complete, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)

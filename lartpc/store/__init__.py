@@ -6,12 +6,13 @@ beside its final name and renamed when whole, so what exists is complete.
 """
 
 from lartpc.store.layer import content_of, open_layer
-from lartpc.store.layout import CHOICE, DRAWN, NUM_PLANES, SOURCE_FILES, SOURCES, WEIGHTS_FILE
+from lartpc.store.layout import ARITHMETIC, CHOICE, DRAWN, NUM_PLANES, SOURCE_FILES, SOURCES, WEIGHTS_FILE
 from lartpc.store.read import Events, open_events
 from lartpc.store.seal import DamagedError
 from lartpc.store.write import EventWriter
 
 __all__ = [
+    "ARITHMETIC",
     "CHOICE",
     "DRAWN",
     "NUM_PLANES",

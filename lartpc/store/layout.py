@@ -9,6 +9,9 @@ SOURCE_FILES = "source_files"
 WEIGHTS_FILE = "weights_file"
 """Root attribute of a stage's file: the path that its weights had. No part of what the file says."""
 
+ARITHMETIC = "arithmetic"
+"""Root attribute of what `segment` wrote without torch: in which arithmetic its convolutions were."""
+
 CHOICE = "choice"
 """Root attribute of an ingested file of chosen events (JSON): what was asked for, what of it the files lack, and
 how many images they would have given."""

@@ -111,15 +111,28 @@ def test_released_weights_say_the_same() -> None:
     np.testing.assert_array_equal(one.logit_VK.argmax(1), other.logit_VK.argmax(1))
 
 
+def only(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing but one unit multiply in bf16; skip where the processor lacks it."""
+    monkeypatch.setattr(kernel, "BF16_UNITS", (unit,))
+    if fault := kernel._fault(unit):
+        assert "the processor has no" in fault
+        pytest.skip(fault)
+
+
+def with_precision(cfg: config.Segment, precision: str) -> config.Segment:
+    return cfg.model_copy(update={"infer": cfg.infer.model_copy(update={"precision": precision})})
+
+
+@pytest.mark.parametrize("unit", kernel.BF16_UNITS)
 @pytest.mark.parametrize("shape", ["3D", "2D", "side 5, 12 filters, ghosts"])
-def test_bf16_changes_little(shape: str) -> None:
-    if not has_kernel(in_bf16=True):
-        pytest.skip("the processor has no AVX512-BF16")
+def test_bf16_changes_little(shape: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(unit, monkeypatch)
     cfg = settings(shape)
     net = network(cfg)
-    rounded = cfg.model_copy(update={"infer": cfg.infer.model_copy(update={"precision": "bf16"})})
+    rounding = compiled(net, with_precision(cfg, "bf16"))
+    assert unit.upper() in rounding.arithmetic
     images = random_images(cfg.dimension, 1700)
-    ours, theirs = compiled(net, rounded).answer([], images, 0), net.answer([], images, 0)
+    ours, theirs = rounding.answer([], images, 0), net.answer([], images, 0)
     assert_same(ours, theirs, 0.06)
     assert (ours.logit_VK != theirs.logit_VK).any()
     assert (
@@ -127,12 +140,45 @@ def test_bf16_changes_little(shape: str) -> None:
     ).mean() > 0.98  # random weights hardly tell them apart
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bits_depend_neither_on_threads_nor_on_the_batch(
-    precision: str, monkeypatch: pytest.MonkeyPatch
+def test_units_of_bf16_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = with_precision(settings("3D"), "bf16")
+    net, answers = network(cfg), []
+    for unit in ("avx512", "amx"):
+        only(unit, monkeypatch)
+        answers.append(compiled(net, cfg).answer([], random_images(3, 1700), 0))
+    # the order of sums alone differs, and with it what is rounded
+    assert_same(*answers, 0.02)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_without_bf16_it_computes_in_fp32(
+    precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cfg = settings("3D")
-    cfg = cfg.model_copy(update={"infer": cfg.infer.model_copy(update={"precision": precision})})
+    fault = kernel._fault
+    monkeypatch.setattr(kernel, "_fault", lambda unit: f"no {unit}" if unit != "fp32" else fault(unit))
+    cfg = with_precision(settings("one level"), precision)
+    assert compiled(network(cfg), cfg).arithmetic == "fp32"
+    warned = "segment computes in fp32 instead of bf16: no amx; no avx512" in caplog.text
+    assert warned == (precision == "bf16")
+
+
+@pytest.mark.parametrize("unit", kernel.BF16_UNITS)
+def test_a_unit_that_multiplies_wrongly_is_not_used(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(unit, monkeypatch)
+    product = kernel._product
+    monkeypatch.setattr(kernel, "_product", lambda *given: 1.05 * product(*given))
+    kernel._fault.cache_clear()
+    try:
+        assert kernel.arithmetic("auto") == "fp32"
+    finally:
+        kernel._fault.cache_clear()
+
+
+@pytest.mark.parametrize("unit", kernel.UNITS)
+def test_bits_depend_neither_on_threads_nor_on_the_batch(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if unit != "fp32":
+        only(unit, monkeypatch)
+    cfg = with_precision(settings("3D"), "fp32" if unit == "fp32" else "auto")
     net = compiled(network(cfg), cfg)
     images = random_images(3, 3000)
     together = net.answer([], images, 0)

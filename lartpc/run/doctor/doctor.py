@@ -108,6 +108,7 @@ def _sparse() -> Finding:
     import torch
 
     from lartpc import sparse
+    from lartpc.images import ARITHMETIC, arithmetic, has_gpu, has_kernel
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = sparse.resolve("auto", device)
@@ -115,6 +116,8 @@ def _sparse() -> Finding:
     if chosen == "fused":
         fault = sparse.bf16_fault()
         found += ", also in bf16" if fault is None else f", not in bf16: {fault}"
+    if has_kernel() and not has_gpu():
+        found += f"; segment without torch, in {ARITHMETIC[arithmetic('auto')]} with infer.precision auto"
     return Finding(found, sparse.self_test(chosen, torch.device(device)) or "")
 
 

@@ -25,20 +25,22 @@ INLINE int64_t blocks(int64_t width) { return (width + SIDE - 1) / SIDE; }
 // The intrinsics of tiles tell the compiler nothing of the memory that they read.
 INLINE void settle() { asm volatile("" ::: "memory"); }
 
-struct Tiled {
-    Tiled() {
-        struct {
-            uint8_t palette = 1, start_row = 0, reserved[14] = {};
-            uint16_t bytes_per_row[16] = {};
-            uint8_t rows[16] = {};
-        } form;
-        for (int i = 0; i < 8; ++i) {
-            form.bytes_per_row[i] = 64;
-            form.rows[i] = SIDE;
-        }
-        settle();
-        _tile_loadconfig(&form);
+INLINE void configure_tiles() {
+    struct {
+        uint8_t palette = 1, start_row = 0, reserved[14] = {};
+        uint16_t bytes_per_row[16] = {};
+        uint8_t rows[16] = {};
+    } form;
+    for (int i = 0; i < 8; ++i) {
+        form.bytes_per_row[i] = 64;
+        form.rows[i] = SIDE;
     }
+    settle();
+    _tile_loadconfig(&form);
+}
+
+struct Tiled {
+    Tiled() { configure_tiles(); }
     ~Tiled() { _tile_release(); }
 };
 

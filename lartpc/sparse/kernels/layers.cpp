@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "multiply.h"
+#include "rows_amx.h"
 #include "rows_bf16.h"
 #include "simd.h"
 #include "tiles.h"
@@ -41,6 +42,9 @@ struct Output {
 };
 
 enum Kind : int64_t { CONVOLVE, LINEAR, GATE };
+
+// What multiplies, as lartpc/images/program.py numbers it.
+enum Unit : int64_t { FP32, AVX512, AMX };
 
 // All 64 bits wide: Python fills them as integers. What is null is not there.
 //
@@ -101,6 +105,20 @@ void start_sums(const Layer &layer, const Pair *same, float *sums, int64_t first
             );
 }
 
+#ifdef HAS_AMX
+void convolve_tile_amx(const Layer &layer, const Map &map, int64_t t, float *sums, int64_t first, Gathered &gathered) {
+    const int64_t *start = map.starts + t * (map.num_offsets + 1), width = layer.num_out;
+    float *out = sums - first * width; // pairs have rows of the whole lattice
+    const int64_t steps = layer.num_in / 2;
+    gathered.begin(layer.num_in);
+    for (int64_t k = 0; k < map.num_offsets; ++k) {
+        const Pair *begin = map.pairs + start[k], *end = map.pairs + start[k + 1];
+        const two *weight = (const two *)layer.weight + k * steps * width;
+        multiply_rows_amx((const two *)layer.source, weight, out, begin, end, steps, width, gathered);
+    }
+}
+#endif
+
 void convolve_tile(const Layer &layer, const Map &map, int64_t t, float *sums, int64_t first) {
     const int64_t *start = map.starts + t * (map.num_offsets + 1), width = layer.num_out;
     float *out = sums - first * width; // pairs have rows of the whole lattice
@@ -125,11 +143,13 @@ void convolve_tile(const Layer &layer, const Map &map, int64_t t, float *sums, i
 
 } // namespace
 
-// Which of the next rows' outputs are in bf16 is one for all layers: `in_bf16`. `widest` is that of all sums.
+// What multiplies is one for all layers, and with it whether rows that convolutions take are in bf16. `widest` is the
+// width of the widest sums.
 API void run_layers(
     const void *all_layers, int64_t num_layers, const void *all_maps, int64_t tile, int64_t widest, double slope,
-    int64_t in_bf16, int64_t num_threads
+    int64_t unit, int64_t num_threads
 ) {
+    const bool in_bf16 = unit != FP32;
     const Layer *layers = (const Layer *)all_layers;
     const Map *maps = (const Map *)all_maps;
 #pragma omp parallel num_threads((int)num_threads) if (num_threads > 1)
@@ -137,6 +157,13 @@ API void run_layers(
         float *scratch = new float[tile * widest];
         Pair *same = new Pair[tile];
         for (int64_t r = 0; r < tile; ++r) same[r] = {(int32_t)r, (int32_t)r};
+#ifdef HAS_AMX
+        int64_t widest_in = 0;
+        for (int64_t l = 0; l < num_layers; ++l)
+            if (layers[l].num_in > widest_in) widest_in = layers[l].num_in;
+        Gathered gathered(widest_in, widest);
+        if (unit == AMX) configure_tiles();
+#endif
         for (int64_t l = 0; l < num_layers; ++l) {
             const Layer &layer = layers[l];
             const Map &map = maps[layer.map];
@@ -152,7 +179,13 @@ API void run_layers(
                 }
                 float *sums = layer.sums ? layer.sums + first * layer.num_out : scratch;
                 start_sums(layer, same, sums, first, num_rows);
-                if (layer.kind == CONVOLVE) convolve_tile(layer, map, t, sums, first);
+#ifdef HAS_AMX
+                if (layer.kind == CONVOLVE && layer.is_bf16 && unit == AMX)
+                    convolve_tile_amx(layer, map, t, sums, first, gathered);
+                else
+#endif
+                if (layer.kind == CONVOLVE)
+                    convolve_tile(layer, map, t, sums, first);
                 for (const Output &out : layer.outputs) {
                     if (!out.rows) continue;
                     if (in_bf16) activate<true>(out, sums, first, num_rows, layer.num_out, (float)slope);
@@ -160,6 +193,9 @@ API void run_layers(
                 }
             }
         }
+#ifdef HAS_AMX
+        if (unit == AMX) _tile_release();
+#endif
         delete[] scratch;
         delete[] same;
     }

@@ -16,6 +16,7 @@ from lartpc.images import (
     Answer,
     CompiledSegmenter,
     Images,
+    arithmetic,
     has_gpu,
     has_kernel,
     passes_masks,
@@ -65,9 +66,8 @@ def compiled(cfg: config.Segment, state: Mapping[str, NDArray[Any]]) -> Compiled
         return None
     if has_gpu() or not has_kernel():
         return None
-    in_bf16 = cfg.infer.precision == "bf16" and has_kernel(in_bf16=True)
-    ghosts = cfg.heads.ghost
-    return CompiledSegmenter(state, cfg.unet, cfg.dimension, has_ghosts=ghosts, in_bf16=in_bf16)
+    unit = arithmetic(cfg.infer.precision)
+    return CompiledSegmenter(state, cfg.unet, cfg.dimension, has_ghosts=cfg.heads.ghost, unit=unit)
 
 
 def portable(net: "nn.Module", cfg: config.Segment, *, by_gathers: bool) -> "PortableSegmenter":
