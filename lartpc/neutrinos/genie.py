@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uproot
 
 from lartpc.neutrinos.record import (
     FIRST_PSEUDO,
@@ -21,6 +20,7 @@ from lartpc.neutrinos.record import (
     of_reaction,
     outgoing,
 )
+from lartpc.rootfile import open_file
 from lartpc.vocab import NONE, Current, InteractionMode
 
 _MEV = 1e3
@@ -58,7 +58,7 @@ def read(path: Path, kind: str) -> Iterator[Interaction]:
     fault = ""
     names, rows = (_GST, _of_gst) if kind == "gst" else (_TRACKER, _of_tracker)
     try:
-        with uproot.open(path) as file:
+        with open_file(path) as file:
             name = next((name for name in TREES[kind] if name in file), None)
             if name is None:
                 raise ValueError(

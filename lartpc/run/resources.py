@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import yaml
 
 from lartpc.atomic import make_folder, replacing
-from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 
 RULES = {
     "on_truth": "stage_on_truth",
@@ -92,7 +92,7 @@ def read_jobs(results: Path, dataset: Path) -> list[Job]:
     ValueError
         There are none, or one is damaged.
     """
-    table = ds.dataset(table_folder(dataset, "throughput")).to_table().to_pylist()
+    table = ds.dataset(written_table(dataset, "throughput")).to_table().to_pylist()
     steps: dict[str, dict[str, Mapping[str, float]]] = defaultdict(dict)
     for row in table:
         steps[row["file_uid"]][row["step"]] = row

@@ -41,10 +41,13 @@ def read_manifest(folder: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def changed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is wrong with files of a folder by their names in it, as its manifest says."""
-    files: dict[str, str] = manifest["files"]
-    there = {str(path.relative_to(folder)) for path in _files(folder)}
+def changed(folder: Path, manifest: Mapping[str, Any], below: Path | None = None) -> dict[str, str]:
+    """Return what is wrong with files of a folder, or of one in it, by their names in it, as its manifest says."""
+    start = below or folder
+    files: dict[str, str] = {
+        name: stated for name, stated in manifest["files"].items() if (folder / name).is_relative_to(start)
+    }
+    there = {str(path.relative_to(folder)) for path in _files(start)}
     found = {name: "it is missing" for name in sorted(files.keys() - there)}
     found |= {name: "it is not of this folder" for name in sorted(there - files.keys())}
     found |= {

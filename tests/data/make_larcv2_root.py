@@ -1,9 +1,10 @@
-"""Write `larcv2_4ev.root`, a small file as LArCV 2 makes them.
+"""Write `larcv2_4ev.root` and `larcv2_images_3ev.root`, small files as LArCV 2 makes them: in 3D, and images of planes.
 
 Needs ROOT with its compiler (`pip install root` in an environment of its own; made with 6.40.00), which the
 tests do not. The classes have the names and members of larcv2's, as far as they are read, so that ROOT
 streams them the same way. What the genuine file that we have lacks is here: an image beside the clusters,
-voxel classes, groups, interactions, several producers, an empty event and bad ones.
+voxel classes, groups, interactions, several producers, an empty event and bad ones. They are not compressed, since
+tests damage single bytes.
 """
 
 import os
@@ -59,6 +60,20 @@ struct ParticleSet { std::vector<larcv::Particle> _part_v; virtual ~ParticleSet(
 struct EventSparseTensor3D : public EventBase, public SparseTensor3D {};
 struct EventClusterVoxel3D : public EventBase, public ClusterVoxel3D {};
 struct EventParticle : public EventBase, public ParticleSet {};
+struct Point2D { double x = 0, y = 0; };
+struct BBox2D { larcv::Point2D _p1, _p2; virtual ~BBox2D() {} };
+struct ImageMeta : public BBox2D {
+    unsigned short _id = 65535;
+    unsigned long _image_id = 0, _col_count = 0, _row_count = 0;
+    int _unit = 1;
+};
+struct Image2D {
+    std::vector<float> _img;
+    unsigned short _id = 0;
+    larcv::ImageMeta _meta;
+    virtual ~Image2D() {}
+};
+struct EventImage2D : public EventBase { std::vector<larcv::Image2D> _image_v; };
 }
 
 #ifdef __CLING__
@@ -80,6 +95,12 @@ struct EventParticle : public EventBase, public ParticleSet {};
 #pragma link C++ class std::vector<larcv::Voxel>+;
 #pragma link C++ class std::vector<larcv::VoxelSet>+;
 #pragma link C++ class std::vector<larcv::Particle>+;
+#pragma link C++ class larcv::Point2D+;
+#pragma link C++ class larcv::BBox2D+;
+#pragma link C++ class larcv::ImageMeta+;
+#pragma link C++ class larcv::Image2D+;
+#pragma link C++ class larcv::EventImage2D+;
+#pragma link C++ class std::vector<larcv::Image2D>+;
 #endif
 """
 NUM = (8, 9, 10)
@@ -153,11 +174,11 @@ def class_rows(entry):
     return [] if entry == 1 else [(*index, value) for index, value in classes.items()]
 
 
-def write(file, kind, of, producer, fill):
+def write(file, kind, of, producer, fill, num_events=4):
     tree = ROOT.TTree(f"{kind}_{producer}_tree", f"{producer} tree")
     event = getattr(ROOT.larcv, of)()
     tree.Branch(f"{kind}_{producer}_branch", f"larcv::{of}", event)
-    for entry in range(4):
+    for entry in range(num_events):
         event._producer, event._run, event._subrun, event._event = producer, 1, 2, 10 + entry
         fill(event, entry)
         tree.Fill()
@@ -199,6 +220,27 @@ def particles(event, entry):
         event._part_v.push_back(particle(3, 4, 2212, 1, PROTON, "a" * 300, 3, 1))
 
 
+ROWS, COLUMNS = 8, 6
+
+
+def planes(event, entry):
+    """Fill three images of 8 rows and 6 columns, of 0.4 and 0.5 cm, with a line of pixels; the last event has none."""
+    event._image_v.clear()
+    for plane in range(3):
+        found = ROOT.larcv.Image2D()
+        values = [0.0] * (ROWS * COLUMNS)
+        for step in range(0 if entry == 2 else 5):
+            column, row = step, step + plane
+            values[column * ROWS + row] = 1.0 + step + 10 * entry
+        for value in values:
+            found._img.push_back(value)
+        found._id = found._meta._id = plane
+        found._meta._row_count, found._meta._col_count = ROWS, COLUMNS
+        found._meta._p1.x, found._meta._p1.y = 1.0, 2.0
+        found._meta._p2.x, found._meta._p2.y = 1.0 + 0.5 * COLUMNS, 2.0 + 0.4 * ROWS
+        event._image_v.push_back(found)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -206,11 +248,15 @@ if __name__ == "__main__":
         if not ROOT.gSystem.CompileMacro("LArCV2.C", "O"):
             raise SystemExit("the classes do not compile")
         # ROOT writes the path into the file: here it is the bare name
-        file = ROOT.TFile("larcv2_4ev.root", "RECREATE", "", 9)
+        file = ROOT.TFile("larcv2_4ev.root", "RECREATE", "", 0)
         write(file, "sparse3d", "EventSparseTensor3D", "pcluster", image(image_rows))
         write(file, "sparse3d", "EventSparseTensor3D", "pcluster_semantics", image(class_rows))
         write(file, "sparse3d", "EventSparseTensor3D", "another", image(lambda entry: [(0, 0, 0, 99.0)]))
         write(file, "cluster3d", "EventClusterVoxel3D", "pcluster", clusters)
         write(file, "particle", "EventParticle", "pcluster", particles)
         file.Close()
-        shutil.move("larcv2_4ev.root", HERE / "larcv2_4ev.root")
+        file = ROOT.TFile("larcv2_images_3ev.root", "RECREATE", "", 0)
+        write(file, "image2d", "EventImage2D", "wire", planes, num_events=3)
+        file.Close()
+        for name in ("larcv2_4ev.root", "larcv2_images_3ev.root"):
+            shutil.move(name, HERE / name)

@@ -22,9 +22,9 @@ import test_larcv3_images
 import test_nuhepmc
 import test_pilarnet
 import test_pilarnet_revisions
-from fuzz import own_files, texts
+from fuzz import datasets, own_files, texts
 from fuzz.digests import digest_of_events
-from fuzz.mutations import BYTE_KINDS, TREE_KINDS
+from fuzz.mutations import BASKET_KINDS, BYTE_KINDS, TREE_KINDS
 
 from lartpc.config import Ingest
 from lartpc.event import PRODUCTS, TRUTH
@@ -34,6 +34,7 @@ from lartpc.store import open_events
 
 DATA = Path(__file__).parents[1] / "data"
 HDF5 = BYTE_KINDS + TREE_KINDS
+ROOT = BYTE_KINDS + BASKET_KINDS
 
 
 class Seen(NamedTuple):
@@ -155,10 +156,11 @@ GENERIC, COARSE = reading(Ingest()), reading(Ingest(voxel_size_cm=0.4, num_voxel
 CASES: dict[str, Case] = {
     "edep-sim HDF5": Case(_edepsim, GENERIC),
     "edep-sim segments": Case(_segments_only, GENERIC),
-    "edep-sim ROOT": Case(_copy("edepsim_5ev.root"), GENERIC, BYTE_KINDS),
+    "edep-sim ROOT": Case(_copy("edepsim_5ev.root"), GENERIC, ROOT),
     "Geant4 steps": Case(_geant4, GENERIC),
     "JAXTPC": Case(lambda path: test_jaxtpc.write(path, [test_jaxtpc.muon(), test_jaxtpc.muon(30)]), GENERIC),
-    "LArCV 2": Case(_copy("larcv2_4ev.root"), GENERIC, BYTE_KINDS),
+    "LArCV 2": Case(_copy("larcv2_4ev.root"), GENERIC, ROOT),
+    "LArCV 2, images": Case(_copy("larcv2_images_3ev.root"), FLAT, ROOT),
     "LArCV 3": Case(test_larcv3.good, GENERIC),
     "LArCV 3, images": Case(test_larcv3_images.write, FLAT),
     "PILArNet-M": Case(test_pilarnet.write, GENERIC),
@@ -182,5 +184,7 @@ OWN: dict[str, Case] = {
     "weights": Case(own_files.make_weights, _as_written(own_files.use_weights), BYTE_KINDS),
     "tables": Case(own_files.make_tables, _as_written(own_files.use_tables), BYTE_KINDS),
     "manifest": Case(own_files.make_manifest, _as_written(own_files.use_manifest), BYTE_KINDS),
+    "checkpoint": Case(own_files.make_checkpoint, _as_written(own_files.use_checkpoint), BYTE_KINDS),
+    "dataset": Case(datasets.make_dataset, _as_written(datasets.use_dataset), BYTE_KINDS),
     "figures": Case(own_files.make_figures, _as_written(own_files.use_figures), BYTE_KINDS),
 }

@@ -7,6 +7,7 @@ writes files, and with fewer changes. Each reader's account is kept in a file, a
 
 import argparse
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -34,7 +35,7 @@ from fuzz.search import LEAST_S
 from lartpc.run import guard
 
 ALL = CASES | OWN
-BATCH = 100
+BATCH = 400
 """Cases that a process reads before another is made."""
 TURN_S = 20.0
 """Time that one reader has before the next one's turn [s]."""
@@ -44,6 +45,8 @@ LONGEST_S = 20.0
 """Processor time that a case may take [s]."""
 STUCK_S = 600.0
 """Time without an answer after which a process waits for what does not come [s]."""
+IN_MEMORY_FOLDER = "/dev/shm"
+"""Files of cases go there where it is: making and removing them on a disk takes as long as reading them."""
 OUTCOMES = ("same", "aside", "other", "refused", "ended", "finding")
 """What became of a case: the same was read, events were set aside, other numbers were read, refused, or refused as its
 process was ended by a crash or the time limit; else it is a finding."""
@@ -100,6 +103,7 @@ def in_process(work: Callable[[Any], None]) -> Iterator[Any]:
     if not child:
         os.close(receive)
         faulthandler.disable()
+        gc.freeze()  # what is there already need not be looked through after each case
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         room = pages * resource.getpagesize() + ROOM_BYTES
@@ -259,6 +263,8 @@ AS_USERS: dict[str, Any] = {}
 """What users have where the cases have what is in memory."""
 
 if __name__ == "__main__":
+    if os.access(IN_MEMORY_FOLDER, os.W_OK):
+        tempfile.tempdir = IN_MEMORY_FOLDER
     monkeys = pytest.MonkeyPatch()
     for target, value in IN_MEMORY.items():
         module, _, attribute = target.rpartition(".")

@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from fuzz.baskets import set_number
 from hypothesis import strategies as st
 
 NUMBERS = (
@@ -19,6 +20,8 @@ NUMBERS = (
 )
 BYTE_KINDS = ("flip", "set", "zeros", "copy", "cut")
 TREE_KINDS = ("number", "rows", "shorter", "longer", "remove", "retype", "exchange", "attribute", "empty")
+BASKET_KINDS = ("basket",) * 5
+"""For ROOT files that are not packed, as often as all of bytes."""
 TYPES = ("S4", "c16", "f4", "f8", "i1", "u8", "f2")
 
 
@@ -40,13 +43,16 @@ def changes(kinds: tuple[str, ...]) -> st.SearchStrategy[list[Change]]:
 
 
 def apply(path: Path, drawn: list[Change]) -> None:
-    """Change a file in place: first its structure, then its bytes."""
+    """Change a file in place: first its structure, then numbers, then bytes."""
     tree = [change for change in drawn if change.kind in TREE_KINDS]
     if tree:
         with h5py.File(path, "r+") as file:
             for change in tree:
                 _change_tree(file, change)
     content = bytearray(path.read_bytes())
+    for change in drawn:
+        if change.kind in BASKET_KINDS:  # before other bytes: then the baskets are where they were
+            set_number(content, change.node, change.place, NUMBERS[change.value])
     for change in drawn:
         if change.kind in BYTE_KINDS:
             _change_bytes(content, change)

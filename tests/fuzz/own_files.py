@@ -1,5 +1,7 @@
 """The files that we write ourselves: read as they were written, or refused; a changed one is never taken for good."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from fuzz.digests import digest_of_events
 from handmade import write_shard
 
 from lartpc.config import Points
+from lartpc.dist import Ranks
 from lartpc.run.guard import in_child, within
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.shards import check_shard
 from lartpc.run.summarize import summarize
+from lartpc.run.training.checkpoint import Checkpoints
 from lartpc.run.weights import content_digest, read_weights, save_weights
 from lartpc.stages import stage
 from lartpc.store import open_events
@@ -70,6 +74,40 @@ def use_weights(path: Path, folder: Path) -> None:
     assert content_digest(read_weights(path, "train them")) == _GOOD["weights"], (
         "other weights than were written"
     )
+
+
+def _checkpoints(folder: Path) -> Checkpoints:
+    return Checkpoints(folder, {"seed": 1}, _GOOD["ranks"])
+
+
+def make_checkpoint(path: Path) -> None:
+    """Write two checkpoints of a training, and take the later one."""
+    _GOOD["ranks"] = Ranks(0, 1, 0, torch.device("cpu"), "")
+    folder = path.parent / "training" / ".resume"
+    for step in (1, 2):
+        torch.manual_seed(step)
+        state = {"step": step, "net": {"weight": torch.randn(4, 3)}, "best": None}
+        _checkpoints(folder).save(step, state)
+        _GOOD[f"step {step}"] = str(state)
+    _GOOD["earlier"] = (folder / "step-00000001.pt").read_bytes()
+    path.write_bytes((folder / "step-00000002.pt").read_bytes())
+
+
+def use_checkpoint(path: Path, folder: Path) -> None:
+    """Go on with a training from its last checkpoint, the changed file, if it is sound, or the one before."""
+    resume = path.parent / ".resume"
+    resume.mkdir()
+    (resume / "step-00000001.pt").write_bytes(_GOOD["earlier"])
+    last = resume / "step-00000002.pt"
+    last.write_bytes(path.read_bytes())
+    with contextlib.redirect_stderr(io.StringIO()):
+        state = in_child(lambda: _checkpoints(resume).load(), str(path))
+    state.pop("key")
+    if last.exists():
+        assert str(state) == _GOOD["step 2"], "another state than was written"
+        return
+    assert str(state) == _GOOD["step 1"] and last.with_suffix(".damaged").exists()
+    raise ValueError(f"{path} is damaged, and passed over")
 
 
 def make_tables(path: Path) -> None:

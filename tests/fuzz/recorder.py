@@ -59,7 +59,10 @@ def in_this_process(work: Callable[[], Any], name: str) -> Any:
     try:
         return work()
     except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
+        lines = [
+            f"{frame.f_code.co_filename}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
+        error.add_note("\n".join(lines))  # whole tracebacks take longer than the case
         error.__cause__ = error.__context__ = error.__traceback__ = None
         raised = error
     raise raised
@@ -68,6 +71,7 @@ def in_this_process(work: Callable[[], Any], name: str) -> Any:
 IN_MEMORY: dict[str, Any] = {
     "lartpc.run.ingest.EventWriter": Recorder,
     "lartpc.run.ingest.in_child": in_this_process,
+    "lartpc.provenance.git_revision": lambda: "",
     "fuzz.own_files.in_child": in_this_process,
     "fuzz.cases.open_events": lambda _: Recorder.last,
 }

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from fuzz.baskets import baskets
 from fuzz.digests import digest_of_events
 from uproot.compression import LZ4, LZMA, ZLIB, ZSTD, compress
 
@@ -16,22 +17,6 @@ from lartpc.store import open_events
 
 DATA = Path(__file__).parents[1] / "data"
 NAME = "edepsim_5ev.root"
-HEAD = struct.Struct(">ihiihhqq")
-"""What a key begins with: its bytes, version, bytes unpacked, date, bytes of itself, cycle, and two places."""
-
-
-def baskets(content):
-    """Yield for each basket that is not packed where it begins, its sizes, its branch, and its tree."""
-    at = content.find(b"\x07TBasket")
-    while at >= 0:
-        start = at - HEAD.size
-        num_bytes, version, num_unpacked, _, num_key, *_ = HEAD.unpack_from(content, start)
-        if version > 1000 and 0 < num_key < 200 and num_bytes == num_unpacked + num_key:
-            name = at + 8
-            title = name + 1 + content[name]
-            of = content[title + 1 : title + 1 + content[title]].decode()
-            yield start, num_key, num_unpacked, content[name + 1 : title].decode(), of
-        at = content.find(b"\x07TBasket", at + 1)
 
 
 def packed(content, method):

@@ -25,10 +25,10 @@ def is_root(path: Path) -> bool:
 def open_root(path: Path) -> Any:
     """Open a file for reading; ValueError if it is damaged."""
     # half a second of import that other formats need not pay
-    import uproot
+    from lartpc.rootfile import open_file
 
     with whole(path):
-        return uproot.open(path)
+        return open_file(path)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc.run.report.statistics import wilson
+from lartpc.tables.written import written_table
 
 MIN_VOXELS = 10
 """Smaller Michels are neither selected nor looked for."""
@@ -86,7 +87,9 @@ def select(dataset: Path) -> Michels:
 
 def _read(dataset: Path, table: str, columns: list[str], semantic: str) -> pd.DataFrame:
     where = pc.field("semantic").cast(pa.string()) == semantic
-    found: pd.DataFrame = ds.dataset(dataset / table).to_table([*EVENT, *columns], filter=where).to_pandas()
+    found: pd.DataFrame = (
+        ds.dataset(written_table(dataset, table)).to_table([*EVENT, *columns], filter=where).to_pandas()
+    )
     return found.astype({"file_uid": str})
 
 
@@ -94,7 +97,7 @@ def _shared(dataset: Path, chosen: pd.DataFrame, true: pd.DataFrame) -> pd.DataF
     """Return the pairs of a selected and a true Michel that share voxels."""
     names = ["reco_id", "truth_id", "num_shared_voxels", "purity", "completeness"]
     where = pc.field("kind").cast(pa.string()) == "particle"
-    pairs = ds.dataset(dataset / "matches").to_table([*EVENT, *names], filter=where).to_pandas()
+    pairs = ds.dataset(written_table(dataset, "matches")).to_table([*EVENT, *names], filter=where).to_pandas()
     pairs = pairs.astype({"file_uid": str})
     for table, key, name in ((chosen, "particle_id", "reco_id"), (true, "truth_particle_id", "truth_id")):
         pairs = pairs.merge(table[[*EVENT, key]], left_on=[*EVENT, name], right_on=[*EVENT, key])

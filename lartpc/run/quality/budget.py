@@ -140,7 +140,7 @@ def measure(
                         rows.append(key | _figures(event))
                 meter.advance(len(batch))
     with replacing(out) as path:
-        pq.write_table(pa.Table.from_pylist(rows), path)
+        pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
     return len(rows) // max(len(parts), 1)
 
 
@@ -271,7 +271,7 @@ def pool(measured: Sequence[Path], parts: Sequence[str] | None = None) -> tuple[
     tables = []
     for path in measured:
         with reading_table(path):
-            tables.append(pq.read_table(path))
+            tables.append(pq.read_table(path, page_checksum_verification=True))
         if not {"part", "file_uid", "entry"} <= set(tables[-1].column_names):
             raise ValueError(f"{path} is not a file that 'lartpc quality measure' wrote; it is another table")
     data = pa.concat_tables(tables)

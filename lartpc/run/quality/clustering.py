@@ -100,7 +100,9 @@ def measure(
             )
     with replacing(out) as part:
         noted = {LEFT_OUT: json.dumps(left_out).encode()}
-        pq.write_table(pa.Table.from_pylist(rows, schema=_schema().with_metadata(noted)), part)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=_schema().with_metadata(noted)), part, write_page_checksum=True
+        )
     return num
 
 
@@ -186,7 +188,7 @@ def table(measured: Sequence[Path], out: Path) -> str:
 
 def _read(path: Path) -> pa.Table:
     with reading_table(path):
-        found = pq.read_table(path).replace_schema_metadata()
+        found = pq.read_table(path, page_checksum_verification=True).replace_schema_metadata()
     if not found.schema.equals(_schema()):
         raise ValueError(f"{path} is not a file that 'lartpc clustering measure' of this version wrote")
     return found

@@ -14,7 +14,7 @@ from lartpc.calibration import UNCERTAINTY_EDGES
 from lartpc.run.report.statistics import wilson
 from lartpc.tables.fields import names_of
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 from lartpc.text import text_of
 from lartpc.vocab import Species
 
@@ -197,7 +197,7 @@ def _short(value: float) -> float:
 def _batches(
     dataset: Path, table: str, columns: Sequence[str], where: Any = None
 ) -> Iterator[pa.RecordBatch]:
-    yield from ds.dataset(table_folder(dataset, table)).to_batches(columns=list(columns), filter=where)
+    yield from ds.dataset(written_table(dataset, table)).to_batches(columns=list(columns), filter=where)
 
 
 def _values(batch: pa.RecordBatch, column: str) -> NDArray[Any]:

@@ -21,7 +21,8 @@ from lartpc.run.quality.pool import pool_rows
 from lartpc.run.report.charts import distributions
 from lartpc.run.report.figures import FIGURES
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.scenarios import scenario_of, table_folder
+from lartpc.tables.scenarios import scenario_of
+from lartpc.tables.written import written_table
 
 KEY = ("file_uid", "entry", "plane")
 """What makes an event the same one in both datasets."""
@@ -163,7 +164,7 @@ def differences(
 
 def _table(folder: Path, name: str, columns: Sequence[str] | None, where: Any = None) -> pa.Table:
     columns = list(columns) if columns else None
-    return ds.dataset(table_folder(folder, name)).to_table(columns=columns, filter=where).combine_chunks()
+    return ds.dataset(written_table(folder, name)).to_table(columns=columns, filter=where).combine_chunks()
 
 
 def _paired(first: pa.Table, second: pa.Table, key: Sequence[str] = KEY) -> tuple[pa.Table, pa.Table]:

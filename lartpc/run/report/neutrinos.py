@@ -17,6 +17,7 @@ from lartpc.run.quality.image_classes import image_lines
 from lartpc.run.quality.microboone import pixel_lines
 from lartpc.run.quality.neutrinos import KEY, Line, Tables, figures, judged_of, read_kind
 from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 
 SEEN_VOXELS = 10
 """Fewest voxels of a proton that shows the neutron that it comes from."""
@@ -113,7 +114,7 @@ def _with_images(dataset: Path, neutrinos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(dataset: Path, table: str, columns: Sequence[str], where: Any = None) -> pd.DataFrame:
-    read = ds.dataset(table_folder(dataset, table)).to_table(columns=[*KEY, *columns], filter=where)
+    read = ds.dataset(written_table(dataset, table)).to_table(columns=[*KEY, *columns], filter=where)
     frame: pd.DataFrame = read.to_pandas()
     words = frame.select_dtypes("category").columns
     return frame.astype(dict.fromkeys(words, object))

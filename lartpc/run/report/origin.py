@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 
 from lartpc.config import SECTIONS
 from lartpc.store import Events
-from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 
 
 def origins(shards: Sequence[Events]) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _differing(settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix:
 
 def timing(dataset: Path) -> list[dict[str, Any]]:
     """Return, for each step, its time, share of the whole, and speed with the error of its mean over shards."""
-    frame: pd.DataFrame = ds.dataset(table_folder(dataset, "throughput")).to_table().to_pandas()
+    frame: pd.DataFrame = ds.dataset(written_table(dataset, "throughput")).to_table().to_pandas()
     frame = frame[frame["seconds"].notna() & (frame["num_events"] > 0)]
     total = float(frame["seconds"].sum())
     rows = []
@@ -86,13 +86,13 @@ def topologies(dataset: Path, num_shown: int = 8) -> dict[str, Any] | None:
     key = ["file_uid", "entry"]
     columns = [*key, "topology", "num_primaries", "interaction_id", "iou"]
     true: pd.DataFrame = (
-        ds.dataset(table_folder(dataset, "truth_interactions")).to_table(columns=columns).to_pandas()
+        ds.dataset(written_table(dataset, "truth_interactions")).to_table(columns=columns).to_pandas()
     )
     true = true[(true["num_primaries"] > 0) & (true["topology"] != "")]
     if true.empty:
         return None
     reco: pd.DataFrame = (
-        ds.dataset(table_folder(dataset, "interactions"))
+        ds.dataset(written_table(dataset, "interactions"))
         .to_table(columns=[*key, "interaction_id", "topology"])
         .to_pandas()
     )

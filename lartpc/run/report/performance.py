@@ -24,7 +24,7 @@ from lartpc.run.report.statistics import (
     shares,
 )
 from lartpc.simulate.validation.references import michel_density
-from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 
 Chart = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ def performance_charts(dataset: Path) -> list[Chart]:
 
 
 def _read(dataset: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
-    read = ds.dataset(table_folder(dataset, table)).head(MAX_OBJECTS, columns=[*_KEY, *columns])
+    read = ds.dataset(written_table(dataset, table)).head(MAX_OBJECTS, columns=[*_KEY, *columns])
     found: pd.DataFrame = read.to_pandas()
     for name in ("semantic", "species"):
         found[name] = found[name].astype(object)
@@ -95,7 +95,7 @@ def _read(dataset: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
 def _with_multiplicity(dataset: Path, table: str, key: str, frame: pd.DataFrame) -> pd.DataFrame:
     columns = [*_KEY, key, "num_particles"]
     found: pd.DataFrame = (
-        ds.dataset(table_folder(dataset, table)).head(MAX_OBJECTS, columns=columns).to_pandas()
+        ds.dataset(written_table(dataset, table)).head(MAX_OBJECTS, columns=columns).to_pandas()
     )
     return frame.merge(found, on=[*_KEY, key], how="left")
 

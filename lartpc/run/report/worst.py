@@ -22,7 +22,7 @@ from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import chain_in
 from lartpc.store import open_events
 from lartpc.tables.metric_fields import INPUT
-from lartpc.tables.scenarios import table_folder
+from lartpc.tables.written import written_table
 from lartpc.vocab import Semantic
 
 LIMIT = POINT_LIMITS[0]
@@ -80,7 +80,7 @@ def worst_events(dataset: Path, section: config.Report) -> list[Worst]:
         return []
     where = ds.field("input") == INPUT[0]
     found: dict[str, list[tuple[float, Worst]]] = {"voxels": [], "points": []}
-    for batch in ds.dataset(table_folder(dataset, "metrics")).to_batches(
+    for batch in ds.dataset(written_table(dataset, "metrics")).to_batches(
         columns=list(_COLUMNS), filter=where
     ):
         confusion, shares = _shares(batch, section.worst_min_voxels)

@@ -16,7 +16,8 @@ from lartpc.scenarios import FOLDER
 from lartpc.stages import CHAIN, chain_in
 from lartpc.store import Events, open_events
 from lartpc.tables import TABLES
-from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, scenarios_in, table_folder
+from lartpc.tables.scenarios import NOMINAL, of_scenario, scenario_of, scenarios_in
+from lartpc.tables.written import written_table
 
 KEY = ["file_uid", "entry"]
 _BASE = "events"
@@ -201,7 +202,7 @@ class Catalogue:
         return [ingested, *(path for path in made if path.is_file())]
 
     def _table(self, table: str) -> Path:
-        return table_folder(of_scenario(self._dataset, self.scenario), table)
+        return written_table(of_scenario(self._dataset, self.scenario), table)
 
     def _is_of_events(self, table: str) -> bool:
         keyed = TABLES[table].key[:2] == tuple(KEY)
