@@ -6,7 +6,7 @@ Shape suffixes: V voxels, E links, L lines of voxels along z.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,50 +98,83 @@ def spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints
 
     Of equally near ones the highest. Voxels that no link connects to a label stay without.
     """
+    return reach(label_V, link_E2, length_E).label_V
+
+
+class Reached(NamedTuple):
+    """What `reach` finds of each voxel (V,).
+
+    `away_V` is how far the nearest voxel with a label is along the links, infinity where none leads there, `label_V`
+    its label, and `before_V` the voxel that the way from it comes from, -1 of voxels that had a label.
+    """
+
+    label_V: Ints
+    away_V: NDArray[np.float64]
+    before_V: Ints
+
+
+def reach(
+    label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], limit: float = float("inf")
+) -> Reached:
+    """Return what voxels with a label (V,) reach along the links, no farther than a limit; -1: none.
+
+    Of equally near labels the highest counts, and of equally long ways with it the one through the first voxel.
+    """
     if not is_built():
-        return _spread(label_V, link_E2, length_E)
-    out_V = np.array(label_V, np.int64)
+        return _reach(label_V, link_E2, length_E, limit)
+    num = len(label_V)
+    found = Reached(np.array(label_V, np.int64), np.empty(num), np.empty(num, np.int64))
     links_E2, way_E = np.ascontiguousarray(link_E2, np.int64), np.ascontiguousarray(length_E, np.float64)
-    call("spread_labels", out_V, links_E2, way_E, len(links_E2), len(out_V))
-    return out_V
+    call("reach_along", *found, links_E2, way_E, float(limit), len(links_E2), num)
+    return found
 
 
-def _spread(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
-    """Return what `spread` does, by scipy."""
-    bare_V = label_V < 0
+def _reach(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], limit: float) -> Reached:
+    """Return what `reach` does, by scipy."""
+    bare_V, num = label_V < 0, len(label_V)
+    found = Reached(label_V.copy(), np.where(bare_V, np.inf, 0.0), np.full(num, NONE, np.int64))
     # Only links with a bare end matter, and only the voxels on them.
     link = np.flatnonzero(bare_V[link_E2[:, 0]] | bare_V[link_E2[:, 1]])
     used, row = np.unique(link_E2[link], return_inverse=True)
     source = np.flatnonzero(~bare_V[used])
     if not len(source):
-        return label_V
+        return found
     row_E2, length_E = row.reshape(-1, 2), length_E[link]
-    away_U = dijkstra(graph_of(len(used), row_E2, length_E), directed=False, indices=source, min_only=True)
+    graph = graph_of(len(used), row_E2, length_E)
+    found.away_V[used] = dijkstra(graph, directed=False, indices=source, min_only=True, limit=limit)
     # the last steps of shortest ways, those to nearer voxels first: what a way comes from has its label before
-    from_D, to_D = np.concatenate([row_E2, row_E2[:, ::-1]]).T
-    is_last = (away_U[from_D] + np.tile(length_E, 2) == away_U[to_D]) & np.isfinite(away_U[to_D])
-    step = np.flatnonzero(is_last & bare_V[used[to_D]])
-    step = step[np.argsort(away_U[to_D[step]], kind="stable")]
-    label_U = label_V[used]
+    from_D, to_D = np.concatenate([link_E2[link], link_E2[link][:, ::-1]]).T
+    away_D = found.away_V[to_D]
+    is_last = (found.away_V[from_D] + np.tile(length_E, 2) == away_D) & np.isfinite(away_D) & bare_V[to_D]
+    step = np.flatnonzero(is_last)
+    step = step[np.argsort(away_D[step], kind="stable")]
+    label, before = found.label_V, found.before_V
     for one, two in zip(from_D[step].tolist(), to_D[step].tolist(), strict=True):
-        label_U[two] = max(label_U[one], label_U[two])
-    out_V = label_V.copy()
-    out_V[used] = label_U
-    return out_V
+        if label[one] > label[two] or (label[one] == label[two] and one < before[two]):
+            label[two], before[two] = label[one], one
+    return found
 
 
 def renumber(label_V: Ints, min_voxels: int) -> Ints:
     """Return the labels (V,) in order of their first voxels; those of fewer voxels are -1."""
     known = np.flatnonzero(label_V >= 0)
-    _, first, which, count = np.unique(
-        label_V[known], return_index=True, return_inverse=True, return_counts=True
-    )
-    kept = np.flatnonzero(count >= min_voxels)
+    label = label_V[known]
+    count = np.bincount(label)
+    # the last to be written is the first voxel
+    first = np.zeros(len(count), np.int64)
+    first[label[::-1]] = known[::-1]
+    kept = np.flatnonzero(count >= max(min_voxels, 1))
     rank = np.full(len(count), NONE, np.int64)
     rank[kept[np.argsort(first[kept])]] = np.arange(len(kept))
     out_V = np.full(len(label_V), NONE, np.int64)
-    out_V[known] = rank[which]
+    out_V[known] = rank[label]
     return out_V
+
+
+def both(is_V: Bools, link_E2: Ints) -> Bools:
+    """Tell of which links (E,) both ends are something (V,)."""
+    is_both: Bools = is_V[link_E2[:, 0]] & is_V[link_E2[:, 1]]
+    return is_both
 
 
 def lengths(coord_V3: NDArray[np.integer], link_E2: Ints) -> NDArray[np.float64]:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.lean import cKDTree, dijkstra
-from lartpc.links import Ints, graph_of, lengths, links, pieces, renumber, spread
+from lartpc.lean import cKDTree
+from lartpc.links import Ints, both, lengths, links, pieces, reach, renumber, spread
 from lartpc.vocab import NONE
 
 Bools = NDArray[np.bool_]
@@ -34,9 +34,10 @@ def find(
     """
     num, link_E2 = len(coord_V3), links(coord_V3, eps)
     length_E = lengths(coord_V3, link_E2)
-    cell_V = _cells(coord_V3, point_P3, cfg.break_radius)
+    nearest_V, away_V = _nearest(coord_V3, point_P3, max(cfg.break_radius, cfg.inner_radius))
+    cell_V = np.where(away_V < cfg.break_radius, nearest_V, NONE)
     is_cut_V = cell_V >= 0
-    both_E, free_E = is_track_V[link_E2].all(axis=1), ~is_cut_V[link_E2].any(axis=1)
+    both_E, free_E = both(is_track_V, link_E2), both(~is_cut_V, link_E2)
     label_V = np.where(is_track_V & ~is_cut_V, pieces(num, link_E2[both_E & free_E]), NONE)
     if cfg.bridge_length and not is_track_V.all():
         large_V = renumber(label_V, cfg.bridge_voxels)
@@ -47,8 +48,8 @@ def find(
     if not at_cut.any() and not (is_cut_V & is_track_V).any():
         return label_V
     if cfg.inner_radius and is_cut_V.any():
-        is_open_V = is_track_V & (_cells(coord_V3, point_P3, cfg.inner_radius) < 0)
-        is_open_E = is_open_V[link_E2].all(axis=1)
+        is_open_V = is_track_V & (away_V >= cfg.inner_radius)
+        is_open_E = both(is_open_V, link_E2)
         label_V = _told_apart(label_V, is_open_V, link_E2[is_open_E], length_E[is_open_E])
     label_V = _seeded(label_V, cell_V, link_E2[at_cut])
     label_V = spread(label_V, link_E2[at_cut], length_E[at_cut])
@@ -57,12 +58,14 @@ def find(
     return np.where(bare_V, label_V.max(initial=NONE) + 1 + own_V, label_V)
 
 
-def _cells(coord_V3: NDArray[np.integer], point_P3: NDArray[np.floating], radius: float) -> Ints:
-    """Return the nearest point (V,) within a radius of each voxel; -1: none."""
+def _nearest(
+    coord_V3: NDArray[np.integer], point_P3: NDArray[np.floating], radius: float
+) -> tuple[Ints, NDArray[np.float64]]:
+    """Return the nearest point (V,) within a radius of each voxel, -1 for none, and its distance, infinity for none."""
     if not (radius and len(point_P3) and len(coord_V3)):
-        return np.full(len(coord_V3), NONE, np.int64)
-    away, nearest = cKDTree(point_P3).query(coord_V3 + 0.5, distance_upper_bound=radius)
-    return np.where(np.isfinite(away), nearest, NONE).astype(np.int64)
+        return np.full(len(coord_V3), NONE, np.int64), np.full(len(coord_V3), np.inf)
+    away_V, nearest_V = cKDTree(point_P3).query(coord_V3 + 0.5, distance_upper_bound=radius)
+    return np.where(np.isfinite(away_V), nearest_V, NONE).astype(np.int64), away_V
 
 
 def _told_apart(label_V: Ints, is_open_V: Bools, link_E2: Ints, length_E: NDArray[np.floating]) -> Ints:
@@ -106,26 +109,15 @@ def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longe
     Bridges are shortest ways along links through voxels without a label, the shortest first, and none where pieces
     are one already.
     """
-    of_other_E = (label_V[link_E2] < 0).any(axis=1)
-    if not of_other_E.any():
+    of_other_E = ~both(label_V >= 0, link_E2)
+    if not of_other_E.any() or not (label_V >= 0).any():
         return label_V
-    used, row_E2 = np.unique(link_E2[of_other_E], return_inverse=True)
-    row_E2 = row_E2.reshape(-1, 2)
-    length_E = length_E[of_other_E]
-    label_U = label_V[used]
-    source = np.flatnonzero(label_U >= 0)
-    if not len(source):
-        return label_V
-    graph = graph_of(len(used), row_E2, length_E)
-    away_U, before_U, nearest_U = dijkstra(
-        graph, directed=False, indices=source, min_only=True, return_predecessors=True, limit=longest
-    )
-    reached = np.isfinite(away_U)
-    owner_U = np.where(reached, label_U[np.where(reached, nearest_U, 0)], NONE)
-    owner_E2 = owner_U[row_E2]
-    way_E = away_U[row_E2].sum(axis=1) + length_E
+    link_E2, length_E = link_E2[of_other_E], length_E[of_other_E]
+    owner_V, away_V, before_V = reach(label_V, link_E2, length_E, longest)
+    owner_E2 = owner_V[link_E2]
+    way_E = away_V[link_E2[:, 0]] + away_V[link_E2[:, 1]] + length_E
     meets = np.flatnonzero(
-        (owner_E2 >= 0).all(axis=1) & (owner_E2[:, 0] != owner_E2[:, 1]) & (way_E <= longest)
+        (way_E <= longest) & (owner_E2[:, 0] != owner_E2[:, 1]) & both(owner_V >= 0, link_E2)
     )
     parent = np.arange(int(label_V.max()) + 1)
 
@@ -140,9 +132,9 @@ def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longe
         if one == two:
             continue
         parent[max(one, two)] = min(one, two)
-        for voxel in row_E2[edge]:
-            while label_U[voxel] < 0:
-                out_V[used[voxel]] = one
-                voxel = before_U[voxel]
+        for voxel in link_E2[edge]:
+            while label_V[voxel] < 0:
+                out_V[voxel] = one
+                voxel = before_V[voxel]
     roots = np.array([root(label) for label in range(len(parent))] + [NONE])
     return roots[out_V]

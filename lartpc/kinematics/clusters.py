@@ -2,7 +2,8 @@
 
 Positions and lengths are in voxel units, energies in MeV. Shape suffixes: V clustered voxels, F clusters,
 E pairs of clusters, P predicted points, M samples of a cluster, N voxels near a place. What is worked out of all
-voxels has them last, as (3, V), which is several times faster than (V, 3).
+voxels has them last, as (3, V), which is several times faster than (V, 3). Where the compiled kernel is built, it does
+what goes over all voxels, and finds the same.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lartpc.kinematics import compiled
+from lartpc.sparse.build import is_built
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,10 +47,14 @@ class Clusters:
         cls, coord: NDArray[Any], energy: NDArray[Any], labels: NDArray[Any], num_clusters: int
     ) -> "Clusters":
         """Sort voxels by their labels: indices (N, 3), energies (N,), labels (N,); negative ones are left out."""
-        row_V = np.argsort(labels, kind="stable")
-        row_V = row_V[np.count_nonzero(labels < 0) :]
-        label_V = labels[row_V].astype(np.int64)
-        size_F = np.bincount(label_V, minlength=num_clusters)
+        if is_built() and labels.max(initial=-1) < num_clusters:
+            row_V, size_F = compiled.sort_labels(labels, num_clusters)
+            label_V = np.repeat(np.arange(num_clusters), size_F)
+        else:
+            row_V = np.argsort(labels, kind="stable")
+            row_V = row_V[np.count_nonzero(labels < 0) :]
+            label_V = labels[row_V].astype(np.int64)
+            size_F = np.bincount(label_V, minlength=num_clusters)
         return cls(row_V, label_V, size_F, coord.take(row_V, axis=0) + 0.5, energy[row_V].astype(np.float64))
 
     @classmethod
@@ -131,6 +139,9 @@ class Clusters:
     def _principal(self) -> tuple[Floats, Floats, Floats]:
         value_F, vector_F = np.linalg.eigh(self.covariance_F)
         axis_F = vector_F[:, :, 2]
+        if is_built():
+            axis_F, along_V = compiled.turn_axes(self, axis_F)
+            return axis_F, np.maximum(value_F, 0.0), along_V
         along_V = (self.delta_3V * self.of_voxels(axis_F.T)).sum(axis=0)
         across_V = np.sqrt(np.maximum((self.delta_3V**2).sum(axis=0) - along_V**2, 0.0))
         sign_F = np.where(self.total(along_V * across_V) < 0, -1.0, 1.0)
@@ -181,6 +192,8 @@ class Clusters:
 
     def farthest(self, from_F: Floats) -> Ints:
         """Return the position (of V) of each cluster's voxel that is farthest from a place (F, 3)."""
+        if is_built():
+            return compiled.farthest(self, from_F)
         return self.argmax((self.seen_from(from_F) ** 2).sum(axis=0))
 
 
@@ -216,6 +229,10 @@ def end_points(clusters: Clusters) -> tuple[Floats, Floats]:
     """
     if not len(clusters.row_V):
         return np.zeros((clusters.num_clusters, 3)), np.zeros((clusters.num_clusters, 3))
+    filled = (clusters.size_F > 0)[:, None]
+    if is_built():
+        end_F2 = compiled.ends(clusters)
+        return clusters.point_V[end_F2[:, 0]] * filled, clusters.point_V[end_F2[:, 1]] * filled
     along_V = clusters.along_V
     pairs = []
     for sign in (-1.0, 1.0):
@@ -226,7 +243,6 @@ def end_points(clusters: Clusters) -> tuple[Floats, Floats]:
     length = [np.linalg.norm(clusters.point_V[one] - clusters.point_V[two], axis=1) for one, two in pairs]
     one_F, two_F = (np.where(length[1] > length[0], *pair[::-1]) for pair in zip(*pairs, strict=True))
     swap = along_V[one_F] > along_V[two_F]
-    filled = (clusters.size_F > 0)[:, None]
     first_F = clusters.point_V[np.where(swap, two_F, one_F)] * filled
     return first_F, clusters.point_V[np.where(swap, one_F, two_F)] * filled
 
@@ -238,6 +254,8 @@ def directions(clusters: Clusters, start_F: Floats, radius: float = DIRECTION_RA
     with the largest ratio of longitudinal to transverse spread is used (`optimize` of SPINE's
     cluster_direction); the direction is the mean of its voxels as seen from the start.
     """
+    if is_built():
+        return compiled.directions(clusters, start_F, radius, VOXEL_VARIANCE)
     delta_3V = clusters.seen_from(start_F)
     distance_V = length(delta_3V)
     reach_F = np.maximum(radius, -clusters.maximum(-distance_V))
@@ -282,6 +300,10 @@ def largest_eigenvalue(matrix_6N: Floats) -> Floats:
 
 def local_energy(clusters: Clusters, at_F: Floats) -> Floats:
     """Return the energy per length (F,) within `DEDX_RADIUS` of a place of each cluster [MeV/voxel]."""
+    if is_built():
+        energy_FS, far_F = compiled.shells(clusters, at_F, (DEDX_RADIUS,))
+        near_F: Floats = energy_FS[:, 0] / np.maximum(far_F, 1.0)
+        return near_F
     distance_V = clusters.distance(at_F)
     near_V = distance_V <= DEDX_RADIUS
     reach_F = clusters.maximum(np.where(near_V, distance_V, 0.0))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import Columns
+from lartpc.kinematics import compiled
 from lartpc.kinematics.clusters import (
     VOXEL_VARIANCE,
     Clusters,
@@ -19,6 +20,7 @@ from lartpc.kinematics.clusters import (
     end_points,
     local_energy,
 )
+from lartpc.sparse.build import is_built
 from lartpc.vocab import PointKind, Semantic
 
 POINT_RADIUS = 3.0
@@ -123,6 +125,10 @@ def _shower_starts(
     position_P, score_P = points["position"][is_start], points["score"][is_start]
     if not len(position_P) or not len(clusters.row_V):
         return start_F
+    if is_built():
+        class_P = points["semantic"][is_start]
+        found_F = compiled.touching(clusters, semantic_F, position_P, class_P, score_P, POINT_RADIUS)
+        return np.where(found_F[:, None] >= 0, position_P[found_F], start_F)
     # built in a third of the time of a balanced one, and asked for few places only
     tree = cKDTree(clusters.point_V, compact_nodes=False, balanced_tree=False)
     near_P = tree.query_ball_point(position_P, POINT_RADIUS)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.kinematics import compiled
 from lartpc.kinematics.clusters import Clusters, Floats, Ints, length
-from lartpc.sparse.build import call, is_built
+from lartpc.sparse.build import is_built
 
 _NUM_SAMPLES = 16
 _NEAR = 10.0
@@ -28,19 +29,15 @@ def closest_voxels(clusters: Clusters, pair_E2: Ints) -> tuple[Ints, Ints]:
     near are searched again from all 16 of the smaller cluster. On simulated events 99 % are exact.
     By the compiled kernel where it is built, else by numpy, which finds the same.
     """
-    sample_FM = _samples(clusters)
     if is_built() and len(pair_E2) and clusters.size_F.all():
-        found_E2 = np.empty((len(pair_E2), 2), np.int64)
-        pair_E2 = np.ascontiguousarray(pair_E2, np.int64)
-        num_voxels = len(clusters.point_V)
-        places = (clusters.point_3V, clusters.offset_F, clusters.size_F, sample_FM)
-        call("nearest_voxels", *places, pair_E2, found_E2, num_voxels, len(pair_E2))
+        found_E2 = compiled.nearest(clusters, pair_E2, np.linspace(0.0, 1.0, _NUM_SAMPLES))
         return found_E2[:, 0], found_E2[:, 1]
-    return _closest(clusters, pair_E2, sample_FM)
+    return _closest(clusters, pair_E2)
 
 
-def _closest(clusters: Clusters, pair_E2: Ints, sample_FM: Ints) -> tuple[Ints, Ints]:
+def _closest(clusters: Clusters, pair_E2: Ints) -> tuple[Ints, Ints]:
     """Return what `closest_voxels` does, by numpy."""
+    sample_FM = _samples(clusters)
     # |a - b|² as a product of matrices
     square_FM = clusters.lifted_4V[3].take(sample_FM)[:, :, None]
     point_FM3, one_FM1 = clusters.point_V.take(sample_FM, axis=0), np.ones(square_FM.shape)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.kinematics.clusters import Clusters, Floats, Ints
-from lartpc.lean import dijkstra
-from lartpc.links import graph_of, lengths, links, set_apart
+from lartpc.links import lengths, links, reach, set_apart
+from lartpc.vocab import NONE
 
 _TOUCH = 1.75
 """Voxels nearer than this touch, corners included [voxel]."""
@@ -94,11 +94,12 @@ def _followed(clusters: Clusters, is_track_F: NDArray[np.bool_], straight_V: Flo
         return straight_V
     label, coord = clusters.label_V[row], np.floor(clusters.point_V.take(row, axis=0)).astype(np.int64)
     link = links(set_apart(coord, label, _TOUCH), _TOUCH)
-    graph = graph_of(len(row), link, lengths(coord, link))
     # of each track the voxel nearest to its start
     nearest = clusters.argmax(-straight_V)[is_track_F & (clusters.size_F > 0)]
     first = np.searchsorted(row, nearest)
-    distance = dijkstra(graph, directed=False, indices=first, min_only=True)
+    is_first = np.full(len(row), NONE, np.int64)
+    is_first[first] = 0
+    distance = reach(is_first, link, lengths(coord, link)).away_V
     start = np.zeros(clusters.num_clusters)
     start[label[first]] = straight_V[row[first]]
     out = straight_V.copy()

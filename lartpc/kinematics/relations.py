@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc.event import Columns
+from lartpc.kinematics import compiled
 from lartpc.kinematics.clusters import Clusters, Floats, Ints, directions, unit
 from lartpc.masses import PI_ZERO_MASS_MEV
+from lartpc.sparse.build import is_built
 from lartpc.vocab import Semantic
 
 SHELLS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -63,6 +65,8 @@ def end_features(clusters: Clusters, columns: Columns) -> NDArray[np.float32]:
 
 def _shells(clusters: Clusters, at_F: Floats) -> Floats:
     """Return the energy per thickness (F, S) of the shells around a place of each particle [MeV/voxel]."""
+    if is_built():
+        return compiled.shells(clusters, at_F, SHELLS)[0][:, :-1] / np.diff(SHELLS, prepend=0.0)
     shell_V = np.searchsorted(SHELLS, clusters.distance(at_F))
     num = len(SHELLS) + 1
     energy_FS = np.bincount(

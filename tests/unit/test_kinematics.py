@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from conftest import line
@@ -18,7 +20,8 @@ from lartpc.kinematics import (
     pointing,
     unit,
 )
-from lartpc.kinematics.clusters import largest_eigenvalue, products, symmetric
+from lartpc.kinematics.clusters import largest_eigenvalue, local_energy, products, symmetric
+from lartpc.kinematics.relations import end_features
 from lartpc.sparse import build
 from lartpc.vocab import PointKind, Semantic
 
@@ -241,3 +244,52 @@ def test_some_of_the_clusters_and_several_labels_at_once():
     assert some.size_F.tolist() == [2, 0, 2] and some.label_V.tolist() == [0, 0, 2, 2]
     assert some.total(some.energy_V).tolist() == [3, 0, 1]
     assert some.centre_F[0].tolist() == clusters.centre_F[1].tolist()
+
+
+def some_clusters(seed):
+    """Walks, lines, single voxels and an empty cluster, with energies, and voxels of none."""
+    rng = np.random.default_rng(seed)
+    walks = [np.cumsum(rng.integers(-1, 2, (size, 3)), axis=0) + 300 for size in (400, 60, 20, 9)]
+    lines = [line((10, 20, 30 * i), (1, 0, i % 2), 5 * i + 1) for i in range(4)]
+    coord, first = np.unique(np.concatenate([*walks, *lines]), axis=0, return_index=True)
+    label = np.repeat([0, 1, 2, 3, 5, 6, 7, 8], [len(piece) for piece in (*walks, *lines)])[first]
+    label[rng.random(len(label)) < 0.02] = -1
+    return coord, rng.gamma(2.0, 0.4, len(coord)), label
+
+
+def test_the_kernel_finds_of_clusters_what_numpy_finds(monkeypatch):
+    build.load()
+    coord, energy, label = some_clusters(4)
+    rng = np.random.default_rng(5)
+    num, semantic = 9, np.array([0, 1, 0, 2, 0, 1, 1, 0, 3], np.int8)
+    places = coord[rng.integers(0, len(coord), 12)] + rng.uniform(0, 1, (12, 3))
+    points = points_of(
+        *((place, kind % 4, PointKind.START) for kind, place in enumerate(places.astype(np.float32)))
+    )
+    points["score"] = np.repeat(np.float32([0.3, 0.9, 0.9]), 4)
+
+    def found():
+        clusters = Clusters.group(coord, energy, label, num)
+        described = describe(clusters, semantic, points)
+        start = described["start_point"].astype(np.float64)
+        return {
+            "row": clusters.row_V,
+            "label": clusters.label_V,
+            "size": clusters.size_F,
+            "axis": clusters.axis_F,
+            "along": clusters.along_V,
+            "farthest": clusters.farthest(start + 0.3),
+            "end": np.stack(end_points(clusters)),
+            "direction": directions(clusters, start + 0.3),
+            "dedx": local_energy(clusters, start),
+            "shells": end_features(clusters, described),
+            **described,
+        }
+
+    by_kernel = found()
+    for module in ("clusters", "describe", "relations"):
+        monkeypatch.setattr(sys.modules[f"lartpc.kinematics.{module}"], "is_built", lambda: False)
+    for name, values in found().items():
+        np.testing.assert_allclose(by_kernel[name], values, rtol=1e-6, atol=1e-9, err_msg=name)
+    assert len(by_kernel["row"]) < len(coord)
+    assert (by_kernel["start_point"] != by_kernel["end"][0]).any()

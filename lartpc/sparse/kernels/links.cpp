@@ -88,17 +88,20 @@ void connect(const int64_t *links, int64_t num_links, int64_t num_voxels, int64_
     for (int64_t v = 0; v < num_voxels; ++v) piece[v] = piece[v] == v ? num++ : piece[piece[v]];
 }
 
-// `label` (num_voxels,), -1 for none, gets labels for voxels without: that of the nearest voxel with one along the links,
-// of equally near ones the highest (Dijkstra, from all voxels with a label at once).
-void spread(int64_t *label, const int64_t *links, const double *length, int64_t num_links, int64_t num_voxels) {
-    std::vector<int64_t> start(num_voxels + 1);
-    const auto is_wanted = [&](int64_t e) { return label[links[2 * e]] < 0 || label[links[2 * e + 1]] < 0; };
-    std::vector<int64_t> wanted;
-    for (int64_t e = 0; e < num_links; ++e)
-        if (is_wanted(e)) {
-            wanted.push_back(e);
-            ++start[links[2 * e]], ++start[links[2 * e + 1]];
-        }
+// From all voxels with a label at once along the links (Dijkstra), no farther than `limit`: `away` (num_voxels,) gets how far
+// the nearest voxel with a label is, `label`, -1 for none, that label, of equally near ones the highest, and `before` the voxel
+// that the way comes from, of several with that label the first; infinity, -1 and -1 where no way leads.
+void reach(
+    int64_t *label, double *away, int64_t *before, const int64_t *links, const double *length, double limit,
+    int64_t num_links, int64_t num_voxels
+) {
+    std::vector<int64_t> start(num_voxels + 1), wanted;
+    for (int64_t e = 0; e < num_links; ++e) {
+        const int64_t one = links[2 * e], two = links[2 * e + 1];
+        if (label[one] >= 0 && label[two] >= 0) continue;
+        wanted.push_back(e);
+        ++start[one], ++start[two];
+    }
     int64_t total = 0;
     for (int64_t &first : start) {
         total += first;
@@ -113,12 +116,10 @@ void spread(int64_t *label, const int64_t *links, const double *length, int64_t 
         }
     typedef std::pair<double, int64_t> Reached;
     std::priority_queue<Reached, std::vector<Reached>, std::greater<Reached>> next;
-    std::vector<double> away(num_voxels, std::numeric_limits<double>::infinity());
-    for (int64_t v = 0; v < num_voxels; ++v)
-        if (label[v] >= 0 && start[v] < start[v + 1]) {
-            away[v] = 0;
-            next.push({0.0, v});
-        }
+    for (int64_t v = 0; v < num_voxels; ++v) {
+        before[v] = -1, away[v] = label[v] >= 0 ? 0 : std::numeric_limits<double>::infinity();
+        if (label[v] >= 0 && start[v] < start[v + 1]) next.push({0.0, v});
+    }
     while (!next.empty()) {
         const auto [now, v] = next.top();
         next.pop();
@@ -126,11 +127,11 @@ void spread(int64_t *label, const int64_t *links, const double *length, int64_t 
         for (int64_t i = start[v]; i < start[v + 1]; ++i) {
             const double there = now + way[i];
             const int64_t to = other[i];
-            if (there < away[to]) {
-                away[to] = there, label[to] = label[v];
-                next.push({there, to});
-            } else if (there == away[to] && label[v] > label[to])
-                label[to] = label[v];
+            if (there > limit || there > away[to]) continue;
+            const bool is_nearer = there < away[to];
+            if (is_nearer) next.push({there, to});
+            if (is_nearer || label[v] > label[to] || (label[v] == label[to] && v < before[to]))
+                away[to] = there, label[to] = label[v], before[to] = v;
         }
     }
 }
@@ -145,8 +146,9 @@ API void find_pieces(const int64_t *links, int64_t *piece, int64_t num_links, in
     connect(links, num_links, num_voxels, piece);
 }
 
-API void spread_labels(
-    int64_t *label, const int64_t *links, const double *length, int64_t num_links, int64_t num_voxels
+API void reach_along(
+    int64_t *label, double *away, int64_t *before, const int64_t *links, const double *length, double limit,
+    int64_t num_links, int64_t num_voxels
 ) {
-    spread(label, links, length, num_links, num_voxels);
+    reach(label, away, before, links, length, limit, num_links, num_voxels);
 }
