@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where a disk is full, or the user's share of it."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says where a disk is full, or the user's share of it, or became read-only, as one that fails does."""
 
 ROOM_BYTES = 2**25
 """Free space that writing HDF5 needs beside the rows: chunks and metadata that it holds back until it closes."""
@@ -23,7 +23,7 @@ NOT_A_PLACE = (
 
 
 class FullDiskError(OSError):
-    """A disk, or the user's share of it, is full; the error names the file that was to be written."""
+    """A disk, or the user's share of it, is full or read-only now; the error names the file that was to be written."""
 
 
 def part_of(path: Path, *, is_folder: bool = False) -> Path:

@@ -244,12 +244,29 @@ def _matching(source: str, row: dict[str, str], where: str) -> tuple[str, list[s
         elif "[" in pattern:
             remedy = ": brackets mean one letter of those in them, write [[] for one"
         raise ValueError(f"{where}: no file matches '{pattern}'{remedy}")
+    if closed := [
+        path for path in paths if not os.access(path, os.R_OK, effective_ids=True) and _is_closed(path)
+    ]:
+        # Now, and not in jobs that are sent again in vain
+        raise ValueError(
+            f"{where}: {len(closed)} of {len(paths)} files may not be read (Permission denied), such as {closed[0]}; "
+            "ask for access to them, or take them out"
+        )
     for path in paths:
         try:
             usable(path)
         except ValueError as error:
             raise ValueError(f"{where}: sample '{row['sample']}', file {path!r}: {error}") from None
     return pattern, paths
+
+
+def _is_closed(path: str) -> bool:
+    """Tell whether a file may not be opened; what the system says of access before is wrong on some servers."""
+    try:
+        with Path(path).open("rb"):
+            return False
+    except PermissionError:
+        return True
 
 
 def _listed(path: str, where: str) -> list[str]:

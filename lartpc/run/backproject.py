@@ -18,6 +18,7 @@ from lartpc.run.domain import look_outside
 from lartpc.run.quality.evaluate import PLANES
 from lartpc.run.weights_file import read_content
 from lartpc.stages import stage
+from lartpc.steady import Steady
 from lartpc.store import NUM_PLANES, WEIGHTS_FILE, Events, EventWriter, open_events
 
 WRITES = ("semantic", "proposal")
@@ -50,6 +51,7 @@ def backproject(
         The files are not of the same events, or not points and images of wire planes.
     """
     row = stage("segment")
+    steady = Steady([points, *images, *([ghosts] if ghosts else [])])
     judge = _ghost_network(ghosts) if ghosts else None
     with open_events(points) as events, open_events(*images) as seen:
         planes = _planes(events, seen, points, images)
@@ -91,6 +93,7 @@ def backproject(
                 }
                 writer.append(event.entry, found)
                 summary["num_voxels"] += event.num_voxels
+            steady.check()
             summary["seconds"] = time.perf_counter() - start
             for name, value in summary.items():
                 writer.set_attribute(name, value)

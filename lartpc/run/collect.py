@@ -23,6 +23,7 @@ from lartpc.run.quality.errors import bootstrap
 from lartpc.run.quality.pool import pool
 from lartpc.run.shards import ENERGIES, Shard, check_shard
 from lartpc.run.summarize import EVENT_TABLES
+from lartpc.steady import Steady
 from lartpc.tables import SCHEMA_VERSION, schema
 from lartpc.tables.consistency import FLAGS
 from lartpc.tables.manifest import NAME as MANIFEST
@@ -101,6 +102,11 @@ def collect(
     parts = {"": Parts(shard_dirs, metric_files, ingest_files)}
     if scenarios:
         parts = {NOMINAL: parts[""], **scenarios}
+    steady = Steady(
+        path
+        for one in parts.values()
+        for path in (*(folder / MANIFEST for folder in one.tables), *one.metrics, *one.ingested)
+    )
     with dask.config.set(scheduler=scheduler, num_workers=num_workers):
         # What scenarios share is looked at once.
         each = [
@@ -118,7 +124,7 @@ def collect(
                 compare(one.ingested, one.tables, one.metrics)
             except ValueError as error:
                 raise ValueError(f"scenario '{name}': {error}" if name else str(error)) from None
-        return _write(out_dir, parts, looked, rows_per_file, dict(configuration))
+        return _write(out_dir, parts, looked, rows_per_file, dict(configuration), steady)
 
 
 def _write(
@@ -127,6 +133,7 @@ def _write(
     looked: Mapping[str, Looked],
     rows_per_file: int,
     configuration: Mapping[str, Any],
+    steady: Steady,
 ) -> dict[str, Any]:
     """Join the tables and write the summary, the crate and the manifest."""
     import dask
@@ -165,6 +172,7 @@ def _write(
             said["scenarios"] = {name: _made_from(parts[name]) for name in others}
         (part_dir / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
         write_crate(part_dir, production, configuration=configuration, inputs=inputs, summary=summary)
+        steady.check()
         write_manifest(part_dir, said)
     return summary
 

@@ -20,6 +20,7 @@ from lartpc.run.memory import available_bytes, settled
 from lartpc.run.progress import Meter
 from lartpc.run.weights_file import check_fits, read_content
 from lartpc.stages import Stage, require_dimension, require_weights
+from lartpc.steady import Steady
 from lartpc.store import ARITHMETIC, WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
@@ -53,6 +54,7 @@ def infer(
     Number of events, of quarantined events and of voxels, and the seconds spent.
     """
     require_weights(stage, section, weights is not None)
+    steady = Steady([*files, *([weights] if weights else [])])
     net: Any = None
     domain: dict[str, Any] = {}
     with _uncollected():
@@ -142,6 +144,7 @@ def infer(
                 written.result()
         if num_quarantined > 1 and num_quarantined == len(events) - len(set_aside):
             raise ValueError(f"{stage.name} failed on every event of {events.file_uid}; the last: {reason}")
+        steady.check()
         summary = {
             "num_events": len(events),
             "num_quarantined": num_quarantined,

@@ -15,7 +15,7 @@ from lartpc import config
 from lartpc.atomic import clear
 from lartpc.choice import Asked
 from lartpc.event import IMAGE, SEEN, Columns, empty
-from lartpc.faults import PassingError, passes
+from lartpc.faults import passes
 from lartpc.geometry import Box
 from lartpc.ingest import open_sources
 from lartpc.ingest.choose import Chosen, choose
@@ -48,6 +48,7 @@ from lartpc.run.guard import in_child, within
 from lartpc.run.ingested import Faults, Summary, check_left, typical_position
 from lartpc.run.progress import follow
 from lartpc.stages import INGEST_VERSION
+from lartpc.steady import Steady
 from lartpc.store import CHOICE, DRAWN, NUM_PLANES, SOURCE_FILES, SOURCES, EventWriter
 from lartpc.vocab import NONE
 
@@ -116,7 +117,7 @@ def _ingest(
     is_part: bool,
     origins: Mapping[str, RemoteFile],
 ) -> Summary:
-    before = _states(paths)
+    steady = Steady(paths)
     with within(max(paths, key=_size)):
         opened = open_sources(paths)
     try:
@@ -133,7 +134,7 @@ def _ingest(
             raise ValueError(
                 f"no file has {', '.join(chosen.missing[:NUM_SHOWN])}{more}, of the events asked for; take that out"
             )
-        return _convert(opened, cfg, out, file_uid, before, events, chosen, origins)
+        return _convert(opened, cfg, out, file_uid, steady, events, chosen, origins)
     finally:
         opened.close()
 
@@ -146,22 +147,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _states(paths: Sequence[Path]) -> dict[Path, tuple[int, ...]]:
-    """Return what changes with a file's content: where it is, its size and its time."""
-    found: dict[Path, tuple[int, ...]] = {}
-    for path in paths:
-        if path.exists():
-            status = path.stat()
-            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
-
-
 def _convert(
     source: AnySource,
     cfg: config.Ingest,
     out: Path,
     file_uid: str | None,
-    before: Mapping[Path, tuple[int, ...]],
+    steady: Steady,
     events: Sequence[Asked],
     chosen: Chosen,
     origins: Mapping[str, RemoteFile],
@@ -278,8 +269,7 @@ def _convert(
                 for name, value in energies.items():
                     setattr(summary, name, getattr(summary, name) + value)
         faults.check()
-        if before != _states(paths):
-            raise PassingError(f"{source.path} was changed while it was read")
+        steady.check()
         if summary.energy_mev and not summary.num_voxels:
             check_left(summary, source.path, typical_position(source, entries))
         writer.set_attribute(SOURCE_FILES, json.dumps([_origin(path, origins) for path in paths]))

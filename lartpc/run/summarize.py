@@ -13,6 +13,7 @@ from lartpc.run.memory import settled
 from lartpc.run.quality.evaluate import Judge, made_from
 from lartpc.run.volumes import active_volumes_cm
 from lartpc.stages import CHAIN, TABLES_VERSION, chain_in
+from lartpc.steady import Steady
 from lartpc.store import open_events
 from lartpc.tables import SCHEMA_VERSION, TABLES, TableWriter, event_rows, throughput_rows
 from lartpc.tables.manifest import write_manifest
@@ -52,7 +53,9 @@ def summarize(
     """
     section = section or config.Summarize()
     with replacing_folder(out_dir, "quarantine.parquet") as folder:
+        steady = Steady(event_files)
         num_rows, about = _write(event_files, folder, section, metrics)
+        steady.check()
         write_manifest(folder, about)
     return num_rows
 

@@ -25,6 +25,8 @@ VERSIONS = ("package_version", "git_revision")
 
 FULL = "No space left on device"
 """What the system says where a disk is full (ENOSPC)."""
+READ_ONLY = "Read-only file system"
+"""And where it does not take anything any more (EROFS), as one that fails."""
 ROW_BYTES = 256
 """No row of a product is larger."""
 
@@ -119,10 +121,12 @@ class EventWriter:
             self._abandon(error)
 
     def _abandon(self, error: BaseException | None) -> None:
-        """Remove what was written; raise ValueError where the disk is full."""
+        """Remove what was written; raise ValueError where the disk is full or read-only."""
         abandon(self._part, self._file.close)
         if FULL in str(error):
             raise self._full() from error
+        if READ_ONLY in str(error):
+            raise ValueError(f"{self.path}: {READ_ONLY}; name a place on another disk") from error
 
     def _full(self) -> ValueError:
         return ValueError(

@@ -103,6 +103,20 @@ def test_without_a_record_what_is_not_looked_at_is_said(results):
     assert "logs, pages and curves are not looked at: there is no" in said.output
 
 
+def test_of_logs_on_a_cluster_only_that_of_the_audits_own_job_is_left_out(results, monkeypatch):
+    """It is not complete yet, and goes when the job has succeeded; that of an attempt before it stays."""
+    logs = results / "logs/slurm/rule_audit"
+    logs.mkdir(parents=True)
+    for job in ("17", "18"):
+        (logs / f"{job}.log").write_text("lartpc\n")
+    monkeypatch.setenv("SLURM_JOB_ID", "18")
+    audit(results, with_sources=False, out=results / NAME)
+    (logs / "18.log").unlink()
+    assert found(results) == set()
+    (logs / "17.log").write_text("lartpx\n")
+    assert found(results) == {"logs/slurm/rule_audit/17.log"}
+
+
 def test_a_record_is_not_compared_with_the_one_that_it_replaces(results):
     (results / "report.html").write_text("made again")
     verb = ["audit", str(results), "--no-sources"]

@@ -113,6 +113,30 @@ def test_a_file_without_access_is_told_as_that(open_path, monkeypatch):
     assert "Permission denied: 'samples.tsv' (ask for access to it" in said.output
 
 
+def test_sources_without_access_are_refused_before_any_job(open_path, monkeypatch):
+    """A job that may not read its file would be sent again and again in vain."""
+    monkeypatch.chdir(open_path)
+    Path("data").mkdir()
+    for name in ("a", "b", "c"):
+        Path(f"data/{name}.h5").touch()
+    Path("data/b.h5").chmod(0)
+    Path("samples.tsv").write_text(
+        "sample\tsplit\tsource\tnum_events\tnum_shards\nbeam\ttest\tdata/*.h5\t-\t-\n"
+    )
+    Path("made").mkdir(mode=0o777)
+    Path("made").chmod(0o777)
+    words = ["plan", "samples.tsv", "--path", "{shard}", "--split", "test", "--out", "made/o"]
+    with nobody():
+        said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2, said.output
+    assert (
+        "1 of 3 files may not be read (Permission denied), such as data/b.h5; ask for access" in said.output
+    )
+    Path("data/b.h5").chmod(0o644)
+    with nobody():
+        assert CliRunner().invoke(app, words).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("verb", "name"),
     [

@@ -41,14 +41,19 @@ class RegionProducts:
         self.num_events = len(self._events)
         self._known: dict[str, IntArray] = {}
         self._opened: dict[str, h5py.Dataset] = {}
+        # a type of a hundred fields takes two milliseconds each time that it is asked for
+        self._names = tuple(self._events.dtype.names or ())
+        self._fields: dict[str, tuple[str, ...]] = {}
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the products."""
-        return tuple(self._events.dtype.names or ())
+        return self._names
 
     def fields(self, name: str) -> tuple[str, ...]:
         """Return the field names of a product of objects, none for arrays and unknown products."""
-        return fields(self._path, self._file, name) if name in self.names() else ()
+        if name not in self._fields:
+            self._fields[name] = fields(self._path, self._file, name) if name in self._names else ()
+        return self._fields[name]
 
     def array(self, name: str, entry: int) -> NDArray[Any]:
         """Return an array product of an event."""

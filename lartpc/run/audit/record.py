@@ -114,8 +114,8 @@ def _others(results: Path, known: Collection[Path]) -> Iterable[Path]:
     passing = {results / name for name in (*PASSING, NAME)}
     for path in files_in(results):
         parts = path.relative_to(results).parts
-        # the log of the audit's own job on a cluster is not complete yet
-        is_own = parts[:2] == ("logs", "slurm") and any("audit" in part for part in parts)
+        # the log of this job on a cluster is not complete yet, and goes when it has succeeded
+        is_own = parts[:2] == ("logs", "slurm") and path.stem == os.environ.get("SLURM_JOB_ID")
         is_hidden = any(part.startswith(".") for part in parts)
         is_own |= path == results / LOG and _is_spoken_to(path)
         is_other = not (parts[0] in STATED or is_own or is_hidden or path in passing or path in known)
