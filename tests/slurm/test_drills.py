@@ -216,6 +216,29 @@ def test_a_second_run_leaves_a_live_one_alone(cluster: Cluster, folder: Path, pr
     assert_same_tables(folder, production)
 
 
+def test_an_audit_that_fails_is_named_with_its_log(
+    cluster: Cluster, tmp_path: Path, production: Production
+) -> None:
+    """Outcome: status 1; the run names the log that says what was found, and SLURM's own logs of the jobs are kept."""
+    folder = tmp_path / "run"
+    shutil.copytree(production.folder, folder, symlinks=True)
+    (folder / "results/audit.json").unlink()
+    (table,) = (folder / DATASET / "particles").glob("*.parquet")
+    content, status = bytearray(table.read_bytes()), table.stat()
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))  # else the dataset is made again
+
+    said = Run(folder, target="results/audit.json").finish(status=1)
+    jobs = cluster.jobs_of(said)["audit"]
+    assert {job["JobState"] for job in jobs} == {"FAILED"}
+    assert "1 failed in all attempts" in said and "log:    results/logs/audit.log" in said
+    log = (folder / "results/logs/audit.log").read_text()
+    assert f"FINDING     {table.relative_to(folder)}" in log and "1 finding" in log.splitlines()[-1]
+    kept = {path.stem for path in (folder / "results/logs/slurm/rule_audit").rglob("*.log")}
+    assert kept == {job["JobId"] for job in jobs}
+
+
 def test_the_controller_of_slurm_is_away(cluster: Cluster, folder: Path, production: Production) -> None:
     """Outcome: running jobs are not forgotten, though there is no accounting to ask; status 0.
 

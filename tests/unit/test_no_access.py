@@ -119,13 +119,17 @@ def test_sources_without_access_are_refused_before_any_job(open_path, monkeypatc
     Path("data").mkdir()
     for name in ("a", "b", "c"):
         Path(f"data/{name}.h5").touch()
-    Path("data/b.h5").chmod(0)
     Path("samples.tsv").write_text(
         "sample\tsplit\tsource\tnum_events\tnum_shards\nbeam\ttest\tdata/*.h5\t-\t-\n"
     )
     Path("made").mkdir(mode=0o777)
     Path("made").chmod(0o777)
     words = ["plan", "samples.tsv", "--path", "{shard}", "--split", "test", "--out", "made/o"]
+    assert (
+        CliRunner().invoke(app, words).exit_code == 0
+    )  # and all modules are there, where nobody may not read them
+    Path("made/o").unlink()
+    Path("data/b.h5").chmod(0)
     with nobody():
         said = CliRunner().invoke(app, words)
     assert said.exit_code == 2, said.output
