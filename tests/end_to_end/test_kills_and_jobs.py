@@ -16,7 +16,7 @@ from lartpc.run.audit import audit
 
 TIMED = "throughput"
 """The table of seconds."""
-NUM_KILLS = 8
+NUM_KILLS = 20
 
 
 @pytest.fixture(scope="module")
