@@ -241,7 +241,8 @@ def main() -> None:
             folder.mkdir()
             ready[name] = prepare(name, folder)
         end = time.monotonic() + asked.seconds
-        waiting = list(accounts)
+        # those whose cases took least go first
+        waiting = sorted(accounts, key=lambda name: accounts[name].seconds / max(accounts[name].cases, 1))
         while waiting and time.monotonic() < end:
             name = waiting.pop(0)
             account, start = accounts[name], time.monotonic()

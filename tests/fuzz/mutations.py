@@ -133,21 +133,21 @@ def _set(rows: Any, at: int, change: Change, value: float) -> None:
     """Set a number of one row: of a field of it, of a vector, or of an array of any length."""
     if rows.dtype.names:
         field = rows.dtype.names[int(change.node * 997) % len(rows.dtype.names)]
-        rows[field][at] = _fitting(rows[field].dtype, value)
+        rows[field][at] = fitting(rows[field].dtype, value)
     elif rows.dtype == object:
         row = np.array(rows[at])
         place = int(change.node * 991) % max(len(row), 1)
         if row.dtype.names:
             field = row.dtype.names[int(change.node * 983) % len(row.dtype.names)]
-            row[field][place] = _fitting(row[field].dtype, value)
+            row[field][place] = fitting(row[field].dtype, value)
         else:
-            row[place] = _fitting(row.dtype, value)
+            row[place] = fitting(row.dtype, value)
         rows[at] = row
     else:
-        rows.reshape(len(rows), -1)[at] = _fitting(rows.dtype, value)
+        rows.reshape(len(rows), -1)[at] = fitting(rows.dtype, value)
 
 
-def _fitting(kind: np.dtype[Any], value: float) -> Any:
+def fitting(kind: np.dtype[Any], value: float) -> Any:
     """Return a number as one that a type holds: of integers the low bits, as a damaged file would have."""
     if kind.kind in "iu":
         whole = 0 if not np.isfinite(value) else int(value)

@@ -102,7 +102,8 @@ class Grid:
 
     def to_voxel(self, position: FloatArray) -> FloatArray:
         """Turn positions (..., 3) in units of the file into voxel units."""
-        voxel: FloatArray = (position - self.origin) / self.pitch
+        with np.errstate(all="ignore"):  # absurd positions are infinite, and refused as that
+            voxel: FloatArray = (position - self.origin) / self.pitch
         return voxel
 
 

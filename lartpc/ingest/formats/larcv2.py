@@ -90,7 +90,8 @@ class Larcv2Reader(VoxelSource):
                 )
         self.unit_cm = 1.0
         valid_E, low_E3 = base.meta.valid_E, base.meta.origin_E3
-        corners_E23 = np.stack([low_E3, low_E3 + base.meta.pitch_E3 * base.meta.num_E3], axis=1)
+        with np.errstate(all="ignore"):  # `frames_of` refuses corners that are not finite
+            corners_E23 = np.stack([low_E3, low_E3 + base.meta.pitch_E3 * base.meta.num_E3], axis=1)
         pitch_N3, corners_N23 = base.meta.pitch_E3[valid_E], corners_E23[valid_E]
         size = frames_of(path, pitch_N3, corners_N23).size
         if size is not None:
