@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,11 @@ def _address(values: Any) -> int:
     try:
         pointer = values.data_ptr()
     except AttributeError:
+        if isinstance(values, Number):
+            # a number of numpy has an address, too, which is not what was meant
+            raise TypeError(
+                f"{values!r} is {type(values).__name__}; give the kernel an int or a float"
+            ) from None
         pointer = values.__array_interface__["data"][0]
     return int(pointer)
 

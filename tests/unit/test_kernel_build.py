@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_sparse import need
 
@@ -73,3 +74,9 @@ def test_importing_compiles_nothing(fresh_cache: Path) -> None:
     code = "import lartpc.cli, lartpc.stages.segment"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not fresh_cache.exists()
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.float64(0.5)])
+def test_a_number_of_numpy_is_not_taken_for_an_address(value: object) -> None:
+    with pytest.raises(TypeError, match="give the kernel an int or a float"):
+        build._address(value)

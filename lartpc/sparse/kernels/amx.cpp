@@ -65,34 +65,6 @@ void pack_weights(
 
 // -- convolution ---------------------------------------------------------------------------------
 
-// M blocks of gathered rows times N blocks of output channels, into `sums` of `width` a row.
-template <int M, int N>
-INLINE void multiply(const bf16 *rows, const bf16 *weight, float *sums, int64_t num_chunks, int64_t width) {
-    _tile_zero(0);
-    if (N > 1) _tile_zero(1);
-    if (M > 1) _tile_zero(2);
-    if (M > 1 && N > 1) _tile_zero(3);
-    for (int64_t c = 0; c < num_chunks; ++c) {
-        _tile_loadd(4, rows + c * BLOCK, 64);
-        _tile_loadd(6, weight + c * BLOCK, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if (N > 1) {
-            _tile_loadd(7, weight + (num_chunks + c) * BLOCK, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (M > 1) {
-            _tile_loadd(5, rows + (num_chunks + c) * BLOCK, 64);
-            _tile_dpbf16ps(2, 5, 6);
-            if (N > 1) _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    const int64_t stride = width * sizeof(float);
-    _tile_stored(0, sums, stride);
-    if (N > 1) _tile_stored(1, sums + SIDE, stride);
-    if (M > 1) _tile_stored(2, sums + SIDE * width, stride);
-    if (M > 1 && N > 1) _tile_stored(3, sums + SIDE * width + SIDE, stride);
-}
-
 // At most AT_ONCE pairs: out[target] += in[source] @ weight. C is the number of chunks, or 0: any.
 // Before `next`, pairs that come after these: their rows are called to the cache.
 template <int C>
@@ -102,6 +74,7 @@ INLINE void add_products(
 ) {
     const int64_t num_chunks = C ? C : any_chunks, num_blocks = blocks(num_out), width = num_blocks * SIDE;
     const int64_t whole = blocks(count) * SIDE;
+    const Blocks lie = {64, BLOCK, num_chunks * BLOCK};
     for (int64_t r = 0; r < whole; ++r) {
         const bf16 *from = in + (r < count ? pair[r].source : zero) * num_chunks * CHUNK;
         bf16 *to = rows + r / SIDE * num_chunks * BLOCK + r % SIDE * CHUNK;
@@ -118,11 +91,11 @@ INLINE void add_products(
             const bf16 *from = rows + r * num_chunks * CHUNK;
             float *to = sums + r * width + b * SIDE;
             if (b + 1 < num_blocks) {
-                if (r + SIDE < whole) multiply<2, 2>(from, matrix, to, num_chunks, width);
-                else multiply<1, 2>(from, matrix, to, num_chunks, width);
+                if (r + SIDE < whole) multiply_blocks<2, 2, false>(from, matrix, lie, to, num_chunks, width);
+                else multiply_blocks<1, 2, false>(from, matrix, lie, to, num_chunks, width);
             } else {
-                if (r + SIDE < whole) multiply<2, 1>(from, matrix, to, num_chunks, width);
-                else multiply<1, 1>(from, matrix, to, num_chunks, width);
+                if (r + SIDE < whole) multiply_blocks<2, 1, false>(from, matrix, lie, to, num_chunks, width);
+                else multiply_blocks<1, 1, false>(from, matrix, lie, to, num_chunks, width);
             }
         }
     }

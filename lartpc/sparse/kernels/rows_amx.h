@@ -36,41 +36,14 @@ struct Gathered {
     }
 };
 
-// M blocks of gathered rows times N blocks of output channels. `ONE`: the weights are there already.
-template <int M, int N, bool ONE>
-INLINE void multiply_blocks(
-    const bf16 *rows, const two *weight, float *products, int64_t num_chunks, int64_t width
-) {
-    _tile_zero(0);
-    if (N > 1) _tile_zero(1);
-    if (M > 1) _tile_zero(2);
-    if (M > 1 && N > 1) _tile_zero(3);
-    for (int64_t c = 0; c < num_chunks; ++c) {
-        _tile_loadd(4, rows + c * BLOCK, 64);
-        if (!ONE) _tile_loadd(6, weight + c * SIDE * width, width * sizeof(two));
-        _tile_dpbf16ps(0, 4, 6);
-        if (N > 1) {
-            if (!ONE) _tile_loadd(7, weight + c * SIDE * width + SIDE, width * sizeof(two));
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (M > 1) {
-            _tile_loadd(5, rows + (num_chunks + c) * BLOCK, 64);
-            _tile_dpbf16ps(2, 5, 6);
-            if (N > 1) _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    const int64_t stride = width * sizeof(float);
-    _tile_stored(0, products, stride);
-    if (N > 1) _tile_stored(1, products + SIDE, stride);
-    if (M > 1) _tile_stored(2, products + SIDE * width, stride);
-    if (M > 1 && N > 1) _tile_stored(3, products + SIDE * width + SIDE, stride);
-}
-
+// Gathered rows times N blocks of output channels of the weights, which lie as in rows_bf16.h.
 template <int N>
 INLINE void multiply_gathered(
     const bf16 *rows, const two *weight, float *products, int64_t num_rows, int64_t num_chunks, int64_t width
 ) {
     const bool one = num_chunks == 1;
+    const bf16 *values = (const bf16 *)weight;
+    const Blocks lie = {width * (int64_t)sizeof(two), 2 * SIDE * width, 2 * SIDE};
     if (one) {
         _tile_loadd(6, weight, width * sizeof(two));
         if (N > 1) _tile_loadd(7, weight + SIDE, width * sizeof(two));
@@ -79,11 +52,11 @@ INLINE void multiply_gathered(
         const bf16 *from = rows + r * num_chunks * CHUNK;
         float *to = products + r * width;
         if (r + SIDE < num_rows) {
-            if (one) multiply_blocks<2, N, true>(from, weight, to, 1, width);
-            else multiply_blocks<2, N, false>(from, weight, to, num_chunks, width);
+            if (one) multiply_blocks<2, N, true>(from, values, lie, to, 1, width);
+            else multiply_blocks<2, N, false>(from, values, lie, to, num_chunks, width);
         } else {
-            if (one) multiply_blocks<1, N, true>(from, weight, to, 1, width);
-            else multiply_blocks<1, N, false>(from, weight, to, num_chunks, width);
+            if (one) multiply_blocks<1, N, true>(from, values, lie, to, 1, width);
+            else multiply_blocks<1, N, false>(from, values, lie, to, num_chunks, width);
         }
     }
 }
