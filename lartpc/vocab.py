@@ -8,6 +8,14 @@ NONE = -1
 GHOST = -2
 """The class of a voxel that no deposit made: an artefact of making 3D points from wires. No later stage uses it."""
 
+NUM_DIRECTIONS = 13
+"""Pairs of a voxel with its neighbours, one of each two opposite directions; `lartpc.affinities` has their order."""
+
+AFFINITY_STEPS = 16
+"""An affinity is a logit that is kept in whole steps of one sixteenth."""
+
+NO_AFFINITY = -128
+"""The affinity of a pair that is not there, or of which nothing is known."""
 
 MAX_PLANES = 3
 """Planes of wires whose hits are kept for each point; of a detector with more, the first."""

@@ -12,9 +12,12 @@ from math import nan
 from lartpc.event.beside import BESIDE
 from lartpc.event.columns import Column, Product, code, index, pdg, record, scalar, vector
 from lartpc.vocab import (
+    AFFINITY_STEPS,
     MAX_COUNT,
     MAX_PLANES,
+    NO_AFFINITY,
     NONE,
+    NUM_DIRECTIONS,
     CreationProcess,
     Current,
     Flavour,
@@ -24,14 +27,15 @@ from lartpc.vocab import (
     Species,
 )
 
-SCHEMA_VERSION = "1.11"
+SCHEMA_VERSION = "1.12"
 """Major: readers must change. Minor: something was added. History: 1.0, 2026-11, first version;
 1.1, 2026-11, `event.energy_lost_mev`; 1.2, 2026-11, kaons; orientation, parents and π⁰ in `identity`, flavour and
 counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.uncertainty`,
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
 in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`;
-1.10, 2026-11, class in `identity`; 1.11, 2026-11, `plane_hit.wire`, `pairing`."""
+1.10, 2026-11, class in `identity`; 1.11, 2026-11, `plane_hit.wire`, `pairing`;
+1.12, 2026-11, `affinity`."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -236,6 +240,20 @@ PRODUCTS: dict[str, Product] = {
             "end_score": Column("f4", "", "score of end against start", packed=False),
         },
     ),
+    "affinity": Product(
+        "whether a voxel and its neighbours are of one particle (of weights with `segment.heads.affinity` only)",
+        {
+            "logit": Column(
+                "i1",
+                f"1/{AFFINITY_STEPS}",
+                "logit that the voxel and its neighbour in each of 13 directions are of one particle; "
+                f"{NO_AFFINITY}: no neighbour there, or not known",
+                shape=(NUM_DIRECTIONS,),
+                none=NO_AFFINITY,
+            )
+        },
+        per="voxel",
+    ),
     # -- written by points ---------------------------------------------------------------------
     "point": Product(
         "a predicted start or end of a particle",
@@ -382,5 +400,5 @@ GENERATED = ("truth_neutrino", "truth_primary")
 CLASSIFIED = ("image", "interaction_image")
 """What the optional stage `classify` writes; a production without it has none."""
 
-PROPOSED = ("proposal", "candidate")
+PROPOSED = ("proposal", "affinity", "candidate")
 """What only later stages read: neither tables nor figures need it."""
