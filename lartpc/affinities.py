@@ -6,6 +6,8 @@ A voxel keeps those with its neighbours in 13 of the 26 directions, the others a
 Shape suffixes: V voxels, E pairs of neighbours, N directions.
 """
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,11 @@ LARGEST = 127
 _REACH = 1.75
 """Neighbours share a corner: they are no farther apart than the root of 3 [voxel]."""
 
-_WEIGHTS = np.array([9, 3, 1])
+PLACES = np.array([9, 3, 1])
+"""The number of a step is its product with these."""
+
+DIRECTIONS = np.array([step for step in product((-1, 0, 1), repeat=3) if np.dot(step, PLACES) > 0])
+"""Steps (13, 3) to the neighbours that a voxel keeps affinities with."""
 
 
 def neighbours(coord_V3: NDArray[np.integer]) -> tuple[Ints, Ints]:
@@ -27,7 +33,7 @@ def neighbours(coord_V3: NDArray[np.integer]) -> tuple[Ints, Ints]:
     Each pair is there once, from the voxel that comes first in the order of coordinates.
     """
     pair_E2 = links(coord_V3, _REACH)
-    direction_E = (coord_V3[pair_E2[:, 1]].astype(np.int64) - coord_V3[pair_E2[:, 0]]) @ _WEIGHTS
+    direction_E = (coord_V3[pair_E2[:, 1]].astype(np.int64) - coord_V3[pair_E2[:, 0]]) @ PLACES
     pair_E2 = np.where((direction_E < 0)[:, None], pair_E2[:, ::-1], pair_E2)
     return pair_E2, np.abs(direction_E) - 1
 
@@ -56,6 +62,6 @@ def reordered(
 ) -> NDArray[np.int8]:
     """Return the column of voxels that are now at other places (V, 3), in a symmetry of the box, in the same order."""
     pair_E2, logit_E = unpack(packed_VN, before_V3)
-    step_E = (after_V3[pair_E2[:, 1]].astype(np.int64) - after_V3[pair_E2[:, 0]]) @ _WEIGHTS
+    step_E = (after_V3[pair_E2[:, 1]].astype(np.int64) - after_V3[pair_E2[:, 0]]) @ PLACES
     pair_E2 = np.where((step_E < 0)[:, None], pair_E2[:, ::-1], pair_E2)
     return pack(len(after_V3), pair_E2, np.abs(step_E) - 1, logit_E)

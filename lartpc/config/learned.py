@@ -98,6 +98,12 @@ class SegmentTraining(Training):
     class_weights: tuple[Weight, Weight, Weight, Weight, Weight] | None = Field(
         None, description="weight of shower, track, Michel, delta and low-energy voxels, with loss: weighted"
     )
+    affinity_weight: float = Field(
+        2.0,
+        ge=0,
+        description="weight of the loss of affinities, which say whether neighbouring voxels are of one particle; 0: "
+        "the network has none, and fragments are found by distance",
+    )
     only_far_ghosts: bool = Field(
         False,
         description="of ghosts ask for those alone that share no corner with a real voxel, with heads.ghost",
@@ -137,7 +143,7 @@ class UResNet(Section):
         Measured with 16 filters: 1,400 to 2,320 (`benchmarks/large_event.py`). Kernel maps take some 300 of it,
         and the rest are features.
         """
-        return 300 + 130 * self.filters
+        return 300 + 150 * self.filters
 
 
 class Ppn(Section):

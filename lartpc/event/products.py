@@ -241,7 +241,7 @@ PRODUCTS: dict[str, Product] = {
         },
     ),
     "affinity": Product(
-        "whether a voxel and its neighbours are of one particle (of weights with `segment.heads.affinity` only)",
+        "whether a voxel and its neighbours are of one particle",
         {
             "logit": Column(
                 "i1",

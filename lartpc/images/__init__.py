@@ -3,6 +3,7 @@
 They are trained by `lartpc.nets`, from where they also run on GPUs, and where there is no compiler.
 """
 
+from lartpc.images.affinity import AFFINITY_WIDENING, affinity_logits, turned_round
 from lartpc.images.answer import Answer, passes_masks
 from lartpc.images.batch import Image, Images, image_of, side_by_side, stack, voxels_per_side
 from lartpc.images.energies import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, energy_features
@@ -11,6 +12,7 @@ from lartpc.images.segmenter import NORM_EPS, CompiledSegmenter
 from lartpc.images.symmetry import reflect, reflections, signs
 
 __all__ = [
+    "AFFINITY_WIDENING",
     "ARITHMETIC",
     "ENERGY_FULL_MEV",
     "ENERGY_SCALE_MEV",
@@ -19,6 +21,7 @@ __all__ = [
     "CompiledSegmenter",
     "Image",
     "Images",
+    "affinity_logits",
     "arithmetic",
     "energy_features",
     "has_gpu",
@@ -30,5 +33,6 @@ __all__ = [
     "side_by_side",
     "signs",
     "stack",
+    "turned_round",
     "voxels_per_side",
 ]

@@ -35,6 +35,8 @@ class Answer:
         Logits of end against start.
     ghost_V
         Logits of being a ghost, of networks that tell.
+    side_VS
+        Logits of the sides (V, 26) of each voxel, of networks that have them (`lartpc.images.affinity`).
     sampled
         Mean scores (V, K) of thinned networks and how far these disagree (V,), where asked for.
     """
@@ -46,6 +48,7 @@ class Answer:
     class_VK: Array
     end_V: Array
     ghost_V: Array | None = None
+    side_VS: Array | None = None
     sampled: tuple[Array, Array] | None = None
 
 

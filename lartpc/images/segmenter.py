@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lartpc.config import UResNet
 from lartpc.event import Event
+from lartpc.images.affinity import AFFINITY_WIDENING
 from lartpc.images.answer import Answer
 from lartpc.images.batch import Images
 from lartpc.images.energies import energy_features
@@ -19,7 +20,7 @@ from lartpc.images.kernel import ARITHMETIC
 from lartpc.images.levels import find_levels, sorted_rows
 from lartpc.images.program import DOWN, SAME, UP, Output, Program, Rows, whole
 from lartpc.sparse.parameters import Parameters
-from lartpc.vocab import Semantic
+from lartpc.vocab import NUM_DIRECTIONS, Semantic
 
 Array = NDArray[Any]
 
@@ -31,7 +32,7 @@ ROWS_PER_TILE = 512
 
 
 class CompiledSegmenter:
-    """U-ResNet with classes, ghosts and point proposals, for inference.
+    """U-ResNet with classes, ghosts, affinities and point proposals, for inference.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ class CompiledSegmenter:
     def __init__(
         self, state: Mapping[str, Array], cfg: UResNet, dimension: int, *, has_ghosts: bool, unit: str
     ) -> None:
+        self._has_affinities = "affinity.head.weight" in state
         own = {name: values for name, values in state.items() if not name.endswith(".num_batches_tracked")}
         self._parameters = Parameters(own, "the network of segment")
         self._cfg, self._dimension, self._has_ghosts = cfg, dimension, has_ghosts
@@ -66,6 +68,7 @@ class CompiledSegmenter:
         self._active = [self._rows(level, is_active=True) for level in range(cfg.depth)]
         decoded = self._add_unet()
         self._said = self._add_heads(decoded[0])
+        self._sides = self._add_affinities(decoded[0]) if self._has_affinities else None
         self._masks, self._proposed = self._add_ppn(decoded)
         self._parameters.end()
 
@@ -76,18 +79,21 @@ class CompiledSegmenter:
         energy_V = images.energy_V if order_V is None else images.energy_V[order_V]
         depth, kernel = self._cfg.depth, self._cfg.kernel
         levels = [*find_levels(keys_V, coord_VD1, images.shape, depth, kernel, ROWS_PER_TILE)]
-        said, proposed, *coarse = self._program.run(
+        sides = [self._sides] if self._sides else []
+        said, proposed, *others = self._program.run(
             levels,
             {self._given: energy_features(energy_V)},
-            [self._said, self._proposed, *self._masks],
+            [self._said, self._proposed, *sides, *self._masks],
             ROWS_PER_TILE,
         )
+        side_VS, coarse = (others[0], others[1:]) if sides else (None, others)
         parents = [level.parent_V for level in levels if level.parent_V is not None]
         if order_V is not None:
             back_V = np.argsort(order_V)
             said, proposed = said[back_V], proposed[back_V]
+            side_VS = None if side_VS is None else side_VS[back_V]
             parents[:1] = [parent_V[back_V] for parent_V in parents[:1]]
-        if not all(np.isfinite(rows).all() for rows in (said, proposed, *coarse)):
+        if not all(np.isfinite(rows).all() for rows in (said, proposed, *others)):
             raise ValueError("the network gives numbers that are not finite; train its weights again")
         num, first = len(Semantic), self._dimension
         return Answer(
@@ -98,6 +104,7 @@ class CompiledSegmenter:
             np.ascontiguousarray(proposed[:, first : first + num]),
             proposed[:, first + num],
             said[:, num] if self._has_ghosts else None,
+            None if side_VS is None else side_VS[:, : 2 * NUM_DIRECTIONS],
         )
 
     # -- layers --------------------------------------------------------------------------------
@@ -112,8 +119,12 @@ class CompiledSegmenter:
         self._to_ppn = [self._joined(f"ppn.blocks.{level}.first_act", level) for level in range(depth - 1)]
         self._to_ppn.append([self._output(f"ppn.blocks.{depth - 1}.first_act", self._active[-1])])
 
+        self._to_sides = self._rows(0, is_active=True)
+
         def decoded_ends(level: int) -> list[Output]:
             ends = [self._to_ppn[level][0]]
+            if not level and self._has_affinities:
+                return [*ends, self._output("affinity.block.first_act", self._to_sides)]
             return [self._output(f"unet.up_act.{level - 1}", to_up[level]), *ends] if level else ends
 
         skips: list[Rows] = []
@@ -152,6 +163,20 @@ class CompiledSegmenter:
         if self._has_ghosts:
             layers.append(self._head("ghost", width, 1))
         return self._program.linear(decoded, *_side_by_side(layers))
+
+    def _add_affinities(self, decoded: Rows) -> Rows:
+        """Add the residual block and the head of affinities, and return the rows of the logits of the sides."""
+        narrow, wide = self._widths[0], AFFINITY_WIDENING * self._widths[0]
+        first = self._convolution("affinity.block.first_conv.weight", [narrow], wide)
+        hidden, rows = self._program.rows(0, wide, is_active=True), self._program.rows(0, wide)
+        active = Output(hidden, *self._norm("affinity.block.second_act", [wide])[0])
+        self._program.convolve(SAME, 0, self._to_sides, first, outputs=[active])
+        shortcut = self._parameters.turned("affinity.block.shortcut.weight", wide, narrow)
+        second = self._convolution("affinity.block.second_conv.weight", [wide], wide)
+        terms = [(decoded, _filled(_filled(shortcut, 0), 1))]
+        self._program.convolve(SAME, 0, hidden, second, sums=rows, terms=terms)
+        head = self._head("affinity.head", wide, 2 * NUM_DIRECTIONS)
+        return self._program.linear(rows, *_side_by_side([head]))
 
     def _add_ppn(self, decoded: list[Rows]) -> tuple[list[Rows], Rows]:
         """Add the layers of the point proposals.

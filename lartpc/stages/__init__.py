@@ -38,9 +38,9 @@ class Stage:
 CHAIN = (
     Stage(
         "segment",
-        3,
+        4,
         ("voxel",),
-        ("semantic", "proposal"),
+        ("semantic", "proposal", "affinity"),
         learned=True,
         learns=("truth_voxel", "truth_point"),
         network=1,

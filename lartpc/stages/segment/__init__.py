@@ -16,6 +16,7 @@ from lartpc.images import (
     Answer,
     CompiledSegmenter,
     Images,
+    affinity_logits,
     arithmetic,
     has_gpu,
     has_kernel,
@@ -24,6 +25,7 @@ from lartpc.images import (
     reflections,
     signs,
     stack,
+    turned_round,
 )
 from lartpc.scores import mean_and_vacuity, sigmoid, softmax
 from lartpc.vocab import GHOST, Semantic
@@ -93,7 +95,9 @@ def loss(net: "nn.Module", batch: list[Event], cfg: config.Segment) -> "dict[str
 class Said:
     """What the network says of each voxel: class, uncertainty and ghosts, and of the point that it proposes.
 
-    `point_V` is the score of the point, 0 where a coarser level does not look; nan where the network says nothing.
+    `side_VS` is what it says of its neighbours (`lartpc.images.affinity`), without columns where it says nothing of
+    them. `point_V` is the score of the point, 0 where a coarser level does not look. Numbers are nan where the network
+    says nothing.
     """
 
     label_V: NDArray[Any]
@@ -104,10 +108,11 @@ class Said:
     offset_VD: NDArray[Any]
     class_VK: NDArray[Any]
     end_V: NDArray[Any]
+    side_VS: NDArray[Any]
 
 
 def infer(net: Network, batch: list[Event], cfg: config.Segment) -> list[dict[str, Columns]]:
-    """Return the products `semantic` and `proposal` of each event.
+    """Return the products `semantic`, `proposal` and `affinity` of each event.
 
     A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
     scores are means over reflections of the image, and offsets are weighted by the scores of the points.
@@ -136,10 +141,14 @@ def infer(net: Network, batch: list[Event], cfg: config.Segment) -> list[dict[st
         "end_score": said.end_V[keep_V],
     }
     num_proposals = np.bincount(coord_VD1[:, 0], minlength=len(batch)).tolist()
-    semantics = _split("semantic", semantic, [event.num_voxels for event in batch])
+    num_voxels = [event.num_voxels for event in batch]
+    semantics, bounds = _split("semantic", semantic, num_voxels), np.cumsum(num_voxels)[:-1]
+    sides = zip(batch, np.split(said.side_VS, bounds), np.split(label_V, bounds), strict=True)
+    affinities = [{"logit": affinity_logits(side_VS, event, own_V)} for event, side_VS, own_V in sides]
+    proposals = _split("proposal", proposal, num_proposals)
     return [
-        {"semantic": ours, "proposal": theirs}
-        for ours, theirs in zip(semantics, _split("proposal", proposal, num_proposals), strict=True)
+        {"semantic": ours, "proposal": theirs, "affinity": affinity}
+        for ours, theirs, affinity in zip(semantics, proposals, affinities, strict=True)
     ]
 
 
@@ -168,12 +177,14 @@ def _say(
         answer.offset_VD,
         softmax(answer.class_VK),
         sigmoid(answer.end_V),
+        np.zeros((len(score_VK), 0), np.float32) if answer.side_VS is None else answer.side_VS,
     )
     if images.order_V is None:
         return said
     back_V = np.argsort(images.order_V)
     turned = {name: value[back_V] for name, value in vars(said).items()}
-    return Said(**turned | {"offset_VD": turned["offset_VD"] * signs(axes)})
+    offset_VD, side_VS = turned["offset_VD"] * signs(axes), turned_round(turned["side_VS"], axes)
+    return Said(**turned | {"offset_VD": offset_VD, "side_VS": side_VS})
 
 
 def _mean(views: list[Said]) -> Said:

@@ -3,7 +3,7 @@
 Tensor suffixes: V voxels, C channels, K classes, P points, D dimensions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from lartpc.event import Event
 from lartpc.images import ENERGY_FULL_MEV, ENERGY_SCALE_MEV, Answer, Images
 from lartpc.images import stack as stack_images
 from lartpc.nets import ppn
+from lartpc.nets.affinity import Affinities, affinity_term
 from lartpc.nets.border import at_border
 from lartpc.nets.dropout import sampled
 from lartpc.nets.energies import energy_features
@@ -32,11 +33,11 @@ from lartpc.vocab import GHOST, NONE, Semantic
 
 
 class Segmenter(nn.Module):
-    """U-ResNet with a class per voxel, and the PPN."""
+    """U-ResNet with a class per voxel, affinities of neighbours, and the PPN."""
 
     def __init__(self, cfg: config.Segment) -> None:
         super().__init__()
-        self.dimension = cfg.dimension
+        self.dimension, self._cfg = cfg.dimension, cfg
         self.unet = UResNet(cfg.unet, 2, cfg.dimension, cfg.backend, cfg.heads.dropout)
         self.classes = nn.Linear(cfg.unet.filters, len(Semantic))
         self.ppn = ppn.Ppn(cfg.unet, cfg.dimension, backend=cfg.backend)
@@ -46,7 +47,19 @@ class Segmenter(nn.Module):
             self.ghost = (
                 Rivals(cfg.unet.filters, cfg.unet.leakiness) if rivals else nn.Linear(cfg.unet.filters, 1)
             )
+        self.affinity = self._affinities() if cfg.train.affinity_weight else None
         self.hits = PlaneHits(cfg.unet.filters, cfg.unet.leakiness) if cfg.plane_hits else None
+
+    def _affinities(self) -> Affinities:
+        return Affinities(self._cfg.unet, self._cfg.dimension, self._cfg.backend)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take over a state; the head of affinities is there if one that is to be whole (`strict`) has it."""
+        if strict and (has_head := "affinity.head.weight" in state_dict) != (self.affinity is not None):
+            self.affinity = self._affinities() if has_head else None
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(
         self,
@@ -55,8 +68,10 @@ class Segmenter(nn.Module):
         batch_size: int,
         num_cells: int,
         seen: Seen | None = None,
-    ) -> tuple[Tensor, ppn.Proposals, Lattice, Tensor | None]:
-        """Return class logits (V, K), proposals, the lattice of the batch, and logits of ghosts (V,), if any.
+    ) -> tuple[Tensor, ppn.Proposals, Lattice, Tensor | None, Tensor | None]:
+        """Return class logits (V, K), proposals, the lattice of the batch, logits of ghosts (V,) and sides (V, 26).
+
+        The last two are None where the network has no such heads.
 
         Parameters
         ----------
@@ -73,7 +88,9 @@ class Segmenter(nn.Module):
         """
         lattice = Lattice(coord_VD1, batch_size, (num_cells,) * (coord_VD1.shape[1] - 1))
         decoded = self.unet(energy_features(energy_V), lattice, self._added(seen))
-        return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, self._ghosts(decoded[0], seen)
+        sides = None if self.affinity is None else self.affinity(decoded[0], lattice)
+        ghosts = self._ghosts(decoded[0], seen)
+        return self.classes(decoded[0]), self.ppn(decoded, lattice), lattice, ghosts, sides
 
     def _ghosts(self, feat_VC: Tensor, seen: Seen | None) -> Tensor | None:
         if isinstance(self.ghost, Rivals):
@@ -96,7 +113,8 @@ class Segmenter(nn.Module):
         device = next(self.parameters()).device
         coord_VD1, energy_V, num_images, num_cells = as_tensors(images, device)
         seen = self._see(batch, images, device)
-        logit_VK, proposals, lattice, ghost_V = self(coord_VD1, energy_V, num_images, num_cells, seen)
+        outputs = self(coord_VD1, energy_V, num_images, num_cells, seen)
+        logit_VK, proposals, lattice, ghost_V, side_VS = outputs
         drawn = None
         if num_passes:
             drawn = mean_and_disagreement(self.sample(energy_V, lattice, num_passes, seen))
@@ -108,6 +126,7 @@ class Segmenter(nn.Module):
             as_array(proposals.class_VK),
             as_array(proposals.end_V),
             None if ghost_V is None else as_array(ghost_V),
+            None if side_VS is None else as_array(side_VS),
             (as_array(drawn[0]), as_array(drawn[1])) if drawn else None,
         )
 
@@ -156,10 +175,11 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
 
     `semantic` is that of the voxel classes, see `losses.semantic_terms`; the `point_...` terms are per
     event, see `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums. `ghost` is there with
-    `cfg.heads.ghost`, see `losses.ghost_term`; ghosts have no class and do not enter `semantic`.
+    `cfg.heads.ghost`, see `losses.ghost_term`; ghosts have no class and do not enter `semantic`. `affinity` is
+    that of pairs of neighbours, see `affinity.affinity_term`, and carries `cfg.train.affinity_weight` in its sum.
     """
     device = next(net.parameters()).device
-    logit_VK, proposals, lattice, ghost_V = net(*_inputs(batch, device, cfg))
+    logit_VK, proposals, lattice, ghost_V, side_VS = net(*_inputs(batch, device, cfg))
     label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
     border_V = at_border(label_V, lattice) if cfg.train.loss == "border" else None
     known_V, event_V, class_V = label_V >= 0, lattice.coord_VD1[:, 0], label_V
@@ -181,6 +201,9 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
             far_V = column_of([is_far_ghost(event) for event in batch], device)
             asked_V = torch.where((label_V == GHOST) & ~far_V, NONE, label_V)
         terms["ghost"] = ghost_term(ghost_V, asked_V)
+    if side_VS is not None:
+        total, count = affinity_term(side_VS, batch)
+        terms["affinity"] = (total * cfg.train.affinity_weight, count)
     targets = ppn.stack([_targets(event, cfg) for event in batch], device)
     for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)
