@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lartpc import config
+from lartpc import affinities, config
 from lartpc.event import PRODUCTS, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.images import passes_masks
@@ -13,7 +13,7 @@ from lartpc.nets.augment import turn
 from lartpc.nets.unet import UResNet
 from lartpc.sparse import Lattice
 from lartpc.stages import segment
-from lartpc.vocab import PointKind, Semantic
+from lartpc.vocab import NO_AFFINITY, PointKind, Semantic
 
 SIDE = 64
 SMALL = config.Segment(
@@ -93,6 +93,7 @@ def test_loss_names_and_counts() -> None:
     counts = {name: float(count) for name, (_, count) in terms.items()}
     assert counts == {
         "semantic": sum(event.num_voxels for event in events),
+        "affinity": sum(len(affinities.neighbours(event["voxel"]["coord"])[0]) for event in events),
         "point_mask": 2,
         "point_class": 2,
         "point_offset": 2,
@@ -130,7 +131,7 @@ def test_infer_conforms_and_does_not_depend_on_order_or_batch() -> None:
     alone = [segment.infer(net, [event], SMALL)[0] for event in events]
     for order in ([4, 3, 2, 1, 0], [2, 0, 1, 4, 3]):
         for index, found in zip(order, segment.infer(net, [events[i] for i in order], SMALL), strict=True):
-            assert set(found) == {"semantic", "proposal"}
+            assert set(found) == {"semantic", "proposal", "affinity"}
             assert len(found["semantic"]["label"]) == events[index].num_voxels
             for product, columns in found.items():
                 for name, column in PRODUCTS[product].columns.items():
@@ -238,6 +239,11 @@ def test_means_over_reflections_are_those_of_the_reflected_image(num: int, axes:
     position = here["proposal"]["position"]
     mirrored = np.where(axes, SIDE - position, position)[order]
     np.testing.assert_allclose(there["proposal"]["position"], mirrored, atol=1e-3)
+    coord = event["voxel"]["coord"]
+    turned = np.where(axes, SIDE - 1 - coord, coord)
+    wanted = affinities.reordered(here["affinity"]["logit"], coord, turned)[order].astype(np.int64)
+    assert (wanted != NO_AFFINITY).sum() > len(wanted)
+    assert np.abs(there["affinity"]["logit"] - wanted).max() <= 1
 
 
 def test_symmetries_that_an_image_has_not_are_refused() -> None:
