@@ -1,19 +1,22 @@
 """Links between near voxels, and what follows from them: connected pieces, and labels that spread.
 
-By the compiled kernel where it is built, else by numpy and scipy, which find the same in the same order.
+By the compiled kernel where it is built, else by numpy and scipy, which find the same in the same order and are
+imported only then.
 
 Shape suffixes: V voxels, E links, L lines of voxels along z.
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.lean import connected_components, coo_array, csr_array, dijkstra
 from lartpc.sparse.build import call, is_built
 from lartpc.vocab import NONE
+
+if TYPE_CHECKING:
+    from lartpc.lean import csr_array
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -86,6 +89,8 @@ def _links(coord_V3: NDArray[np.integer], eps: float) -> Ints:
 def pieces(num_voxels: int, link_E2: Ints) -> Ints:
     """Return the connected piece (V,) of each voxel, numbered in order of their first voxels."""
     if not is_built():
+        from lartpc.lean import connected_components
+
         _, found_V = connected_components(graph_of(num_voxels, link_E2), directed=False)
         return np.asarray(found_V, np.int64)
     piece_V = np.empty(num_voxels, np.int64)
@@ -131,6 +136,8 @@ def reach(
 
 def _reach(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], limit: float) -> Reached:
     """Return what `reach` does, by scipy."""
+    from lartpc.lean import dijkstra
+
     bare_V, num = label_V < 0, len(label_V)
     found = Reached(label_V.copy(), np.where(bare_V, np.inf, 0.0), np.full(num, NONE, np.int64))
     # Only links with a bare end matter, and only the voxels on them.
@@ -193,8 +200,10 @@ def set_apart(coord_V3: NDArray[np.integer], group_V: NDArray[np.integer], reach
     return apart
 
 
-def graph_of(num_voxels: int, link_E2: Ints, value_E: Any = None) -> csr_array:
+def graph_of(num_voxels: int, link_E2: Ints, value_E: Any = None) -> "csr_array":
     """Return the links, with their values or ones, as a sparse matrix (V, V)."""
+    from lartpc.lean import coo_array
+
     value = np.ones(len(link_E2)) if value_E is None else value_E
     # Each link comes once: there are no duplicates to look for.
     row, column = link_E2.astype(np.int32).T

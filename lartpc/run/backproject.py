@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
-from lartpc.event import SEEN, Event, blank
+from lartpc.event import SEEN, Event, blank, empty
 from lartpc.ingest.detector.backproject import proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
 from lartpc.provenance import fingerprint, provenance
@@ -21,7 +21,10 @@ from lartpc.stages import stage
 from lartpc.steady import Steady
 from lartpc.store import NUM_PLANES, WEIGHTS_FILE, Events, EventWriter, open_events
 
-WRITES = ("semantic", "proposal")
+READS = ("semantic", "proposal")
+"""Of the images."""
+
+WRITES = stage("segment").writes
 
 
 def backproject(
@@ -74,7 +77,7 @@ def backproject(
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}
         with EventWriter(out, WRITES, file_uid=events.file_uid, box=events.box, attrs=origin) as writer:
             for index, event in enumerate(events.stream(["voxel", *(SEEN if judge else ())])):
-                views = seen.block(index * num, (index + 1) * num, ["voxel", *WRITES])
+                views = seen.block(index * num, (index + 1) * num, ["voxel", *READS])
                 if event.entry in set_aside:
                     writer.append(event.entry, {name: blank(event, WRITES)[name] for name in WRITES})
                     continue
@@ -90,6 +93,8 @@ def backproject(
                 found = {
                     "semantic": semantic,
                     "proposal": proposals_of(events.box, views, planes),
+                    # planes say nothing of the neighbours of a point
+                    "affinity": empty("affinity", event.num_voxels),
                 }
                 writer.append(event.entry, found)
                 summary["num_voxels"] += event.num_voxels

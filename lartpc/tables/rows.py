@@ -172,7 +172,7 @@ def aligned(event: Event, repair: bool) -> Event:
     if not num_rows(event["event"]) and repair:
         event = event.with_products({"event": empty("event", 1)})
     for name in event:
-        per = PRODUCTS[name].per
+        per = None if name in PROPOSED else PRODUCTS[name].per
         if per and num_rows(event[name]) != num_rows(event[per]):
             if not repair:
                 raise ValueError(

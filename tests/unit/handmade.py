@@ -52,6 +52,7 @@ def good_event() -> dict[str, Columns]:
     events["event"]["energy_mev"][:] = energy.sum() + 3.0
     events["event"]["energy_outside_mev"][:] = 3.0
     events["voxel"] = {"coord": coord, "energy": energy}
+    events["affinity"] = empty("affinity", len(coord))
     events["truth_voxel"] = {
         "semantic": semantic,
         "fragment": particle,
@@ -168,6 +169,7 @@ def quiet_event(coord: list[list[int]], semantic: int = Semantic.LOW_ENERGY) -> 
         "score": np.eye(5)[np.full(num, semantic)],
         "label": np.full(num, semantic),
     }
+    event["affinity"] = empty("affinity", num)
     event["group"] = empty("group", num)
     return event
 

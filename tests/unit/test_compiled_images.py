@@ -74,8 +74,8 @@ def random_images(dimension: int, num_voxels: int, *, is_sorted: bool = True, se
 
 
 def parts(answer: Answer) -> list[np.ndarray]:
-    ghosts = [] if answer.ghost_V is None else [answer.ghost_V]
-    return [answer.logit_VK, answer.offset_VD, answer.class_VK, answer.end_V, *answer.masks, *ghosts]
+    others = [values for values in (answer.ghost_V, answer.side_VS) if values is not None]
+    return [answer.logit_VK, answer.offset_VD, answer.class_VK, answer.end_V, *answer.masks, *others]
 
 
 def assert_same(one: Answer, other: Answer, tolerance: float) -> None:

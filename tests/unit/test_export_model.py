@@ -62,7 +62,7 @@ def small_network(folder, more=None):
 
 @torch.no_grad()
 def said_by(net, cfg, coord, energy):
-    logit, proposals, lattice, ghost = net(coord, energy, 2, 768)
+    logit, proposals, lattice, ghost, _ = net(coord, energy, 2, 768)
     parents = [one.coarser.parent_V for one in levels(lattice, len(proposals.masks))[:-1]]
     looks = torch.from_numpy(
         passes_masks(

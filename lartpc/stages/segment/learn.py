@@ -47,7 +47,7 @@ class Segmenter(nn.Module):
             self.ghost = (
                 Rivals(cfg.unet.filters, cfg.unet.leakiness) if rivals else nn.Linear(cfg.unet.filters, 1)
             )
-        self.affinity = self._affinities() if cfg.train.affinity_weight else None
+        self.affinity = self._affinities() if cfg.train.affinity_weight and cfg.dimension == 3 else None
         self.hits = PlaneHits(cfg.unet.filters, cfg.unet.leakiness) if cfg.plane_hits else None
 
     def _affinities(self) -> Affinities:
