@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.affinities import neighbours, pack
 from lartpc.event import GENERATED, MAX_COUNT, PRODUCTS, TRUTH, Columns, Event, conform, empty, num_rows
 from lartpc.kinematics import Clusters, describe
 from lartpc.kinematics.classes import class_scores
@@ -17,6 +18,8 @@ MICHEL_RADIUS = 3.0
 """A Michel that starts nearer than this to the end of a track belongs to it, if its muon is not seen [voxel]."""
 MIN_TURN = 2.0
 """The ends of a true track differ by more than this in their distance to its start, or it has none [voxel]."""
+SURE_LOGIT = 8.0
+"""Logit of a true affinity: minus this where two voxels are of two particles."""
 FLAVOUR_OF = {int(Species.MUON): int(Flavour.NUMU_LIKE), int(Species.ELECTRON): int(Flavour.NUE_LIKE)}
 
 
@@ -31,7 +34,8 @@ def upstream_from_truth(event: Event, products: Sequence[str]) -> Event:
     event
         An event with `voxel` and the truth products.
     products
-        Any of `semantic`, `point`, `candidate` (none: the truth leaves no choice), `group`, `fragment`, `particle`.
+        Any of `semantic`, `affinity`, `point`, `candidate` (none: the truth leaves no choice), `group`, `fragment`,
+        `particle`.
 
     Raises
     ------
@@ -198,6 +202,16 @@ def _semantic(event: Event) -> Columns:
     return {**empty("semantic", len(label)), "score": one_hot(label), "label": label}
 
 
+def _affinity(event: Event) -> Columns:
+    truth, coord = event["truth_voxel"], event["voxel"]["coord"]
+    pair_E2, direction_E = neighbours(coord)
+    of_V = np.where(truth["semantic"] == Semantic.LOW_ENERGY, NONE, truth["particle"])
+    one_E, two_E = of_V[pair_E2].T
+    sure_E = np.where(one_E == two_E, SURE_LOGIT, -SURE_LOGIT)
+    known_E = (one_E >= 0) & (two_E >= 0)
+    return {"logit": pack(len(coord), pair_E2, direction_E, np.where(known_E, sure_E, np.nan))}
+
+
 def _point(event: Event) -> Columns:
     truth = event["truth_point"]
     return {
@@ -248,6 +262,7 @@ def _describe(event: Event, column: str, truth: Columns) -> Columns:
 
 _MAKERS: dict[str, Callable[[Event], Columns]] = {
     "semantic": _semantic,
+    "affinity": _affinity,
     "point": _point,
     "candidate": lambda event: empty("candidate"),
     "group": _group,
@@ -257,6 +272,7 @@ _MAKERS: dict[str, Callable[[Event], Columns]] = {
 
 _MADE_FROM = {
     "semantic": ("truth_voxel",),
+    "affinity": ("truth_voxel",),
     "point": ("truth_point",),
     "candidate": (),
     "group": ("truth_voxel", "truth_fragment", "truth_particle"),

@@ -16,6 +16,7 @@ from lartpc.config.base import File, Part, Section, Vector
 from lartpc.config.classify import Classify
 from lartpc.config.flow import Flow
 from lartpc.config.graphs import (
+    Affinity,
     Cluster,
     ClusterInfer,
     Cones,
@@ -63,6 +64,7 @@ __all__ = [
     "SCENARIO_SECTIONS",
     "SECTIONS",
     "VERTEX_GROUPS",
+    "Affinity",
     "Classify",
     "Cluster",
     "ClusterInfer",

@@ -40,6 +40,22 @@ class Dbscan(Section):
     )
 
 
+class Affinity(Dbscan):
+    """Fragments by the affinities of neighbouring voxels that `segment` gives; by distance where it gives none."""
+
+    method: Literal["affinity"] = Field(  # type: ignore[assignment]
+        "affinity",
+        description="by the affinities of neighbouring voxels, if the weights of `segment` give them",
+    )
+    min_voxels: int = Field(2, ge=1, description="smaller fragments are left ungrouped")
+    track_bias: float = Field(0.5, description="added to the affinities of pairs of tracks")
+    other_bias: float = Field(1.0, description="added to the affinities of pairs of the other classes")
+    point_bias: float = Field(
+        -3.0, description="added besides to those of tracks within `point_radius` of a point of a track"
+    )
+    point_radius: float = Field(3.0, ge=0, description="radius of this around points; 0: none [voxel]")
+
+
 class LearnedFragments(Section):
     """What the learned ways to fragments share."""
 
@@ -97,11 +113,12 @@ def _method(value: Any) -> str:
 
 Fragments = Annotated[
     Annotated[Dbscan, Tag("dbscan")]
+    | Annotated[Affinity, Tag("affinity")]
     | Annotated[GraphSpice, Tag("graph_spice")]
     | Annotated[Embedding, Tag("embedding")],
     Discriminator(_method),
 ]
-"""Voxels to fragments, by one of three methods; each has its own settings."""
+"""Voxels to fragments, by one of four methods; each has its own settings."""
 
 
 class GraphNet(Section):

@@ -22,7 +22,7 @@ def find(event: Event, cfg: config.Dbscan) -> tuple[Ints, Ints]:
     Before, small deltas grow into the track that they leave.
     """
     coord, eps_of = event["voxel"]["coord"], dict(zip(CLASSES, cfg.eps, strict=True))
-    semantic = _grown(event, cfg, eps_of[Semantic.DELTA])
+    semantic = grown(event, cfg, eps_of[Semantic.DELTA])
     label_V = np.full(len(coord), NONE, np.int64)
     row = np.flatnonzero(np.isin(semantic, (Semantic.TRACK, Semantic.DELTA)))
     point = event["point"]["position"][event["point"]["semantic"] == Semantic.TRACK]
@@ -41,7 +41,7 @@ def find(event: Event, cfg: config.Dbscan) -> tuple[Ints, Ints]:
     return label_V, class_V
 
 
-def _grown(event: Event, cfg: config.Dbscan, eps: float) -> NDArray[np.integer]:
+def grown(event: Event, cfg: config.Dbscan, eps: float) -> NDArray[np.integer]:
     """Return the classes (V,) where voxels called track that belong to a small delta are of the delta.
 
     Links lead to them from a piece of fewer than `grow_below` voxels called delta, through voxels with delta scores of

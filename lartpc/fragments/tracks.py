@@ -34,14 +34,14 @@ def find(
     """
     num, link_E2 = len(coord_V3), links(coord_V3, eps)
     length_E = lengths(coord_V3, link_E2)
-    nearest_V, away_V = _nearest(coord_V3, point_P3, max(cfg.break_radius, cfg.inner_radius))
+    nearest_V, away_V = nearest(coord_V3, point_P3, max(cfg.break_radius, cfg.inner_radius))
     cell_V = np.where(away_V < cfg.break_radius, nearest_V, NONE)
     is_cut_V = cell_V >= 0
     both_E, free_E = both(is_track_V, link_E2), both(~is_cut_V, link_E2)
     label_V = np.where(is_track_V & ~is_cut_V, pieces(num, link_E2[both_E & free_E]), NONE)
     if cfg.bridge_length and not is_track_V.all():
         large_V = renumber(label_V, cfg.bridge_voxels)
-        joined_V = _bridged(large_V, link_E2[free_E], length_E[free_E], cfg.bridge_length)
+        joined_V = bridged(large_V, link_E2[free_E], length_E[free_E], cfg.bridge_length)
         small_V = np.where((joined_V < 0) & (label_V >= 0), label_V + joined_V.max(initial=NONE) + 1, NONE)
         label_V = np.where(joined_V >= 0, joined_V, small_V)
     at_cut = both_E & ~free_E
@@ -58,7 +58,7 @@ def find(
     return np.where(bare_V, label_V.max(initial=NONE) + 1 + own_V, label_V)
 
 
-def _nearest(
+def nearest(
     coord_V3: NDArray[np.integer], point_P3: NDArray[np.floating], radius: float
 ) -> tuple[Ints, NDArray[np.float64]]:
     """Return the nearest point (V,) within a radius of each voxel, -1 for none, and its distance, infinity for none."""
@@ -103,11 +103,13 @@ def _seeded(label_V: Ints, cell_V: Ints, link_E2: Ints) -> Ints:
     return np.where(label_V >= 0, label_V, np.where(cell_V >= 0, new[node_V], NONE))
 
 
-def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longest: float) -> Ints:
+def bridged(
+    label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longest: float, apart_E2: Ints | None = None
+) -> Ints:
     """Return the labels (V,) where pieces that other voxels lead from one to another are one, with those voxels.
 
     Bridges are shortest ways along links through voxels without a label, the shortest first, and none where pieces
-    are one already.
+    are one already, or hold two labels that are to stay apart (`apart_E2`).
     """
     of_other_E = ~both(label_V >= 0, link_E2)
     if not of_other_E.any() or not (label_V >= 0).any():
@@ -120,6 +122,10 @@ def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longe
         (way_E <= longest) & (owner_E2[:, 0] != owner_E2[:, 1]) & both(owner_V >= 0, link_E2)
     )
     parent = np.arange(int(label_V.max()) + 1)
+    apart_of: dict[int, set[int]] = {}
+    for one, two in [] if apart_E2 is None else apart_E2.tolist():
+        apart_of.setdefault(one, set()).add(two)
+        apart_of.setdefault(two, set()).add(one)
 
     def root(label: int) -> int:
         while parent[label] != label:
@@ -129,9 +135,10 @@ def _bridged(label_V: Ints, link_E2: Ints, length_E: NDArray[np.floating], longe
     out_V = label_V.copy()
     for edge in meets[np.argsort(way_E[meets], kind="stable")]:
         one, two = (root(int(label)) for label in owner_E2[edge])
-        if one == two:
+        if one == two or two in map(root, apart_of.get(one, ())):
             continue
         parent[max(one, two)] = min(one, two)
+        apart_of[min(one, two)] = apart_of.get(one, set()) | apart_of.get(two, set())
         for voxel in link_E2[edge]:
             while label_V[voxel] < 0:
                 out_V[voxel] = one

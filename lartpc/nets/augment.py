@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.affinities import reordered
 from lartpc.config import Training
 from lartpc.event import PRODUCTS, Columns, Event, num_rows
 
@@ -35,7 +36,8 @@ def turn(event: Event, rng: np.random.Generator) -> Event:
 
     An image of wires, or of points made of them, is flipped only: its axes are not alike.
     Voxel indices and positions, directions and momenta turn together. Voxels are sorted by
-    coordinate again, and so are the products aligned with them. The box itself keeps its place.
+    coordinate again, and so are the products aligned with them. Affinities go with their pairs of voxels. The box
+    itself keeps its place.
     """
     size, dimension = event.box.num_voxels, event.box.dimension
     of_planes = dimension != 3 or "plane_hit" in event
@@ -55,6 +57,9 @@ def turn(event: Event, rng: np.random.Generator) -> Event:
                 mirrored = size - value
             columns[name] = np.where(flip, mirrored, value).astype(value.dtype)
         turned[product] = columns
+    if "affinity" in turned:
+        before, after = event["voxel"]["coord"], turned["voxel"]["coord"]
+        turned["affinity"] = {"logit": reordered(event["affinity"]["logit"], before, after)}
     if "voxel" in turned:
         # One key sorts several times faster than three columns.
         x, y, z = turned["voxel"]["coord"].T.astype(np.int64)

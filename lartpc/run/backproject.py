@@ -130,7 +130,7 @@ def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
 
 def _planes(events: Events, seen: Events, points: Path, images: Sequence[Path]) -> list[Plane]:
     """Return the planes that points and images are of, or raise ValueError where these do not fit."""
-    seen.require(["voxel", *WRITES])
+    seen.require(["voxel", *READS])
     mine, theirs = (
         config.Ingest.model_validate(json.loads(str(file.attributes()["ingest"]["config"])))
         for file in (events, seen)

@@ -49,8 +49,8 @@ CHAIN = (
     Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        10,
-        ("voxel", "semantic", "point"),
+        11,
+        ("voxel", "semantic", "affinity", "point"),
         ("group", "fragment", "particle"),
         learned=True,
         learns=("truth_voxel", "truth_particle"),

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from conftest import ODD_EVENTS, typical
 
+from lartpc.affinities import neighbours, pack, unpack
 from lartpc.config import Interact
 from lartpc.event import Event
-from lartpc.nets.augment import MEMBERSHIP, augment, recharge, shift
+from lartpc.nets.augment import MEMBERSHIP, augment, recharge, shift, turn
 from lartpc.truth import upstream_from_truth
 
 EVENTS = [typical(1), *(make(0) for make in ODD_EVENTS.values())]
@@ -71,3 +72,25 @@ def test_what_is_not_asked_for_changes_nothing() -> None:
     event = typical(1)
     settings = Interact().train.model_copy(update={"augment": False})
     assert augment(event, np.random.default_rng(0), settings) is event
+
+
+def test_affinities_turn_with_their_pairs_of_voxels() -> None:
+    event, rng = typical(1), np.random.default_rng(5)
+    pair, direction = neighbours(event["voxel"]["coord"])
+    logit = pack(event.num_voxels, pair, direction, rng.integers(-127, 128, len(pair)) / 16)
+    # voxels are known by their energies again
+    energy = 1 + np.arange(event.num_voxels, dtype=np.float32)
+    event = event.with_products({"affinity": {"logit": logit}, "voxel": {**event["voxel"], "energy": energy}})
+
+    def affinities(event: Event) -> dict[frozenset[float], float]:
+        pair, logit = unpack(event["affinity"]["logit"], event["voxel"]["coord"])
+        of = event["voxel"]["energy"][pair].tolist()
+        return {frozenset(two): value for two, value in zip(of, logit.tolist(), strict=True)}
+
+    expected, places = affinities(event), set()
+    assert len(expected) == len(pair) > 200
+    for _ in range(60):
+        turned = turn(event, rng)
+        assert affinities(turned) == expected
+        places.add(turned["affinity"]["logit"].tobytes())
+    assert len(places) > 24

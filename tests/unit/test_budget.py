@@ -33,7 +33,7 @@ def a_track_called_shower(proposes):
     event = labelled(
         [{"coord": line((100, 300, 200), (1, 0, 0), 40)}, {"coord": line((400, 300, 200), (1, 0, 0), 40)}]
     )
-    event = upstream_from_truth(event, ["semantic"])
+    event = upstream_from_truth(event, ["semantic", "affinity"])
     second = event["truth_voxel"]["particle"] == 1
     event["semantic"]["label"][second] = Semantic.SHOWER
     event["semantic"]["score"][second] = np.eye(len(Semantic))[Semantic.SHOWER]
@@ -60,7 +60,7 @@ def measured(tmp_path_factory):
             weights[name], stage(name), section, module.network(section).state_dict(), {"by": "a test"}
         )
     attrs = provenance("ingest", 1, config={})
-    products = (*ALL_PRODUCTS, "semantic", "proposal")
+    products = (*ALL_PRODUCTS, "semantic", "affinity", "proposal")
     with EventWriter(folder / "in.h5", products, file_uid="s/0", box=BOX, attrs=attrs) as writer:
         for entry, proposes in enumerate((True, False)):
             writer.append(entry, a_track_called_shower(proposes).products)

@@ -94,10 +94,10 @@ def test_ranks_and_workers_part_the_batch_of_one(shards: list[Path], num_ranks: 
 def test_mixed_input_is_either_by_chance_and_the_same_each_time(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with EventWriter(
-        path, (*ALL_PRODUCTS, "semantic", "point"), file_uid="a", box=BOX, attrs=ATTRS
+        path, (*ALL_PRODUCTS, "semantic", "affinity", "point"), file_uid="a", box=BOX, attrs=ATTRS
     ) as writer:
         for entry in range(40):
-            event = upstream_from_truth(typical(entry), ["semantic", "point"])
+            event = upstream_from_truth(typical(entry), ["semantic", "affinity", "point"])
             nothing = {name: values[:0] for name, values in event["point"].items()}
             writer.append(entry, {**event.products, "point": nothing})
     section = Cluster(upstream="mixed")

@@ -125,7 +125,7 @@ def measure(
     """
     rows: list[Row] = []
     with open_events(*event_files) as events, torch.inference_mode():
-        needed = ["event", "voxel", *TRUTH, "semantic", "proposal"]
+        needed = ["event", "voxel", *TRUTH, "semantic", "proposal", "affinity"]
         events.require(needed)
         for name, weights in networks.weights.items():
             look_outside(events, stage(name), getattr(networks, name), weights)
