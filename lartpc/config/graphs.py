@@ -48,12 +48,12 @@ class Affinity(Dbscan):
         description="by the affinities of neighbouring voxels, if the weights of `segment` give them",
     )
     min_voxels: int = Field(2, ge=1, description="smaller fragments are left ungrouped")
-    track_bias: float = Field(0.5, description="added to the affinities of pairs of tracks")
+    track_bias: float = Field(1.0, description="added to the affinities of pairs of tracks")
     other_bias: float = Field(1.0, description="added to the affinities of pairs of the other classes")
     point_bias: float = Field(
-        -3.0, description="added besides to those of tracks within `point_radius` of a point of a track"
+        -4.0, description="added besides to those of tracks within `point_radius` of a point of a track"
     )
-    point_radius: float = Field(3.0, ge=0, description="radius of this around points; 0: none [voxel]")
+    point_radius: float = Field(5.0, ge=0, description="radius of this around points; 0: none [voxel]")
 
 
 class LearnedFragments(Section):
@@ -107,7 +107,7 @@ class Embedding(LearnedFragments):
 
 def _method(value: Any) -> str:
     """Return the method that settings are of; settings without one are of the default."""
-    found = value.get("method", "dbscan") if isinstance(value, dict) else getattr(value, "method", "")
+    found = value.get("method", "affinity") if isinstance(value, dict) else getattr(value, "method", "")
     return str(found)
 
 
@@ -166,7 +166,7 @@ class ClusterInfer(EdgeInfer):
 class Cluster(Section):
     """Fragments, and their grouping into particles by a graph network or by rules."""
 
-    fragments: Fragments = Field(Dbscan.model_construct(), description="how voxels become fragments")
+    fragments: Fragments = Field(Affinity.model_construct(), description="how voxels become fragments")
     graph: GraphNet = GraphNet.model_construct()
     edge_length: tuple[float, float, float, float] = Field(
         (500.0, 100.0, 25.0, 25.0),
