@@ -49,7 +49,7 @@ class Affinity(Dbscan):
     )
     min_voxels: int = Field(2, ge=1, description="smaller fragments are left ungrouped")
     track_bias: float = Field(1.0, description="added to the affinities of pairs of tracks")
-    other_bias: float = Field(1.0, description="added to the affinities of pairs of the other classes")
+    other_bias: float = Field(0.0, description="added to the affinities of pairs of the other classes")
     point_bias: float = Field(
         -4.0, description="added besides to those of tracks within `point_radius` of a point of a track"
     )
