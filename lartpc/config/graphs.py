@@ -54,6 +54,12 @@ class Affinity(Dbscan):
         -4.0, description="added besides to those of tracks within `point_radius` of a point of a track"
     )
     point_radius: float = Field(5.0, ge=0, description="radius of this around points; 0: none [voxel]")
+    join_above: float = Field(
+        8.0,
+        ge=0,
+        description="pieces of tracks of at least `bridge_voxels` that touch away from points are one if the sum of "
+        "the affinities between them is above minus this; 0: no more are joined",
+    )
 
 
 class LearnedFragments(Section):

@@ -23,9 +23,10 @@ def find(event: Event, cfg: config.Affinity) -> tuple[Ints, Ints]:
     """Return a label (V,) for each voxel, -1 for classes without fragments, and the class (V,) that it counts as.
 
     Two voxels of one class that share a corner attract or repel each other by their affinity and the bias of their
-    class, and the graph of these is parted (`lartpc.sparse.partition`), tracks first. Pieces of tracks are bridged
-    over deltas that hide a part of them. Before, small deltas grow into the track that they leave. An event without
-    affinities has fragments by distance (`lartpc.fragments.dbscan`).
+    class, and the graph of these is parted (`lartpc.sparse.partition`), tracks first. Pieces of tracks that little
+    speaks against joining are one, and pieces are bridged over deltas that hide a part of them. Before, small deltas
+    grow into the track that they leave. An event without affinities has fragments by distance
+    (`lartpc.fragments.dbscan`).
     """
     coord = event["voxel"]["coord"]
     if "affinity" not in event:
@@ -43,11 +44,12 @@ def find(event: Event, cfg: config.Affinity) -> tuple[Ints, Ints]:
     weight_E = np.where(is_known_E, logit_E, UNKNOWN) + np.where(of_track_E, cfg.track_bias, cfg.other_bias)
     weight_E[is_known_E & of_track_E & both(away_V < cfg.point_radius, pair_E2)] += cfg.point_bias
 
-    label_V = partition(len(coord), pair_E2[of_track_E], weight_E[of_track_E])
-    label_V = renumber(np.where(is_track_V, label_V, NONE), 1)
+    track_E2, weight_T = pair_E2[of_track_E], weight_E[of_track_E]
+    label_V = renumber(np.where(is_track_V, partition(len(coord), track_E2, weight_T), NONE), 1)
+    is_cut_V = away_V < cfg.break_radius
+    label_V = _joined(label_V, track_E2, weight_T, is_cut_V, cfg)
     if cfg.bridge_length:
-        is_cut_V = away_V < cfg.break_radius
-        label_V = _bridged(coord, semantic_V, label_V, is_cut_V, pair_E2[of_track_E], cfg)
+        label_V = _bridged(coord, semantic_V, label_V, is_cut_V, track_E2, cfg)
     class_V = np.where(label_V >= 0, int(Semantic.TRACK), semantic_V)
     bare_V = (label_V < 0) & np.isin(semantic_V, CLASSES)
     of_bare_E = both(bare_V, pair_E2)
@@ -81,6 +83,38 @@ def _of_one_class(
     has_no_corner_E = step_E3.max(axis=1, initial=0) > 1
     far_E2 = far_E2[has_no_corner_E & (lengths(coord_V3, far_E2) <= eps_V[far_E2[:, 0]])]
     return np.concatenate([pair_E2, far_E2]), np.append(logit_E, np.full(len(far_E2), np.nan))
+
+
+def _joined(
+    label_V: Ints,
+    pair_E2: Ints,
+    weight_E: NDArray[np.float64],
+    is_cut_V: NDArray[np.bool_],
+    cfg: config.Affinity,
+) -> Ints:
+    """Return the labels (V,) of tracks where pieces that little speaks against joining are one.
+
+    A few voxels of a delta that were called track, and went to one of two pieces of a track, repel the other piece.
+    Away from points, pieces of at least `bridge_voxels` stay apart only where the sum of the weights between them is
+    below -`join_above`.
+
+    Parameters
+    ----------
+    pair_E2, weight_E
+        Pairs of voxels of tracks, and their weights.
+    is_cut_V
+        Voxels near a point of a track.
+    """
+    size = np.bincount(label_V[label_V >= 0])
+    label_E2 = label_V[pair_E2]
+    meets_E = (label_E2[:, 0] != label_E2[:, 1]) & (size[label_E2] >= cfg.bridge_voxels).all(axis=1)
+    if not cfg.join_above or not meets_E.any():
+        return label_V
+    meeting, row_E = np.unique(np.sort(label_E2[meets_E], axis=1), axis=0, return_inverse=True)
+    weight = np.bincount(row_E.ravel(), weight_E[meets_E]).astype(np.float64)
+    at_point = np.bincount(row_E.ravel(), is_cut_V[pair_E2[meets_E]].any(axis=1)) > 0
+    part = partition(len(size), meeting, weight + np.where(at_point, 0.0, cfg.join_above))
+    return np.where(label_V >= 0, part[label_V], NONE)
 
 
 def _bridged(

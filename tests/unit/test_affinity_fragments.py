@@ -137,15 +137,16 @@ def test_a_track_is_cut_at_a_point_if_affinities_leave_it_open():
     point = {name: values[:1].copy() for name, values in event["point"].items()}
     point["position"][:] = (30.5, 10.5, 10.5)
     event = event.with_products({"point": point})
+    rules = {"track_bias": 0.5, "point_bias": -3.0, "point_radius": 3.0}
     # 1 + 0.5 - 3 is below 0: the five voxels within 3 of the middle are each by themselves
-    label, semantic = find(with_logits(event, 1.0))
+    label, semantic = find(with_logits(event, 1.0), **rules)
     assert semantic == [Semantic.TRACK] * 2
     assert np.unique(x[label < 0]).tolist() == [29, 30, 31]
     for sure, settings in ((3.0, {}), (1.0, {"point_bias": -1.0}), (1.0, {"point_radius": 0.0})):
-        assert set(find(with_logits(event, sure), **settings)[0]) == {0}
+        assert set(find(with_logits(event, sure), **(rules | settings))[0]) == {0}
     # a point of another class is none
     point["semantic"][:] = Semantic.SHOWER
-    assert set(find(with_logits(event, 1.0))[0]) == {0}
+    assert set(find(with_logits(event, 1.0), **rules)[0]) == {0}
 
 
 def test_each_class_has_its_bias():
@@ -205,6 +206,20 @@ def test_no_bridge_passes_a_point():
     label, semantic = find(torn.with_products({"point": point}))
     assert semantic == [Semantic.TRACK, Semantic.DELTA, Semantic.TRACK]
     assert label[0] != label[-1]
+
+
+def test_a_track_that_a_few_voxels_speak_against_stays_one_and_is_cut_at_a_point():
+    event = on_truth(labelled([{"coord": line((10, 10, 10), (1, 0, 0), 60)}]))
+    middle = 40
+    # the whole repulsion of the two halves is that of the one pair in the middle
+    torn = with_logits(event, lambda pair: np.where(pair.max(1) == middle, -6.0, 3.0))
+    for join_above, num in ((0.0, 2), (5.0, 2), (7.0, 1)):
+        assert len(find(torn, track_bias=0.0, join_above=join_above)[1]) == num
+    # short pieces, and those at a point, are parted by any repulsion
+    assert len(find(torn, track_bias=0.0, bridge_voxels=50)[1]) == 2
+    point = {name: values[:1].copy() for name, values in event["point"].items()}
+    point["position"][:] = (50.5, 10.5, 10.5)
+    assert len(find(torn.with_products({"point": point}), track_bias=0.0)[1]) == 2
 
 
 def test_tracks_that_affinities_part_are_not_bridged_where_they_touch():

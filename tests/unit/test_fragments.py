@@ -343,7 +343,7 @@ def test_the_method_is_one_switch():
             {"fragments": {"method": "embedding", "num_shifts": 0}},
         )
     ]
-    assert found == [config.Dbscan, config.Dbscan, config.GraphSpice, config.Embedding]
+    assert found == [config.Affinity, config.Affinity, config.GraphSpice, config.Embedding]
     for section in SETTINGS.values():
         whole = config.Cluster(fragments=section)
         assert SECTIONS["cluster"].model_validate(slice_of(whole, "train")).fragments == section
