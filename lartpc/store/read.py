@@ -55,7 +55,15 @@ class Events(Sequence[Event]):
         if missing:
             steps = ", ".join(f"'{name}' (written by {writer_of(name)})" for name in missing)
             files = ", ".join(str(layer.path) for layer in self._layers)
-            raise ValueError(f"{self.file_uid}: no product {steps} in {files}; give that step's file too")
+            # stages write all that is theirs, ingest what the source has
+            writers = {writer_of(name) for name in missing} - {"ingest"}
+            older = [layer.path for layer in self._layers if layer.step in writers]
+            remedy = (
+                f"{older[0]} is of an older version: run that step again"
+                if older
+                else "give that step's file too"
+            )
+            raise ValueError(f"{self.file_uid}: no product {steps} in {files}; {remedy}")
 
     def quarantined(self) -> dict[int, tuple[str, str]]:
         """Return the events set aside so far: entry → (step, reason)."""

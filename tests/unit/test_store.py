@@ -62,8 +62,19 @@ def test_units_and_codes_stand_in_the_file(tmp_path: Path) -> None:
 
 def test_files_overlay_and_a_missing_product_names_its_stage(tmp_path: Path) -> None:
     image = write(tmp_path / "a.h5", [typical(0)], ("event", "voxel"))
-    with open_events(image) as events, pytest.raises(ValueError, match="written by segment"):
+    with open_events(image) as events, pytest.raises(ValueError, match=r"by segment.*give that step's file"):
         events.require(["voxel", "semantic"])
+    # a file of segment of before affinities
+    attrs, products = provenance("segment", 3, config={}), ("semantic", "proposal")
+    with EventWriter(tmp_path / "old.h5", products, file_uid="s/0", box=BOX, attrs=attrs) as writer:
+        writer.append(
+            0, {name: empty(name, typical(0).num_voxels * (name == "semantic")) for name in products}
+        )
+    with open_events(image, tmp_path / "old.h5") as events:
+        with pytest.raises(ValueError, match=r"old\.h5 is of an older version: run that step again"):
+            events.require(["voxel", "semantic", "affinity"])
+        with pytest.raises(ValueError, match=r"by ingest.*give that step's file"):
+            events.require(["plane_hit"])
 
 
 def test_other_events_are_refused(tmp_path: Path) -> None:
