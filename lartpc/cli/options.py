@@ -17,6 +17,9 @@ from lartpc.text import refuse_special, text_of
 WRITTEN = ("out", "log", "png", "svg", "as_json")
 """Arguments of verbs that name what is written; and `metrics`, where it is one file and not a list of them."""
 
+WHOLE_CHAIN = "chain"
+"""What `infer` takes in the place of a stage: all of the chain, one after another."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -204,6 +207,13 @@ ConfigFile = Annotated[
     ),
 ]
 StageName = Annotated[str, typer.Argument(help=" or ".join(row.name for row in (*CHAIN, *OPTIONAL)) + ".")]
+StageOrChain = Annotated[
+    str,
+    typer.Argument(
+        help=f"{', '.join(row.name for row in (*CHAIN, *OPTIONAL))}, or {WHOLE_CHAIN}: "
+        f"{', '.join(row.name for row in CHAIN)} one after another, on the file of ingest."
+    ),
+]
 ChosenEvents = Annotated[
     str | None,
     typer.Option(

@@ -8,12 +8,14 @@ import typer
 from lartpc import config
 from lartpc.cli.app import app
 from lartpc.cli.options import (
+    WHOLE_CHAIN,
     Chain,
     ConfigFile,
     EventFiles,
     OnTruth,
     Out,
     StageName,
+    StageOrChain,
     expand,
     plainly,
     settings_of,
@@ -47,15 +49,39 @@ def train(
 @app.command(epilog=what_stages_read())
 @plainly
 def infer(
-    stage: StageName,
+    stage: StageOrChain,
     events: EventFiles,
-    out: Out,
-    config_file: ConfigFile = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights of a learned stage.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; it appears when it is complete. Of chain: a folder, for STAGE.h5 of each stage.",
+        ),
+    ],
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="The step's settings (JSON); default: those of a production without its own. Of chain: a folder with "
+            "STAGE.infer.json of each stage, as the config of results.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of a learned stage. Of chain: a folder with STAGE.pt, as models."),
+    ] = None,
     on_truth: OnTruth = False,
     chain: Chain = None,
 ) -> None:
-    """Run a stage over the events of one shard."""
+    """Run a stage over the events of one shard, or all of the chain (`infer chain INGEST`) in one process.
+
+    The files of chain are those of the single stages. Those that are there, whole, and of the same events, settings,
+    weights and versions of stages are kept, so that the same command goes on after an interruption.
+    """
+    if stage == WHOLE_CHAIN:
+        _infer_chain(expand(events), out, config_file, weights, is_single=on_truth or chain is not None)
+        return
     from lartpc.run.chain import go_on, stage_origin, take
     from lartpc.stages import stage as row_of
 
@@ -70,6 +96,25 @@ def infer(
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         go_on(chain, out)
+
+
+def _infer_chain(
+    files: list[Path], out: Path, config_file: Path | None, weights: Path | None, *, is_single: bool
+) -> None:
+    from lartpc.run.chain import jobs_after, stages_for, work_through
+
+    if is_single:
+        raise ValueError("--on-truth and --chain are of single stages; leave them out")
+    if len(files) != 1:
+        raise ValueError(f"chain takes one file of 'lartpc ingest', and was given {len(files)}")
+    if config_file and not config_file.is_dir():
+        raise ValueError(f"{config_file} is no folder; chain takes one with STAGE.infer.json of each stage")
+    sections = {
+        row.name: settings_of(row.name, config_file and config_file / f"{row.name}.infer.json", files)
+        for row in stages_for(files[0])
+    }
+    for job, summary in work_through(jobs_after(files[0], out, sections, weights)):
+        typer.echo(f"{job.out}: {summary or 'there already, of the same input and settings; kept'}", err=True)
 
 
 @app.command()

@@ -1,15 +1,15 @@
-"""The jobs of a shard in one process: the first goes on with those that follow, and they take what lies ready.
+"""The jobs of a shard in one process: what a job costs before its first event (Python, numpy, weights) is paid once.
 
-Snakemake plans and starts a job for each stage, and its rules stay exact; what a job costs before its first
-event (Python, numpy, torch, the weights) is paid once a shard. A job takes a file that lies ready only
-if it was made of the same inputs, settings, weights and code as the job would make it of.
+Snakemake plans and starts a job for each stage, and its rules stay exact: the first job goes on with those that follow,
+and they take what lies ready, if it was made of the same inputs, settings, weights and code as they would make it of.
+By hand, `lartpc infer chain` does the stages one after another; it keeps files by the same origin, without the code.
 """
 
 import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 from lartpc import config
 from lartpc.atomic import ready_path
 from lartpc.provenance import provenance
-from lartpc.stages import EVALUATE_VERSION, TABLES_VERSION, Stage, stage
-from lartpc.store import open_events
+from lartpc.stages import EVALUATE_VERSION, TABLES_VERSION, Stage, chain_in, needs_weights, stage, upstream_of
+from lartpc.store import ON_TRUTH, VERSIONS, open_events
 from lartpc.text import text_of
 
 Origin = dict[str, Any]
@@ -81,7 +81,7 @@ def stage_origin(
     """Return what the file of a stage depends on."""
     settings = config.slice_of(section, "infer")
     origin = provenance(row.name, row.version, config=settings, inputs=files, weights=weights)
-    return {**origin, "on_truth": on_truth}
+    return {**origin, ON_TRUTH: on_truth}
 
 
 def tables_origin(files: Sequence[Path], section: Any) -> Origin:
@@ -94,7 +94,77 @@ def figures_origin(files: Sequence[Path], section: Any, on_truth: bool) -> Origi
     """Return what the figures of a shard depend on."""
     settings = config.slice_of(section, "infer")
     origin = provenance("evaluate", EVALUATE_VERSION, config=settings, inputs=files)
-    return {**origin, "on_truth": on_truth}
+    return {**origin, ON_TRUTH: on_truth}
+
+
+def stages_for(ingested: Path) -> tuple[Stage, ...]:
+    """Return the stages that the images of a file of `ingest` go through, or raise ValueError where it is another."""
+    with open_events(ingested) as events:
+        events.require(("event", "voxel"))
+        return chain_in(events.box.dimension)
+
+
+def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: Path | None) -> list[Job]:
+    """Return the jobs of the stages on a file of `ingest`: each writes `out / STAGE.h5`.
+
+    Parameters
+    ----------
+    sections
+        The settings of each stage, in their order.
+    weights
+        Folder with `STAGE.pt` for each stage that has a network under its settings.
+
+    Raises
+    ------
+    ValueError
+        Weights are missing, or a stage would write in the place of the file that is read.
+    """
+    jobs = []
+    for name, section in sections.items():
+        row = stage(name)
+        made = out / f"{name}.h5"
+        if made.exists() and made.samefile(ingested):
+            raise ValueError(f"{made} is a file that is read here, and would be lost; name another folder")
+        own = None
+        if needs_weights(row, section):
+            if weights is None or not weights.is_dir():
+                raise ValueError(
+                    f"stage '{name}' needs --weights: a folder with {name}.pt, as models/ has it"
+                )
+            own = weights / f"{name}.pt"
+            if not own.is_file():
+                raise ValueError(f"{own} does not exist; stage '{name}' needs it")
+        before = (ingested, *(out / f"{other.name}.h5" for other in upstream_of(row)))
+        jobs.append(Job(name, before, section, made, own))
+    return jobs
+
+
+def work_through(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Do jobs of stages one after another, and yield each with what `infer` says of it; None: its file was kept."""
+    from lartpc.run.infer import infer
+
+    for job in jobs:
+        if _is_made(job):
+            yield job, None
+            continue
+        row, files = stage(job.step), list(job.events)
+        yield job, infer(row, files, job.section, out=job.out, weights=job.weights, on_truth=job.on_truth)
+
+
+def _is_made(job: Job) -> bool:
+    """Tell whether a stage's file is there, whole, and made as the job would; the version of the stage counts."""
+    if not job.out.is_file():
+        return False
+    origin = stage_origin(stage(job.step), job.events, job.section, job.weights, job.on_truth)
+    try:
+        with open_events(job.out) as events:
+            said = {ON_TRUTH: False, **events.attributes()[job.step]}
+            is_same = all(said.get(name) == value for name, value in origin.items() if name not in VERSIONS)
+            if is_same:
+                events.check()
+    except (ValueError, KeyError):
+        return False
+    return is_same
 
 
 def take(out: Path, origin: Callable[[], Origin]) -> bool:

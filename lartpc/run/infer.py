@@ -21,7 +21,7 @@ from lartpc.run.progress import Meter
 from lartpc.run.weights_file import check_fits, read_content
 from lartpc.stages import Stage, require_dimension, require_weights
 from lartpc.steady import Steady
-from lartpc.store import ARITHMETIC, WEIGHTS_FILE, Events, EventWriter, open_events
+from lartpc.store import ARITHMETIC, ON_TRUTH, WEIGHTS_FILE, Events, EventWriter, open_events
 from lartpc.truth import truth_for, upstream_from_truth
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ def infer(
             writer.set_attribute(WEIGHTS_FILE, str(weights))
             if arithmetic := getattr(net, ARITHMETIC, ""):
                 writer.set_attribute(ARITHMETIC, arithmetic)
+        if on_truth:
+            writer.set_attribute(ON_TRUTH, True)
         products, complete, has_input = _source(events, stage, on_truth)
         set_aside = events.quarantined()
         limit = getattr(getattr(section, "infer", None), "max_voxels", MAX_BATCH_VOXELS)

@@ -18,7 +18,7 @@ from lartpc.config import shared_slice
 from lartpc.event import SCHEMA_VERSION
 from lartpc.run.weights_file import check_finite, check_fits, read_content
 from lartpc.stages import Stage
-from lartpc.store.write import VERSIONS
+from lartpc.store import VERSIONS
 
 UNSAID = ("schema_version", "released")
 """Keys of a weights file that do not count for the digest of its content, and likewise the versions of its code."""

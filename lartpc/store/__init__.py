@@ -6,7 +6,17 @@ beside its final name and renamed when whole, so what exists is complete.
 """
 
 from lartpc.store.layer import content_of, open_layer
-from lartpc.store.layout import ARITHMETIC, CHOICE, DRAWN, NUM_PLANES, SOURCE_FILES, SOURCES, WEIGHTS_FILE
+from lartpc.store.layout import (
+    ARITHMETIC,
+    CHOICE,
+    DRAWN,
+    NUM_PLANES,
+    ON_TRUTH,
+    SOURCE_FILES,
+    SOURCES,
+    VERSIONS,
+    WEIGHTS_FILE,
+)
 from lartpc.store.read import Events, open_events
 from lartpc.store.seal import DamagedError
 from lartpc.store.write import EventWriter
@@ -16,8 +26,10 @@ __all__ = [
     "CHOICE",
     "DRAWN",
     "NUM_PLANES",
+    "ON_TRUTH",
     "SOURCES",
     "SOURCE_FILES",
+    "VERSIONS",
     "WEIGHTS_FILE",
     "DamagedError",
     "EventWriter",

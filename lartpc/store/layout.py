@@ -12,6 +12,12 @@ WEIGHTS_FILE = "weights_file"
 ARITHMETIC = "arithmetic"
 """Root attribute of what `segment` wrote without torch: in which arithmetic its convolutions were."""
 
+ON_TRUTH = "on_truth"
+"""Root attribute of a stage's file that was made with the truth in the place of earlier stages: true there."""
+
+VERSIONS = ("package_version", "git_revision")
+"""Root attributes that say which code wrote a file, and nothing of what it says."""
+
 CHOICE = "choice"
 """Root attribute of an ingested file of chosen events (JSON): what was asked for, what of it the files lack, and
 how many images they would have given."""

@@ -13,15 +13,12 @@ import numpy as np
 from lartpc.atomic import ROOM_BYTES, abandon, complete, need_room, part_of
 from lartpc.event import PRODUCTS, Columns, conform, empty, num_rows
 from lartpc.geometry import Box
-from lartpc.store.layout import CONTENT, DIGESTS, SEAL
+from lartpc.store.layout import CONTENT, DIGESTS, SEAL, VERSIONS
 from lartpc.store.seal import Digest, digest_of, seal_of
 
 CHUNK_ROWS = 16_384
 FLUSH_ROWS = 262_144
 QUARANTINE = np.dtype([("entry", "i8"), ("reason", h5py.string_dtype())])
-
-VERSIONS = ("package_version", "git_revision")
-"""Attributes that say which code wrote a file, and nothing of what it says."""
 
 FULL = "No space left on device"
 """What the system says where a disk is full (ENOSPC)."""
