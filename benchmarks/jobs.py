@@ -2,8 +2,9 @@
 
 Processor time of each verb of the chain, from the start of its process to its end. With one event that is nearly all
 imports: what each job of a cluster pays before its first event. Another checkout's jobs run in turn with ours, each on
-its own checkout's files and weights. Medians; the ratio is the median of those of the pairs. The last line is all that
-follows `ingest`: segment to summarize, file to file.
+its own checkout's files and weights. Medians; the ratio is the median of those of the pairs. The line `together` is all
+that follows `ingest`: segment to summarize, file to file. The last line is of this checkout alone: the four stages by
+themselves, and in one process (`lartpc infer chain`), on the same file of `ingest`.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-STEPS = ("ingest", "segment", "points", "cluster", "interact")
+STAGES = ("segment", "points", "cluster", "interact")
+STEPS = ("ingest", *STAGES)
 READS = {
     "segment": ("ingest",),
     "points": ("ingest", "segment"),
@@ -27,7 +29,7 @@ READS = {
 }
 
 
-FILE_TO_FILE = ("segment", "points", "cluster", "interact", "summarize")
+FILE_TO_FILE = (*STAGES, "summarize")
 
 
 def command(verb: str, source: Path, checkout: Path, folder: Path, num_events: int) -> list[str]:
@@ -37,6 +39,9 @@ def command(verb: str, source: Path, checkout: Path, folder: Path, num_events: i
         return [*lartpc, "ingest", str(source), "--first", str(num_events), "--out", str(folder / verb)]
     weights = checkout / "models" / f"{verb}.pt"
     stage = verb not in ("summarize", "evaluate")
+    if verb == "chain":
+        where = ["--weights", str(checkout / "models"), "--out", str(folder / verb)]
+        return [*lartpc, "infer", verb, str(folder / "ingest"), *where]
     return [
         *lartpc,
         *(["infer", verb] if stage else [verb]),
@@ -74,6 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     checkouts = [path.resolve() for path in (arguments.against, REPOSITORY) if path]
     found: dict[str, list[list[float]]] = {verb: [] for verb in ("ingest", *READS)}
+    chains: list[list[float]] = []
     for repeat in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as name:
             folders = [Path(name) / str(number) for number in range(len(checkouts))]
@@ -89,6 +95,10 @@ def main() -> None:
                 for pairs in zip(*(found[verb] for verb in FILE_TO_FILE), strict=True)
             ]
             report(repeat, "together", whole)
+            job = command("chain", arguments.steps, checkouts[-1], folders[-1], arguments.num_events)
+            alone = sum(found[verb][-1][-1] for verb in STAGES)
+            chains.append([alone, processor_time(job, checkouts[-1])])
+            report(repeat, "chain", chains)
 
 
 if __name__ == "__main__":
