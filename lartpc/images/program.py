@@ -161,7 +161,8 @@ class Program:
         places, slots = self._places
         sizes = [-(-levels[level].num_voxels * width // ALIGNMENT) * ALIGNMENT for level, width in slots]
         ends = np.cumsum([0, *sizes])
-        arena = self._arena if len(self._arena) >= ends[-1] else aligned(int(ends[-1]))
+        # at once as large as it may stay: what is not used of it takes no memory, and later images fit
+        arena = self._arena if len(self._arena) >= ends[-1] else aligned(max(int(ends[-1]), KEPT_BYTES))
         self._arena = arena if len(arena) <= KEPT_BYTES else aligned(0)
 
         def place(rows: Rows) -> Array:
