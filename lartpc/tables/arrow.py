@@ -22,8 +22,14 @@ def number_array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
         The type cannot hold one of them.
     """
     known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
-    found = _primitive(pa.from_numpy_dtype(values.dtype), values, known)
-    return found if found.type == kind else found.cast(kind)
+    dtype = np.dtype(kind.to_pandas_dtype())
+    if values.dtype.kind == dtype.kind:
+        with np.errstate(over="ignore"):
+            cast = values.astype(dtype, copy=False)
+        # what Arrow's own cast gives where all fit, which imports `pyarrow.compute` first
+        if ((cast == values) if dtype.kind != "f" else (np.isinf(cast) == np.isinf(values))).all():
+            return _primitive(kind, cast, known)
+    return _primitive(pa.from_numpy_dtype(values.dtype), values, known).cast(kind)
 
 
 def flag_array(codes: NDArray[Any]) -> pa.Array:
