@@ -4,6 +4,8 @@ A job that meets one fails, so that it is run again, with more memory where the 
 that to each attempt. An event is set aside only for what is wrong with the event itself.
 """
 
+import errno
+import mmap
 import re
 
 EXIT_STATUS = 74
@@ -11,6 +13,12 @@ EXIT_STATUS = 74
 
 _OF_HDF5 = re.compile(r"(Can't|Unable to|Could not|Failed to)\b.*\(.*\)", re.DOTALL)
 """How HDF5 speaks, as an OSError: of content that is wrong, unless it names an error of the system."""
+_WANTS_MEMORY = re.compile(r"memory allocation failed|filter returned failure")
+"""What HDF5 says where it gets no memory, and of damaged sizes and packed bytes as well."""
+LEAST_ROOM_BYTES = 2**28
+"""Memory that must be had for HDF5's words to mean damage: its chunks are of megabytes."""
+OF_CONTENT = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+"""What the system says of places that no file has, which damaged bytes make libraries look for."""
 _PASSING = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "HIP error", "std::bad_alloc", "DefaultCPUAllocator")
 _SAID = {key: re.compile(rf"{key} = '([^']*)'") for key in ("filename", "error message")}
 _READING = re.compile(r"errno = [1-9]|file read failed|No space left on device")
@@ -26,7 +34,7 @@ def passes(error: BaseException | None) -> bool:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         text = str(error)
-        if isinstance(error, (MemoryError, PassingError, ModuleNotFoundError)):
+        if isinstance(error, (MemoryError, PassingError, ModuleNotFoundError)) or is_short(error):
             return True
         if isinstance(error, OSError) and not (error.errno is None and _OF_HDF5.match(text)):
             return True
@@ -37,6 +45,28 @@ def passes(error: BaseException | None) -> bool:
                 return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_short(error: BaseException) -> bool:
+    """Tell whether HDF5 failed for want of memory, which it says as it says that sizes or packed bytes are damaged."""
+    if not isinstance(error, (OSError, RuntimeError, KeyError)) or not _WANTS_MEMORY.search(str(error)):
+        return False
+    try:
+        mmap.mmap(-1, LEAST_ROOM_BYTES).close()
+    except (OSError, MemoryError):
+        return True
+    return False
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether an error itself is of the machine, from a library that says of damaged content by any exception.
+
+    Of an OSError only one with a number of the system is: uproot, Arrow and pyhepmc raise those without of bytes that
+    are missing or wrong, and such as `OF_CONTENT` of places in a file that are not there.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in OF_CONTENT
+    return isinstance(error, (MemoryError, PassingError, ModuleNotFoundError)) or lacks_memory(error)
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lartpc.faults import is_passing
 from lartpc.neutrinos.record import (
     FIRST_PSEUDO,
     LEPTONS,
@@ -87,11 +88,7 @@ def read(path: Path, kind: str) -> Iterator[Interaction]:
         raise ValueError(f"file of generated events {path} does not exist") from None
     except Exception as error:  # uproot raises whatever damaged bytes make happen
         is_ours = isinstance(error, ValueError) and str(path) in str(error) and "\n" not in str(error)
-        if (
-            is_ours
-            or isinstance(error, MemoryError)
-            or (isinstance(error, OSError) and error.errno is not None)
-        ):
+        if is_ours or is_passing(error):
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         fault = f"{path} cannot be read ({said}); it is damaged or cut off: copy or make it again"

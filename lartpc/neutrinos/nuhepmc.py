@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import pyhepmc
 
+from lartpc.faults import is_passing
 from lartpc.neutrinos.record import (
     LEPTONS,
     FourMomentum,
@@ -67,7 +68,9 @@ def recognises(path: Path) -> bool:
     try:
         with _text(path) as file:
             return file.readline().startswith("HepMC::Version")
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError):
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        if is_passing(error):
+            raise
         return False
 
 
@@ -101,6 +104,8 @@ def listing(path: Path) -> Listing:
     except FileNotFoundError:
         raise ValueError(f"file of generated events {path} does not exist") from None
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        if is_passing(error):
+            raise
         raise ValueError(
             f"{path} cannot be read after line {line_number} ({error}); copy it again"
         ) from error
@@ -161,6 +166,8 @@ def _events(file: Any, path: Path) -> Iterator[Any]:
         except StopIteration:
             return
         except (RuntimeError, OSError) as error:
+            if is_passing(error):
+                raise
             raise ValueError(f"{path}: event {num} cannot be read by pyhepmc: {error}") from error
         yield event
         num += 1

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lartpc.faults import PassingError, passes
 from lartpc.run.memory import available_bytes
 
 T = TypeVar("T")
@@ -95,12 +96,13 @@ def _work(work: Callable[[], Any], send: int) -> None:
 
 
 def _pickled(error: BaseException) -> bytes:
+    other = PassingError if passes(error) else RuntimeError
     error.__cause__ = error.__context__ = error.__traceback__ = None
     try:
         content = pickle.dumps((False, error))
         pickle.loads(content)
     except Exception:  # an exception of a library may pickle or unpickle to anything
-        content = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+        content = pickle.dumps((False, other(f"{type(error).__name__}: {error}")))
     return content
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,8 @@ def simulate(
     ------
     ValueError
         The settings or files of the generator, or GEANT4_DATA_DIR cannot be used.
+    MemoryError
+        Geant4 was killed, as the system does for want of memory.
     RuntimeError
         Geant4 failed; the message names the log and has its end.
     """
@@ -79,6 +82,10 @@ def simulate(
                     if line.startswith(ERROR):
                         raise ValueError(line.removeprefix(ERROR).strip())
                     (on_event or meter.advance)()
+            if process.returncode == -signal.SIGKILL:
+                raise MemoryError(
+                    f"Geant4 was killed, as the system does for want of memory; give the job more, see {log_path}"
+                )
             if process.returncode:
                 raise RuntimeError(_failure(process.returncode, log_path))
     except BaseException:

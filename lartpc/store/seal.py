@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.faults import passes
+from lartpc.faults import is_short, passes
 from lartpc.store.layout import DIGESTS, SEAL
 
 
@@ -77,6 +77,8 @@ def reading(path: Path) -> Iterator[None]:
     except DamagedError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        if is_short(error):
+            raise MemoryError(f"{path} cannot be read for want of memory; give the job more") from error
         if passes(error):
             raise
         raise DamagedError.of(path, " ".join(str(error).split()) or type(error).__name__) from error

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from lartpc.atomic import complete, naming, part_of
 from lartpc.content import reading, refuse_other
+from lartpc.faults import is_passing
 from lartpc.tables.arrow import column, flag_array, word_array
 from lartpc.tables.fields import Rows
 from lartpc.tables.schema import TABLES, schema
@@ -112,11 +113,7 @@ def reading_table(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        if (
-            isinstance(error, OSError)
-            and error.errno is not None
-            and not isinstance(error, pa.ArrowException)
-        ):
+        if is_passing(error):  # Arrow's want of memory is a MemoryError, too
             raise
         if path.is_dir():
             raise ValueError(f"{path} is a folder that has other files than tables; name a table") from error

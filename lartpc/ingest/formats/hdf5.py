@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lartpc.faults import passes
+from lartpc.faults import is_short, passes
 from lartpc.ingest.damage import explain
 from lartpc.ingest.steps import FARTHEST_CM, IntArray
 
@@ -49,9 +49,11 @@ def readable(path: Path, name: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        where = f"{path}: '{name}'" if name else str(path)
+        if is_short(error):
+            raise MemoryError(f"{where} cannot be read for want of memory; give the job more") from error
         if passes(error):
             raise
-        where = f"{path}: '{name}'" if name else str(path)
         raise ValueError(f"{where} cannot be read ({explain(error)}); copy or make the file again") from error
 
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.faults import is_passing
 from lartpc.ingest.damage import explain
 from lartpc.ingest.formats.hdf5 import (
     attribute,
@@ -347,8 +348,7 @@ def _decode(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except Exception as error:
-        # Arrow's own faults of content are OSErrors without a number, too
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        if is_passing(error):
             raise
         text = explain(error)
     raise ValueError(f"{path} cannot be read ({text}); copy or make the file again")

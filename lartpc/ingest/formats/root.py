@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.faults import is_passing
+
 Bytes = NDArray[np.uint8]
 
 BYTE_COUNT = 0x40000000
@@ -33,10 +35,15 @@ def open_root(path: Path) -> Any:
 
 @contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Turn what uproot raises into ValueError: it raises whatever damaged bytes make happen."""
+    """Turn what uproot raises into ValueError: it raises whatever damaged bytes make happen.
+
+    What is the machine's fault, such as a failing disk or too little memory, is passed on.
+    """
     try:
         yield
     except Exception as error:
+        if is_passing(error):
+            raise
         raise ValueError(
             f"{path} cannot be read ({_first_line(error)}); it is damaged or cut off: copy or make it again"
         ) from error
@@ -156,6 +163,8 @@ class Branch:
             read = self._branch.basket(basket)
             data, offsets = np.asarray(read.data).view(np.uint8), read.byte_offsets
         except Exception as error:
+            if is_passing(error):
+                raise
             raise ValueError(
                 f"{self.where} cannot be read ({_first_line(error)}); copy or make the file again"
             ) from error

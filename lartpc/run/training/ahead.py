@@ -35,8 +35,10 @@ def ahead(
 
     Raises
     ------
+    MemoryError
+        A process was killed, as the system does for want of memory.
     RuntimeError
-        A process ended before its time. An exception of `work` is raised as it is, at its step.
+        A process ended before its time otherwise. An exception of `work` is raised as it is, at its step.
     """
     if not num_workers:
         yield (join([work(0, step)]) for step in steps)
@@ -115,10 +117,12 @@ def _receive(process: BaseProcess, connection: Connection) -> Any:
         part, error = connection.recv()
     except (EOFError, OSError):
         process.join()
-        raise RuntimeError(
-            f"a process that reads ahead ended with status {process.exitcode}; "
-            "if it was killed, memory may be short: lower train.num_workers"
-        ) from None
+        if process.exitcode == -signal.SIGKILL:
+            raise MemoryError(
+                "a process that reads ahead was killed, as the system does for want of memory; give the job more, or "
+                "lower train.num_workers"
+            ) from None
+        raise RuntimeError(f"a process that reads ahead ended with status {process.exitcode}") from None
     if error is not None:
         raise error
     return part
