@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from lartpc.steady import check_watched
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What the system says where a disk is full, or the user's share of it, or became read-only, as one that fails does."""
 
@@ -92,9 +94,16 @@ def clear(path: Path) -> None:
 
 
 def complete(part: Path, path: Path) -> None:
-    """Make a file that was written under a temporary name durable, and give it its final name."""
+    """Make a file that was written under a temporary name durable, and give it its final name.
+
+    Raises
+    ------
+    PassingError
+        A file that is read meanwhile was replaced or changed (`steady.watching`).
+    """
     with part.open("rb") as file:
         os.fsync(file.fileno())
+    check_watched()
     part.replace(path)
 
 
@@ -180,6 +189,7 @@ def replacing_folder(path: Path, known_by: str) -> Iterator[Path]:
             yield part
         for folder in (found for found in (part, *part.rglob("*")) if found.is_dir()):
             _sync(folder)
+        check_watched()
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)

@@ -32,12 +32,12 @@ TRAIN = {
 }
 
 
-def write_events(path: Path) -> Path:
-    """Write a store of ten events, two of which cannot be trained on."""
+def write_events(path: Path, first: int = 0) -> Path:
+    """Write a store of ten events, from the typical one of number `first` on, two of which cannot be trained on."""
     attrs = provenance("ingest", 1, config={})
     with EventWriter(path, ALL_PRODUCTS, file_uid="s/0", box=BOX, attrs=attrs) as writer:
         for entry in range(8):
-            writer.append(entry, typical(entry).products)
+            writer.append(entry, typical(first + entry).products)
         writer.append(8, ODD_EVENTS["empty"](8).products)
         writer.quarantine(9, "for the test")
     return path

@@ -12,7 +12,14 @@ from lartpc import config
 from lartpc.extras import missing
 from lartpc.faults import EXIT_STATUS, in_one_line, passes
 from lartpc.stages import CHAIN, OPTIONAL, upstream_of
+from lartpc.steady import watching
 from lartpc.text import refuse_special, text_of
+
+LOOK_THEMSELVES = ("train", "reconstruct", "view", "publish")
+"""Verbs that work for long: what they read may come to be another file, of which they know by its digest."""
+
+ONCE = (".json", ".yaml", ".yml", ".tsv", ".txt")
+"""Endings of settings and lists, which are read once, whole, at the start."""
 
 WRITTEN = ("out", "log", "png", "svg", "as_json")
 """Arguments of verbs that name what is written; and `metrics`, where it is one file and not a list of them."""
@@ -28,7 +35,7 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
     """Turn a user's error into one line and exit status 2, and a fault that passes into one and status 74.
 
     That a package is missing which an extra brings is a user's error, too. So is a pipe or a device in the place of a
-    file that is read.
+    file that is read. A file that is replaced while it is read is a fault that passes.
     """
     name = verb.__name__.replace("_", " ")
 
@@ -36,8 +43,9 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             _refuse_special(kwargs)
-            _refuse_own_inputs(kwargs)
-            return verb(*args, **kwargs)
+            read = _refuse_own_inputs(kwargs)
+            with watching(() if name in LOOK_THEMSELVES else read):
+                return verb(*args, **kwargs)
         except Exception as error:
             said = missing(error, name.partition(" ")[0])
             if isinstance(error, FileNotFoundError) and error.filename is not None:
@@ -66,8 +74,14 @@ def _refuse_special(arguments: Mapping[str, object]) -> None:
                     refuse_special(Path(one))
 
 
-def _refuse_own_inputs(arguments: Mapping[str, object]) -> None:
-    """Raise ValueError where a file is to be written in the place of one that is read, or two to the same place."""
+def _refuse_own_inputs(arguments: Mapping[str, object]) -> list[Path]:
+    """Return what is read of files and folders, but settings and lists.
+
+    Raises
+    ------
+    ValueError
+        A file is to be written in the place of one that is read, or two to the same place.
+    """
     written: dict[str, Path] = {}
     read: list[Path] = []
     for name, value in arguments.items():
@@ -83,10 +97,12 @@ def _refuse_own_inputs(arguments: Mapping[str, object]) -> None:
             # a word that is no path, of a list or what stands before a file, is none that is there
             read += [one if isinstance(one, Path) else Path(str(one).removeprefix("@")) for one in value]
             read += [path for one in value for path in _listed(str(one))]
+            read += [Path(str(one).partition("=")[2]) for one in value if "=" in str(one)]
     there = {name: path for name, path in written.items() if path.is_file()}
     for name, path in there.items():
         if any(_is_same(path, one) for one in read):
             raise ValueError(f"--{name} {path} is a file that is read here, and would be lost; name another")
+    return [path for path in dict.fromkeys(read) if path.suffix.lower() not in ONCE]
 
 
 def _listed(word: str) -> list[Path]:

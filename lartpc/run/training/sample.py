@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import TRUTH, Event
+from lartpc.faults import PassingError
 from lartpc.nets.augment import augment
 from lartpc.provenance import fingerprint
 from lartpc.run.training.ahead import ahead
@@ -73,9 +74,11 @@ class Sample:
         self._needed = [name for name in stage.reads if name not in made]
         self._needed += dict.fromkeys((*stage.learns, *truth_for(from_truth)))
         shards: dict[str, list[Path]] = {}
+        self._content: dict[Path, str] = {}
         known = _together(_identity, files, ranks)
         self._sources: dict[str, set[str]] = {}
-        for path, (uid, _, sources) in zip(files, known, strict=True):
+        for path, (uid, content, sources) in zip(files, known, strict=True):
+            self._content[path] = content
             shards.setdefault(uid, []).append(path)
             self._sources.setdefault(uid, set()).update(sources)
         said = sorted((uid, content) for uid, content, _ in known)
@@ -179,7 +182,15 @@ class Sample:
         return events.block(start + first, min(start + last, len(events)), products)
 
     def _open(self, shard: int) -> Events:
-        return open_events(*self._shards[shard])
+        """Open the files of a shard, and raise PassingError where one is not any more what it was at the start."""
+        events = open_events(*self._shards[shard])
+        for path, content in events.contents().values():
+            if content and content != self._content[path]:
+                events.close()
+                raise PassingError(
+                    f"{path} was changed since the training began; give the same command again"
+                )
+        return events
 
     def _usable(self, paths: Sequence[Path]) -> NDArray[np.int64]:
         """Return the voxels of a shard's events (events,), 0 for those that cannot be used."""

@@ -28,6 +28,7 @@ from lartpc.run.training.optimize import Optimization, learning_rate
 from lartpc.run.training.sample import Sample
 from lartpc.run.weights import save_weights, warm_start
 from lartpc.stages import Stage, needs_weights
+from lartpc.steady import watching
 
 WITHOUT_EFFECT = ("backend", "checkpoint_minutes", "num_workers", "output")
 """Settings that another checkpoint may have been made with: they do not change the weights."""
@@ -149,7 +150,7 @@ def _finish(run: "_Run", sample: Sample, out: Path, log: Path, warning: str) -> 
     origin["inputs"] = json.dumps({f"{len(sample)} events": sample.digest})
     if warning:
         origin["warning"] = warning
-    origin["start"] = fingerprint(Path(run.settings.init_from))[1] if run.settings.init_from else ""
+    origin["start"] = run.start
     domain = domain_of(sample.shards)
     _write(log, run.curve)
     last: dict[str, Any] = {"step": run.step, "loss": None, "state": run.optimization.net.state_dict()}
@@ -181,8 +182,13 @@ class _Run:
         self.module = stage.module()
         torch.manual_seed(self.settings.seed)
         net = self.module.network(section)
+        self.start = ""
+        """Digest of the weights that the training begins with."""
         if self.settings.init_from:
-            self.say(warm_start(net, Path(self.settings.init_from)))
+            begun = Path(self.settings.init_from)
+            with watching([begun]):
+                self.start = fingerprint(begun)[1]
+                self.say(warm_start(net, begun))
         self.optimization = Optimization(net, self.module.loss, section, ranks)
         self.step = 0
         self.curve = Curve(f"train {stage.name}", quiet=not ranks.is_main)
@@ -191,8 +197,9 @@ class _Run:
         self.must_stop = False
         self._saved = time.monotonic()
         key = key_of(stage.name, config.slice_of(section, "train"))
-        key |= {"stage version": stage.version, "sample": sample}
+        key |= {"stage version": stage.version, "sample": sample, "weights to start from": self.start}
         defaults = key_of(stage.name, config.slice_of(type(section)(), "train"))
+        defaults["weights to start from"] = self.start  # of an earlier version, which did not state them
         self.checkpoints = Checkpoints(folder, key, ranks, defaults)
         self._restore()
 
