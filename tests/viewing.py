@@ -32,9 +32,11 @@ def served(results: Path, max_voxels: int = 1000) -> Iterator[Server]:
     with Server(Catalogue([results], max_voxels), "beam") as started:
         thread = threading.Thread(target=started.serve_forever)
         thread.start()
-        yield started
-        started.shutdown()
-        thread.join()
+        try:  # a thread that is left keeps the whole run of tests from ending
+            yield started
+        finally:
+            started.shutdown()
+            thread.join()
 
 
 def num_painted(page, side: str) -> int:

@@ -12,6 +12,8 @@ from lartpc.run.display.page import WORDS, render
 from lartpc.run.view.catalogue import Catalogue
 
 HOST = "127.0.0.1"
+LAST_READ_S = 30.0
+"""Time that what is read last has to end [s]."""
 _LOCAL = {HOST, "localhost"}
 
 
@@ -61,6 +63,11 @@ class Server(ThreadingHTTPServer):
         if name not in self._catalogues:
             self._catalogues[name] = self.catalogue.of_scenario(name)
         return self._catalogues[name]
+
+    def server_close(self) -> None:
+        """Close it when no file is read any more: a thread that ends in HDF5 would keep the process from ending."""
+        super().server_close()
+        self.reading.acquire(timeout=LAST_READ_S)
 
     @property
     def address(self) -> str:
