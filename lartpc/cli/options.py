@@ -15,8 +15,8 @@ from lartpc.stages import CHAIN, OPTIONAL, upstream_of
 from lartpc.steady import watching
 from lartpc.text import refuse_special, text_of
 
-LOOK_THEMSELVES = ("train", "reconstruct", "view", "publish")
-"""Verbs that work for long: what they read may come to be another file, of which they know by its digest."""
+LOOK_THEMSELVES = ("train", "reconstruct", "view", "publish", "collect")
+"""Verbs that work for long or read thousands of files: they know by digests, or look once, whether one is another."""
 
 ONCE = (".json", ".yaml", ".yml", ".tsv", ".txt")
 """Endings of settings and lists, which are read once, whole, at the start."""

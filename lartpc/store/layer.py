@@ -173,7 +173,7 @@ class Layer:
 
 def content_of(path: Path) -> tuple[str, str] | None:
     """Return the name of an event file in lineages and the digest of what it says, or None of another file."""
-    if not h5py.is_hdf5(path):
+    if describe(path).kind != "HDF5":  # HDF5's own look says no where the disk fails, too
         return None
     with _hdf5(path) as file, reading(path):
         attributes = dict(file.attrs)

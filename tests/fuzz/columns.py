@@ -1,6 +1,7 @@
 """Files with a whole column set to one number: each column of an HDF5 file, and each branch of a ROOT file."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def _datasets(content: bytes, path: Path) -> Iterator[tuple[str, bytes]]:
                         _fill(rows[field] if field else rows, value, every)
                     file[name][()] = rows
                 except (TypeError, ValueError):
-                    continue  # texts and references hold no numbers
+                    continue
             yield f"{name} {field} {every} = {value}", path.read_bytes()
 
 
@@ -56,12 +57,15 @@ def _steps(node: h5py.Dataset) -> Iterator[slice]:
 def _fill(rows: Any, value: float, every: slice = ALL) -> None:
     if rows.dtype == object:
         for number, row in enumerate(rows.reshape(-1)):
+            if not isinstance(row, np.ndarray):
+                raise TypeError("texts and references hold no numbers")
             whole = np.array(row)
             _fill(whole[every], value)
             rows.reshape(-1)[number] = whole
     elif rows.dtype.names:
         for field in rows.dtype.names:
-            _fill(rows[field], value)
+            with suppress(TypeError):
+                _fill(rows[field], value)
     else:
         rows[...] = fitting(rows.dtype, value)
 

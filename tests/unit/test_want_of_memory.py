@@ -17,6 +17,7 @@ from lartpc.config import Ingest
 from lartpc.faults import EXIT_STATUS, passes
 from lartpc.ingest.formats.hdf5 import readable
 from lartpc.neutrinos import genie, nuhepmc
+from lartpc.provenance import fingerprint
 from lartpc.run.guard import in_child
 from lartpc.run.ingest import ingest
 from lartpc.run.training.ahead import ahead
@@ -127,6 +128,13 @@ def test_event_files_on_a_disk_that_fails(tmp_path, monkeypatch):
         open_events(path)
     said = CliRunner().invoke(app, ["summarize", str(path), "--out", str(tmp_path / "tables")])
     assert said.exit_code == EXIT_STATUS and "make it again" not in said.output, said.output
+
+
+def test_the_digest_of_an_event_file_is_not_that_of_another_file_on_such_a_disk(tmp_path, monkeypatch):
+    path = write_shard(tmp_path, "beam/0000")[0]
+    whole = fingerprint(path)
+    monkeypatch.setattr("h5py.is_hdf5", lambda _: False)  # what it says of a file that it cannot open
+    assert fingerprint(path) == whole and whole[0] == "ingest of beam/0000"
 
 
 def be_killed(_: int, __: int) -> None:
