@@ -74,13 +74,13 @@ def provenance(
         "package_version": __version__,
         "git_revision": git_revision(),
         "config": json.dumps(config, sort_keys=True),
-        "inputs": json.dumps(_fingerprints(inputs)),
+        "inputs": json.dumps(fingerprints(inputs)),
         "weights": fingerprint(weights)[1] if weights else "",
         "seed": -1 if seed is None else seed,
     }
 
 
-def _fingerprints(paths: Iterable[Path]) -> dict[str, str]:
+def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
     """Return the digests of inputs by name; of those with the same name, the later ones by their path."""
     found: dict[str, str] = {}
     for path in paths:

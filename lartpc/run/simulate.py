@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lartpc import atomic, config
+from lartpc.faults import PassingError
 from lartpc.neutrinos import files
 from lartpc.run.progress import Meter
 from lartpc.simulate import argon, neutrinos
 from lartpc.simulate.generators import check
+from lartpc.steady import Steady
 
 LOG_LINES = 15
-ERROR = "error: "
+ERROR, PASSING = "error: ", "passing: "
+"""What the lines begin with that say why Geant4 ended: what is wrong with settings or files, or a fault that passes."""
 
 
 def simulate(
@@ -68,6 +71,8 @@ def simulate(
     check(cfg)
     if importlib.util.find_spec("geant4_pybind") is None:  # imported by the process that is started
         raise ModuleNotFoundError("No module named 'geant4_pybind'", name="geant4_pybind")
+    generator = neutrinos.from_files(cfg)
+    steady = Steady(files.expand(generator.files) if generator else [])
     num_events = _num_events(cfg, num_events, seed, share)
     env = _environment()
     log_path = log or out.with_name(out.name + ".log")
@@ -81,6 +86,8 @@ def simulate(
                 for line in lines:
                     if line.startswith(ERROR):
                         raise ValueError(line.removeprefix(ERROR).strip())
+                    if line.startswith(PASSING):
+                        raise PassingError(line.removeprefix(PASSING).strip())
                     (on_event or meter.advance)()
             if process.returncode == -signal.SIGKILL:
                 raise MemoryError(
@@ -88,8 +95,11 @@ def simulate(
                 )
             if process.returncode:
                 raise RuntimeError(_failure(process.returncode, log_path))
-    except BaseException:
+        steady.check()
+    except BaseException as error:
         atomic.clear(out)
+        if isinstance(error, PassingError):
+            out.unlink(missing_ok=True)
         raise
     if log is None:
         log_path.unlink()

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lartpc import config
+from lartpc.faults import EXIT_STATUS, in_one_line, passes
 from lartpc.neutrinos import files
 from lartpc.neutrinos.record import FIRST_NUCLEUS, FIRST_PSEUDO, Interaction
+from lartpc.provenance import fingerprints
 from lartpc.simulate import argon, neutrinos
 from lartpc.simulate.generators import check, event_seeds, kinds, overlay, primaries
 from lartpc.simulate.primary import Primary
@@ -342,12 +344,14 @@ def simulate(
         "geant4_data": DATA_LABEL,
         **material_attrs(),
     }
+    from_files = neutrinos.from_files(cfg)
+    paths = files.expand(from_files.files) if from_files else []
     spills: Spills = []
-    if from_files := neutrinos.from_files(cfg):
-        paths = files.expand(from_files.files)
+    if from_files:
         found = files.read(from_files.kind, paths, share)
         spills = neutrinos.spills(found, from_files.mean_interactions, num_events, seed)
         attrs["generator_files"] = json.dumps([path.name for path in paths])
+        attrs["inputs"] = json.dumps(fingerprints(paths))
     record = Record()
     with StepsWriter(out, cfg, attrs) as writer:
         manager = g4.G4RunManagerFactory.CreateRunManager(g4.G4RunManagerType.SerialOnly)
@@ -382,9 +386,13 @@ def main() -> int:
         cfg = config.Simulate.model_validate_json(options.config)
         share = tuple(options.share)
         simulate(cfg, options.num_events, options.seed, options.out, options.progress_fd, share)
-    except ValueError as error:
-        os.write(options.progress_fd, f"error: {error}\n".encode())
-        return 2
+    except Exception as error:
+        code = 2 if isinstance(error, ValueError) else EXIT_STATUS
+        if code != 2 and not passes(error):
+            raise
+        said = f"error: {error}" if code == 2 else f"passing: {in_one_line(error)}"
+        os.write(options.progress_fd, f"{said}\n".encode())
+        return code
     return 0
 
 

@@ -1,6 +1,9 @@
 """Interactions of generators' files through Geant4 and ingestion to the tables, event by event."""
 
+import json
+import os
 import re
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -12,9 +15,11 @@ from handmade_nuhepmc import Written, text, write
 
 from lartpc import config
 from lartpc.event import GENERATED, blank
+from lartpc.faults import PassingError
 from lartpc.neutrinos import files, nuhepmc
 from lartpc.neutrinos.record import Interaction, Outgoing
 from lartpc.plan import plan, shares
+from lartpc.provenance import digest
 from lartpc.run.ingest import ingest
 from lartpc.run.simulate import simulate
 from lartpc.simulate.generators import check
@@ -215,6 +220,37 @@ def test_truth_is_the_generators_record_event_by_event(overlaid) -> None:
         assert row["available_energy_mev"] == pytest.approx(sum(hadrons), rel=1e-4)
         assert row["num_protons_above"] == sum(p.pdg == 2212 and p.kinetic_energy_mev >= 50 for p in shot)
         assert row["num_neutrons_above"] == sum(p.pdg == 2112 and p.kinetic_energy_mev >= 50 for p in shot)
+
+
+def test_steps_state_the_digests_of_the_generator_s_files(overlaid, data_folder) -> None:
+    with h5py.File(overlaid[2]) as file:
+        stated = json.loads(file.attrs["inputs"])
+    assert stated == {name: digest(data_folder / "nuhepmc" / name) for name in stated} and len(stated) == 2
+
+
+@pytest.mark.parametrize("when", ["lartpc.run.simulate._num_events", "lartpc.run.simulate._environment"])
+def test_a_file_of_a_generator_that_is_replaced_ends_the_job(
+    tmp_path, data_folder, monkeypatch, when
+) -> None:
+    path = tmp_path / "numu.hepmc3.gz"
+    path.write_bytes((data_folder / "nuhepmc" / "numu_cc_bnb_200ev.hepmc3.gz").read_bytes())
+    module, _, name = when.rpartition(".")
+    work = getattr(sys.modules[module], name)
+
+    def and_changed(*words):
+        os.utime(path, ns=(1, 1))
+        return work(*words)
+
+    monkeypatch.setattr(when, and_changed)
+    with pytest.raises(PassingError, match=r"numu\.hepmc3\.gz was changed while it was read"):
+        simulate(
+            from_files(files=(str(path),)),
+            num_events=None,
+            seed=1,
+            share=(0, 100),
+            out=tmp_path / "out" / "a.h5",
+        )
+    assert not list((tmp_path / "out").glob("a.h5"))
 
 
 def test_energy_is_conserved(overlaid) -> None:
