@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lartpc.config import SCENARIO_SECTIONS, Config, shared_slice, slice_of
+from lartpc.config import SCENARIO_SECTIONS, Config, listed, shared_slice, slice_of
 from lartpc.stages import CHAIN, OPTIONAL, is_enabled, upstream_of
 
 NOMINAL = "nominal"
@@ -113,6 +113,7 @@ def _said(config: Config, digest: Digest) -> dict[str, Any]:
     found = {}
     for step in SCENARIO_SECTIONS:
         section = getattr(config, step)
-        weights = [getattr(section, name, None) for name in ("weights", "ghost_weights")]
-        found[step] = (slice_of(section, "infer"), *(digest(path) if path else "" for path in weights))
+        names = ("weights", "ghost_weights")
+        weights = [[digest(path) for path in listed(getattr(section, name, None))] for name in names]
+        found[step] = (slice_of(section, "infer"), *weights)
     return found

@@ -129,9 +129,10 @@ def backproject(
     ],
     out: Out,
     ghosts: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Weights of a 'segment' of 3D points that tells ghosts; default: their charge tells them."
+            help="Weights of a 'segment' of 3D points that tells ghosts, or of 'flow'; repeatable: their logits are "
+            "added; default: their charge tells them."
         ),
     ] = None,
     config_file: ConfigFile = None,
@@ -142,7 +143,7 @@ def backproject(
 
     files = expand(images)
     section = settings_of("segment", config_file, [points])
-    summary = run(points, files, section, out=out, ghosts=ghosts)
+    summary = run(points, files, section, out=out, ghosts=ghosts or ())
     typer.echo(f"{out}: {summary}", err=True)
     if chain:
         from lartpc.run.chain import go_on

@@ -5,7 +5,7 @@ a changed setting reruns that step and what is downstream of it, and nothing els
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -232,6 +232,11 @@ SECTIONS: dict[str, type[Section]] = {
 
 SCENARIO_SECTIONS = tuple(name for name in SECTIONS if name not in ("detect", "flow", "report"))
 """Sections that a scenario may change, in the order of the data: what stands beside the chain is none."""
+
+
+def listed(given: str | Sequence[str] | None) -> list[str]:
+    """Return the files that a setting names which takes one, a list of them, or none."""
+    return [given] if isinstance(given, str) else [*(given or ())]
 
 
 def slice_of(section: Section, part: Part) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Training of any stage; the stages on images: voxel classes, and points from their proposals."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -249,10 +249,11 @@ class Segment(Section):
     infer: SegmentInfer = SegmentInfer.model_construct()
     train: SegmentTraining = SegmentTraining.model_construct(num_steps=450, batch_size=8, learning_rate=4e-3)
     weights: File | None = Field(None, description="released weights; null: train")
-    ghost_weights: File | None = Field(
+    ghost_weights: File | Annotated[list[File], Field(min_length=1)] | None = Field(
         None,
         description="released weights that tell the ghosts of 3D points made of the planes (dimension: 2), of segment "
-        "with heads.ghost or of flow; null: their charge does (infer.point_charge_mev)",
+        "with heads.ghost or of flow, or a list of such, the logits of whose scores are added; null: their charge "
+        "tells them (infer.point_charge_mev)",
     )
 
     @model_validator(mode="after")

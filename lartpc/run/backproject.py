@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import SEEN, Event, blank, empty
-from lartpc.ingest.detector.backproject import proposals_of, semantic_of, with_ghosts_of
+from lartpc.ingest.detector.backproject import added, proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
 from lartpc.provenance import fingerprint, provenance
 from lartpc.run.domain import look_outside
@@ -28,7 +28,7 @@ WRITES = stage("segment").writes
 
 
 def backproject(
-    points: Path, images: Sequence[Path], section: config.Segment, *, out: Path, ghosts: Path | None = None
+    points: Path, images: Sequence[Path], section: config.Segment, *, out: Path, ghosts: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """Write the products of `segment` for points of wire planes from those of the planes' images.
 
@@ -42,7 +42,7 @@ def backproject(
         The images of the same events: what `lartpc ingest` writes without it, and what `segment` made of them.
     ghosts
         Weights of a `segment` of 3D points that tells their ghosts (`heads.ghost`), or of `flow`, which pairs the
-        pixels of the planes; None: their charge tells them.
+        pixels of the planes. The logits of several are added. Without any, their charge tells them.
 
     Returns
     -------
@@ -51,11 +51,17 @@ def backproject(
     Raises
     ------
     ValueError
-        The files are not of the same events, or not points and images of wire planes.
+        The files are not of the same events, or not points and images of wire planes; weights do not tell ghosts, or
+        are given twice.
     """
     row = stage("segment")
-    steady = Steady([points, *images, *([ghosts] if ghosts else [])])
-    judge = _ghost_network(ghosts) if ghosts else None
+    steady = Steady([points, *images, *ghosts])
+    contents = [fingerprint(path)[1] for path in ghosts]
+    if len(set(contents)) < len(contents):
+        raise ValueError(
+            f"{', '.join(map(str, ghosts))}: the same weights are given twice, so they would count twice"
+        )
+    judges = [_ghost_network(path) for path in ghosts]
     with open_events(points) as events, open_events(*images) as seen:
         planes = _planes(events, seen, points, images)
         num = len(planes)
@@ -68,15 +74,16 @@ def backproject(
         about = seen.attributes()["segment"]
         origin |= {name: about[name] for name in ("weights", WEIGHTS_FILE, "warnings") if name in about}
         if ghosts:
-            origin["ghost_weights"] = fingerprint(ghosts)[1]
-            owner = stage(str(read_content(ghosts)["stage"]))
-            said = look_outside(events, owner, section, ghosts)
+            origin["ghost_weights"] = ", ".join(contents)
+        for path in ghosts:
+            owner = stage(str(read_content(path)["stage"]))
+            said = [f"ghosts by {owner.name}: {line}" for line in look_outside(events, owner, section, path)]
             origin["warnings"] = json.dumps([*json.loads(str(origin.get("warnings", "[]"))), *said])
         start = time.perf_counter()
         set_aside, lost = events.quarantined(), seen.quarantined()
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}
         with EventWriter(out, WRITES, file_uid=events.file_uid, box=events.box, attrs=origin) as writer:
-            for index, event in enumerate(events.stream(["voxel", *(SEEN if judge else ())])):
+            for index, event in enumerate(events.stream(["voxel", *(SEEN if judges else ())])):
                 views = seen.block(index * num, (index + 1) * num, ["voxel", *READS])
                 if event.entry in set_aside:
                     writer.append(event.entry, {name: blank(event, WRITES)[name] for name in WRITES})
@@ -88,8 +95,9 @@ def backproject(
                     summary["num_quarantined"] += 1
                     continue
                 semantic = semantic_of(event, views, planes, section.infer.point_charge_mev)
-                if judge and event.num_voxels:
-                    semantic = with_ghosts_of(semantic, judge(event), section.infer.point_ghost_score)
+                if judges and event.num_voxels:
+                    score_N = added([judge(event) for judge in judges])
+                    semantic = with_ghosts_of(semantic, score_N, section.infer.point_ghost_score)
                 found = {
                     "semantic": semantic,
                     "proposal": proposals_of(events.box, views, planes),

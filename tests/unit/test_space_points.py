@@ -1,5 +1,6 @@
 """Points made of wire planes, and what a 2D network says carried to them, up to the tables of the 3D chain."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from test_project import WIRES, write_steps
 
 from lartpc import config
 from lartpc.event import conform, empty
+from lartpc.ingest.detector.backproject import added
 from lartpc.provenance import fingerprint, provenance
 from lartpc.run.backproject import backproject
 from lartpc.run.collect import collect
@@ -117,7 +119,7 @@ def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path
     images, weights = [shard["images"], shard["of_images"]], MODELS / "ghost" / "segment.pt"
     section = config.Segment.model_validate({"dimension": 2, "infer": {"point_ghost_score": 0.4}})
     out, alone = tmp_path / "ghosts.h5", tmp_path / "alone.h5"
-    assert backproject(shard["ingest"], images, section, out=out, ghosts=weights)["num_quarantined"] == 0
+    assert backproject(shard["ingest"], images, section, out=out, ghosts=[weights])["num_quarantined"] == 0
     of_points = config.Segment.model_validate({"plane_hits": True, "heads": {"ghost": True}})
     infer(stage("segment"), [shard["ingest"]], of_points, out=alone, weights=weights)
     with (
@@ -137,16 +139,64 @@ def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path
     assert (semantic["label"][semantic["ghost_score"] < 0.4] == Semantic.TRACK).all()
     section_of_flow, net = config.Flow(), flow.network(config.Flow())
     save_weights(tmp_path / "flow.pt", stage("flow"), section_of_flow, net.state_dict(), {})
-    backproject(shard["ingest"], images, section, out=tmp_path / "pairs.h5", ghosts=tmp_path / "flow.pt")
+    backproject(shard["ingest"], images, section, out=tmp_path / "pairs.h5", ghosts=[tmp_path / "flow.pt"])
     infer(stage("flow"), [shard["ingest"]], section_of_flow, out=alone, weights=tmp_path / "flow.pt")
     with open_events(tmp_path / "pairs.h5") as events, open_events(alone) as network:
         found, said = events[0]["semantic"], network[0]["pairing"]
     np.testing.assert_allclose(found["ghost_score"], 1 - said["score"], atol=1e-5)
     assert ((found["label"] == GHOST) == (found["ghost_score"] >= 0.4)).all()
     with pytest.raises(ValueError, match=r"does not tell ghosts of 3D points"):
-        backproject(shard["ingest"], images, section, out=out, ghosts=MODELS / "segment.pt")
+        backproject(shard["ingest"], images, section, out=out, ghosts=[MODELS / "segment.pt"])
     with pytest.raises(ValidationError, match=r"ghost_weights are for points made of images"):
         config.Segment(ghost_weights=str(weights))
+
+
+def test_logits_of_several_are_added() -> None:
+    # odds of 3 and 1/3 are even, of 4 and 9 are 36; certainty of one is not undone by a guess of the other
+    one, two = np.array([0.75, 0.8, 1.0, 0.0], np.float32), np.array([0.25, 0.9, 0.3, 0.7], np.float32)
+    np.testing.assert_allclose(added([one, two]), [0.5, 36 / 37, 1.0, 0.0], atol=1e-5)
+    np.testing.assert_array_equal(added([one]), one)
+    # two that are certain of the opposite say nothing
+    np.testing.assert_allclose(added([one[2:], one[:1:-1]]), [0.5, 0.5], atol=1e-3)
+
+
+def test_two_networks_tell_ghosts_together(shard: dict[str, Path], tmp_path: Path) -> None:
+    images = [shard["images"], shard["of_images"]]
+    both = [MODELS / "ghost" / "segment.pt", MODELS / "flow" / "flow.pt"]
+    section = config.Segment.model_validate({"dimension": 2, "infer": {"point_ghost_score": 0.4}})
+    scores, labels, said = [], [], []
+    for name, ghosts in (("one", both[:1]), ("other", both[1:]), ("both", both)):
+        backproject(shard["ingest"], images, section, out=tmp_path / f"{name}.h5", ghosts=ghosts)
+        with open_events(tmp_path / f"{name}.h5") as events:
+            scores.append(events[0]["semantic"]["ghost_score"].astype(float))
+            labels.append(events[0]["semantic"]["label"])
+            said.append(events.attributes()["segment"])
+    logits = [np.log(score / (1 - score)) for score in scores]
+    told = np.abs(logits[0] + logits[1]) < 8  # single precision tells them well
+    assert told.sum() > 50
+    np.testing.assert_allclose(logits[2][told], (logits[0] + logits[1])[told], atol=1e-2)
+    np.testing.assert_array_equal(labels[2] == GHOST, scores[2] >= 0.4)
+    assert said[2]["ghost_weights"] == ", ".join(fingerprint(path)[1] for path in both)
+    warnings = [json.loads(one["warnings"]) for one in said]
+    assert warnings[2] == [*warnings[0], *warnings[1]]
+    assert {line.partition(":")[0] for line in warnings[2]} == {"ghosts by segment", "ghosts by flow"}
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("segment.pt", r"models/segment\.pt does not tell ghosts of 3D points"),
+        ("cluster.pt", r"models/cluster\.pt does not tell ghosts of 3D points"),
+        ("ghost/segment.pt", r"the same weights are given twice"),
+    ],
+)
+def test_each_of_several_weights_must_tell_ghosts(
+    shard: dict[str, Path], tmp_path: Path, second: str, message: str
+) -> None:
+    out, ghosts = tmp_path / "ghosts.h5", [MODELS / "ghost" / "segment.pt", MODELS / second]
+    with pytest.raises(ValueError, match=message):
+        backproject(shard["ingest"], [shard["images"], shard["of_images"]], SECTION, out=out, ghosts=ghosts)
+    assert not out.exists()
 
 
 def test_the_chain_ends_in_its_tables(shard: dict[str, Path]) -> None:

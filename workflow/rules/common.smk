@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
-from lartpc.config import SCENARIO_SECTIONS, explain
+from lartpc.config import SCENARIO_SECTIONS, explain, listed
 from lartpc.config.production import digest_of_file, production
 from lartpc.plan import plan, shares
 from lartpc.remote import local_names
@@ -262,9 +262,8 @@ def weights_of(stage, wildcards=None):
 
 
 def ghost_weights(wildcards):
-    """Return the weights that tell the ghosts of points made of planes, if any."""
-    given = branch_of(wildcards).config.segment.ghost_weights
-    return [ancient(outside(given))] if given else []
+    """Return all weights that tell the ghosts of points made of planes, if any."""
+    return [ancient(outside(path)) for path in listed(branch_of(wildcards).config.segment.ghost_weights)]
 
 
 def start_of(stage):

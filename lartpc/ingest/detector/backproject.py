@@ -20,6 +20,8 @@ PIXEL_WITHIN = 1.5
 """A pixel is seen at a point if its middle is no farther from where the plane sees the point [pixel]."""
 LEAST_SCORE = 1e-3
 """Scores of a class by one plane count as no less: one plane alone does not rule a class out."""
+CERTAIN = 1e-6
+"""Scores are added as if none were nearer to 0 or 1: single precision tells steps of 6e-8 below 1."""
 PROPOSAL_WITHIN = 1.5
 """Proposals of one plane and class this near to a stronger one say the same [pixel]."""
 DRIFT_WITHIN = 2.0
@@ -60,6 +62,20 @@ def semantic_of(event: Event, images: Sequence[Event], planes: Sequence[Plane], 
             "ghost_score": least_mev / (least_mev + energy_N) if least_mev else np.zeros(len(energy_N)),
         },
     )
+
+
+def added(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the scores (N,) of which the logits are the sums of those of several scores, each (N,); of one, the same.
+
+    A score counts as no nearer to 0 or 1 than CERTAIN.
+    """
+    if len(scores) == 1:
+        return scores[0]
+    total_N = np.zeros(len(scores[0]))
+    for score_N in scores:
+        sure_N = np.clip(score_N.astype(np.float64), CERTAIN, 1 - CERTAIN)
+        total_N += np.log(sure_N) - np.log1p(-sure_N)
+    return (1 / (1 + np.exp(-total_N))).astype(np.float32)
 
 
 def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], least: float) -> Columns:
