@@ -55,6 +55,19 @@ def test_the_home_folder_may_be_given_as_a_tilde(own: Path, monkeypatch: pytest.
         production(OWN, {"segment": {"weights": "~nobody.here/a.pt"}}, lambda path: str(own / path))
 
 
+def test_each_file_of_a_list_is_found_and_looked_at(own: Path) -> None:
+    segment = {"dimension": 2, "weights": "released.pt", "ghost_weights": ["released.pt", "~/x.pt"]}
+    given = {"ingest": {"wires": {"angles_deg": [0, 60, -60]}}, "segment": segment}
+    with pytest.raises(ValueError, match=r"segment\.ghost_weights: the file .*/x\.pt does not exist"):
+        production(OWN, given, lambda path: str(own / path))
+    segment["ghost_weights"] = ["released.pt", "released.pt"]
+    config, *_ = production(OWN, given, lambda path: str(own / path))
+    assert config.segment.ghost_weights == [str(own / "released.pt")] * 2
+    segment["ghost_weights"] = []
+    with pytest.raises(ValueError, match=r"at least 1 item"):
+        production(OWN, given, lambda path: str(own / path))
+
+
 def test_null_takes_the_released_weights_away(own: Path) -> None:
     config, *_ = production(OWN, {"segment": {"weights": None}}, lambda path: str(own / path))
     assert config.segment.weights is None

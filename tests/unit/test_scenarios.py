@@ -63,6 +63,20 @@ def test_a_scenario_has_what_it_changes_and_what_follows(tmp_path: Path) -> None
     assert own["summary"] == TAIL | BOTH | IMAGES
 
 
+def test_a_scenario_may_have_other_weights_that_tell_ghosts(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.pt").write_text("one" if name == "c" else name)
+    files = {name: str(tmp_path / f"{name}.pt") for name in "abc"}
+    planes = {"wires": {"angles_deg": [0, 60, -60]}}
+    segment = {"dimension": 2, "weights": files["c"], "ghost_weights": files["a"]}
+    own = found(
+        {"both": {"segment": {"ghost_weights": [files["a"], files["b"]]}}}, ingest=planes, segment=segment
+    )
+    assert {"segment", "points", "cluster", "interact"} <= own["both"] and "ingest" not in own["both"]
+    with pytest.raises(ValueError, match=r"scenario 'same' changes nothing"):
+        found({"same": {"segment": {"ghost_weights": [files["a"]]}}}, ingest=planes, segment=segment)
+
+
 @pytest.mark.parametrize(
     ("scenarios", "message"),
     [
