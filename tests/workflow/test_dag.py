@@ -83,11 +83,12 @@ def test_images_of_wire_planes_go_on_as_points_in_3d(folder: Path) -> None:
     assert found["collect_tables"] == found["report"] == found["audit"] == 1
 
 
-def test_points_of_planes_are_judged_by_the_network_of_ghosts(folder: Path) -> None:
+def test_points_of_planes_are_judged_by_both_networks_of_ghosts(folder: Path) -> None:
     wanted = "results/events/segment/mpvmpr_test/0001.h5"
     found = snakemake(folder, wanted, "--configfile", "config/wire.yaml", "--dry-run", "--printshellcmds")
     commands = re.findall(r"^ *(lartpc .*)$", found.stdout + found.stderr, re.M)
-    assert any("backproject" in one and "--ghosts=models/ghost/segment.pt" in one for one in commands)
+    both = "--ghosts=models/ghost/segment.pt --ghosts=models/flow/flow.pt"
+    assert any("backproject" in one and both in one for one in commands)
     # a device in the place of a file is refused by each verb
     assert not [one for one in commands if f"{os.devnull} " in one]
 
