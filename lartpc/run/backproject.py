@@ -61,7 +61,7 @@ def backproject(
         raise ValueError(
             f"{', '.join(map(str, ghosts))}: the same weights are given twice, so they would count twice"
         )
-    judges = [_ghost_network(path) for path in ghosts]
+    judge = _ghost_networks(ghosts) if ghosts else None
     with open_events(points) as events, open_events(*images) as seen:
         planes = _planes(events, seen, points, images)
         num = len(planes)
@@ -83,7 +83,7 @@ def backproject(
         set_aside, lost = events.quarantined(), seen.quarantined()
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}
         with EventWriter(out, WRITES, file_uid=events.file_uid, box=events.box, attrs=origin) as writer:
-            for index, event in enumerate(events.stream(["voxel", *(SEEN if judges else ())])):
+            for index, event in enumerate(events.stream(["voxel", *(SEEN if judge else ())])):
                 views = seen.block(index * num, (index + 1) * num, ["voxel", *READS])
                 if event.entry in set_aside:
                     writer.append(event.entry, {name: blank(event, WRITES)[name] for name in WRITES})
@@ -95,9 +95,8 @@ def backproject(
                     summary["num_quarantined"] += 1
                     continue
                 semantic = semantic_of(event, views, planes, section.infer.point_charge_mev)
-                if judges and event.num_voxels:
-                    score_N = added([judge(event) for judge in judges])
-                    semantic = with_ghosts_of(semantic, score_N, section.infer.point_ghost_score)
+                if judge and event.num_voxels:
+                    semantic = with_ghosts_of(semantic, judge(event), section.infer.point_ghost_score)
                 found = {
                     "semantic": semantic,
                     "proposal": proposals_of(events.box, views, planes),
@@ -111,6 +110,12 @@ def backproject(
             for name, value in summary.items():
                 writer.set_attribute(name, value)
     return summary
+
+
+def _ghost_networks(weights: Sequence[Path]) -> Callable[[Event], NDArray[np.float32]]:
+    """Return what gives the ghost scores (N,) of an event's points, the logits of all weights added."""
+    judges = [_ghost_network(path) for path in weights]
+    return lambda event: added([judge(event) for judge in judges])
 
 
 def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
