@@ -253,6 +253,11 @@ class InteractInfer(EdgeInfer):
         7.0, gt=0, description="by rules: starts nearer than this share a vertex [voxel]"
     )
     pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
+    min_primary_voxels: int = Field(
+        4,
+        ge=1,
+        description="smaller particles are not called primary: most of these are bits of others at a vertex",
+    )
 
 
 class Interact(Section):

@@ -59,7 +59,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        11,
+        12,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,

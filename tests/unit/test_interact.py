@@ -97,6 +97,23 @@ def test_species_and_primaries_obey_the_class():
         np.testing.assert_allclose(identity["species_score"].sum(1), 1, rtol=1e-5)
 
 
+def test_small_particles_are_no_primaries():
+    torch.manual_seed(1)
+    net, event = interact.network(SMALL), on_truth(two_interactions(0))
+    with torch.no_grad():
+        net.node_heads["primary"].bias[:] = torch.tensor([-9.0, 9.0])
+    can_be = np.isin(event["particle"]["semantic"], [SHOWER, TRACK])
+    num_voxels = event["particle"]["num_voxels"]
+    for least in (1, 30, 40):
+        cfg = config.Interact.model_validate({**SMALL.model_dump(), "infer": {"min_primary_voxels": least}})
+        products = interact.infer(net, [event], cfg)[0]
+        is_primary = products["identity"]["is_primary"] == 1
+        np.testing.assert_array_equal(is_primary, can_be & (num_voxels >= least))
+        assert products["interaction"]["num_primaries"].sum() == is_primary.sum()
+        # the score is that of the network
+        assert (products["identity"]["primary_score"][can_be] > 0.5).all()
+
+
 def test_points_can_overrule_which_end_is_the_start():
     event, net = on_truth(two_interactions(0)), interact.network(SMALL)
     turned = {}

@@ -38,7 +38,7 @@ def identity_of(
     cfg: config.Interact,
 ) -> Columns:
     """Return the columns of `identity` for the nodes of an event; parents are nodes."""
-    semantic = event["particle"]["semantic"][nodes.row_F]
+    semantic, num_voxels = (event["particle"][name][nodes.row_F] for name in ("semantic", "num_voxels"))
     num, pair = len(nodes.row_F), nodes.graph.pair_2E
     group = spanning_forest(num, pair.T, score["edge"], cfg.infer.edge_threshold)
     primary_score = np.where(np.isin(semantic, CAN_BE_PRIMARY), score["primary"], 0.0)
@@ -61,7 +61,7 @@ def identity_of(
         "semantic_score": semantic_FK,
         "species": species_FK.argmax(1),
         "species_score": species_FK,
-        "is_primary": primary_score >= PRIMARY_THRESHOLD,
+        "is_primary": (primary_score >= PRIMARY_THRESHOLD) & (num_voxels >= cfg.infer.min_primary_voxels),
         "primary_score": primary_score,
         "is_turned": turned_score > 0.5,
         "turned_score": turned_score,
