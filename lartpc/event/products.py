@@ -12,7 +12,6 @@ from math import nan
 from lartpc.event.beside import BESIDE
 from lartpc.event.columns import Column, Product, code, index, pdg, record, scalar, vector
 from lartpc.vocab import (
-    AFFINITY_STEPS,
     MAX_COUNT,
     MAX_PLANES,
     NO_AFFINITY,
@@ -34,8 +33,7 @@ counts in `interaction`; `event.plane` and flat boxes; 1.3, 2026-11, `semantic.u
 `semantic.ghost_score`, ghosts; 1.4, 2026-11, digests of all columns and a seal on the attributes; 1.5, 2026-11,
 `truth_neutrino`, `truth_primary`; 1.6, 2026-11, `particle.class_score`; 1.7, 2026-11, `candidate`, `final_point`, ends
 in `identity`; 1.8, 2026-11, `image`, `interaction_image`, `origin`, `detection`; 1.9, 2026-11, `plane_hit`;
-1.10, 2026-11, class in `identity`; 1.11, 2026-11, `plane_hit.wire`, `pairing`;
-1.12, 2026-11, `affinity`."""
+1.10, 2026-11, class in `identity`; 1.11, 2026-11, `plane_hit.wire`, `pairing`; 1.12, 2026-11, `affinity`."""
 
 _NUM_VOXELS = scalar("i4", "", "number of voxels")
 _ENERGY = scalar("f4", "MeV", "deposited energy, summed over the voxels")
@@ -241,15 +239,10 @@ PRODUCTS: dict[str, Product] = {
         },
     ),
     "affinity": Product(
-        "whether a voxel and its neighbours are of one particle",
+        "whether a voxel and its neighbours in 13 directions (`lartpc.affinities`) are of one particle",
         {
             "logit": Column(
-                "i1",
-                f"1/{AFFINITY_STEPS}",
-                "logit that the voxel and its neighbour in each of 13 directions are of one particle; "
-                f"{NO_AFFINITY}: no neighbour there, or not known",
-                shape=(NUM_DIRECTIONS,),
-                none=NO_AFFINITY,
+                "i1", "1/16", "logit by direction; -128: not known", (NUM_DIRECTIONS,), none=NO_AFFINITY
             )
         },
         per="voxel",
