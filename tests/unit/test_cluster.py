@@ -271,8 +271,8 @@ def test_learns_to_join_what_crossings_and_wrong_classes_tear_apart():
 
 
 def test_left_over_voxels_go_to_what_is_near_them():
-    track, far = line((100, 100, 100), (1, 0, 0), 30), line((300, 100, 100), (0, 1, 0), 2)
-    beside = line((110, 101, 100), (0, 1, 0), 2)  # two voxels on the track, called a delta
+    track, far = line((100, 100, 100), (1, 0, 0), 30), line((300, 100, 100), (0, 1, 0), 1)
+    beside = line((110, 101, 100), (0, 1, 0), 1)  # a voxel on the track, called a delta
     event = on_truth(
         labelled(
             [{"coord": track}, {"coord": beside, "semantic": Semantic.DELTA}, {"coord": far}], num_blips=5
@@ -282,7 +282,7 @@ def test_left_over_voxels_go_to_what_is_near_them():
     expected = np.where(np.isin(event["truth_voxel"]["particle"], [0, 1]), 0, -1)
     np.testing.assert_array_equal(products["group"]["particle"], expected)
     np.testing.assert_array_equal(products["group"]["fragment"], expected)
-    assert products["fragment"]["num_voxels"].tolist() == products["particle"]["num_voxels"].tolist() == [32]
+    assert products["fragment"]["num_voxels"].tolist() == products["particle"]["num_voxels"].tolist() == [31]
     assert products["fragment"]["semantic"].tolist() == [Semantic.TRACK]
     bare = SMALL.model_copy(update={"infer": config.ClusterInfer(attach_distance=0.0)})
     (products,) = cluster.infer(cluster.network(SMALL), [event], bare)

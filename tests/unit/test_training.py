@@ -211,7 +211,7 @@ def test_a_warm_start_takes_what_fits_and_frozen_parts_stay(
     with pytest.raises(ValueError, match="no parameter begins with 'decoder'; the network has unet, classes"):
         optimization(freeze=["decoder"])
     with pytest.raises(ValueError, match="leaves no parameter"):
-        optimization(freeze=["unet.", "classes.", "ppn."])
+        optimization(freeze=["unet.", "classes.", "ppn.", "affinity."])
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,15 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, catalogue: Catalogue, about: str, port: int = 0) -> None:
+        # A browser holds connections that it does not use yet; files are read one after another. A port that is taken
+        # closes the server before it is one.
+        self.reading = Lock()
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             raise ValueError(
                 f"port {port} cannot be had ({error.strerror}); --port 0 takes a free one"
             ) from error
-        # A browser holds connections that it does not use yet; files are read one after another.
-        self.reading = Lock()
         self.num_shown = 0
         self.catalogue = catalogue
         self._catalogues: dict[str, Catalogue] = {}
