@@ -36,8 +36,8 @@ GOOD_ARI = 0.92
 """Rand index that 90 % of events pass with SPICE (arXiv:2007.03083)."""
 UNET = {"filters": 8, "depth": 4, "repetitions": 1}
 METHODS = {
-    "dbscan, uncut": {"break_radius": 0.0},
-    "dbscan, cut": {},
+    "dbscan, uncut": {"method": "dbscan", "break_radius": 0.0},
+    "dbscan, cut": {"method": "dbscan"},
     "graph_spice": {"method": "graph_spice", "unet": UNET},
     "embedding": {"method": "embedding", "unet": UNET},
 }
