@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.links import pieces
+
 
 def spanning_forest(
     num_nodes: int, pairs: NDArray[np.int64], score: NDArray[np.floating], threshold: float
@@ -27,6 +29,14 @@ def spanning_forest(
         Group of each node (F,), numbered in order of the first node.
     """
     linked = score >= threshold
+    component = pieces(num_nodes, pairs[linked])
+    # Edges between components never count: no join can bridge them.
+    inside = np.flatnonzero(component[pairs[:, 0]] == component[pairs[:, 1]])
+    clipped = np.clip(score[inside].astype(np.float64), 1e-7, 1 - 1e-7)
+    logit = np.log(clipped / (1 - clipped))
+    gain: list[dict[int, float]] = [{} for _ in range(num_nodes)]
+    for (one, two), value in zip(pairs[inside].tolist(), logit.tolist(), strict=True):
+        gain[one][two] = gain[two][one] = value
     group = list(range(num_nodes))
 
     def root(node: int) -> int:
@@ -35,17 +45,6 @@ def spanning_forest(
             node = group[node]
         return node
 
-    for one, two in pairs[linked].tolist():
-        group[root(one)] = root(two)
-    component = np.array([root(node) for node in range(num_nodes)], np.int64)
-    group = list(range(num_nodes))
-    # Edges between components never count: no join can bridge them.
-    inside = np.flatnonzero(component[pairs[:, 0]] == component[pairs[:, 1]])
-    clipped = np.clip(score[inside].astype(np.float64), 1e-7, 1 - 1e-7)
-    logit = np.log(clipped / (1 - clipped))
-    gain: list[dict[int, float]] = [{} for _ in range(num_nodes)]
-    for (one, two), value in zip(pairs[inside].tolist(), logit.tolist(), strict=True):
-        gain[one][two] = gain[two][one] = value
     order = np.argsort(-score[linked], kind="stable")
     for one, two in pairs[linked][order].tolist():
         keep, drop = root(one), root(two)
