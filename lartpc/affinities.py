@@ -32,10 +32,7 @@ def neighbours(coord_V3: NDArray[np.integer]) -> tuple[Ints, Ints]:
 
     Each pair is there once, from the voxel that comes first in the order of coordinates.
     """
-    pair_E2 = links(coord_V3, _REACH)
-    direction_E = (coord_V3[pair_E2[:, 1]].astype(np.int64) - coord_V3[pair_E2[:, 0]]) @ PLACES
-    pair_E2 = np.where((direction_E < 0)[:, None], pair_E2[:, ::-1], pair_E2)
-    return pair_E2, np.abs(direction_E) - 1
+    return _directed(links(coord_V3, _REACH), coord_V3)
 
 
 def pack(
@@ -62,6 +59,10 @@ def reordered(
 ) -> NDArray[np.int8]:
     """Return the column of voxels that are now at other places (V, 3), in a symmetry of the box, in the same order."""
     pair_E2, logit_E = unpack(packed_VN, before_V3)
-    step_E = (after_V3[pair_E2[:, 1]].astype(np.int64) - after_V3[pair_E2[:, 0]]) @ PLACES
-    pair_E2 = np.where((step_E < 0)[:, None], pair_E2[:, ::-1], pair_E2)
-    return pack(len(after_V3), pair_E2, np.abs(step_E) - 1, logit_E)
+    return pack(len(after_V3), *_directed(pair_E2, after_V3), logit_E)
+
+
+def _directed(pair_E2: Ints, coord_V3: NDArray[np.integer]) -> tuple[Ints, Ints]:
+    """Return pairs of neighbours (E, 2) from the voxel that comes first, and their directions (E,)."""
+    number_E = (coord_V3[pair_E2[:, 1]].astype(np.int64) - coord_V3[pair_E2[:, 0]]) @ PLACES
+    return np.where((number_E < 0)[:, None], pair_E2[:, ::-1], pair_E2), np.abs(number_E) - 1

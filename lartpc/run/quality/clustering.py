@@ -73,7 +73,8 @@ def measure(
     with open_events(*event_files) as events, torch.inference_mode():
         look_outside(events, stage("cluster"), section, weights)
         events.require(["voxel", *TRUTH])
-        before = [] if on_truth else ["semantic", "affinity", "point"]
+        given_before = [name for name in stage("cluster").reads if name != "voxel"]
+        before = [] if on_truth else given_before
         events.require(before)
         set_aside = events.quarantined()
         with Meter(f"clustering {events.file_uid}", len(events), "events") as meter:
@@ -83,11 +84,7 @@ def measure(
                     left_out[event.entry] = ": ".join(set_aside[event.entry])
                     continue
                 try:
-                    given = (
-                        upstream_from_truth(event, ["semantic", "affinity", "point"])
-                        if on_truth
-                        else adopted(event)
-                    )
+                    given = upstream_from_truth(event, given_before) if on_truth else adopted(event)
                     rows += list(_figures(net, given, section, "truth" if on_truth else "predicted"))
                     num += 1
                 except Exception as error:
