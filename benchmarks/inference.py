@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def network(way: str, weights: Path) -> tuple[Any, Any]:
-    """Return a network and its settings: `torch`, or compiled in `fp32` or `bf16`."""
+    """Return a network and its settings: `torch`, compiled in `fp32` or `bf16`; `bare`: fp32, without affinities."""
     from lartpc import config
     from lartpc.run.weights import load_weights
     from lartpc.run.weights_file import read_content
@@ -29,8 +29,14 @@ def network(way: str, weights: Path) -> tuple[Any, Any]:
     if way == "torch":
         section = config.Segment.model_validate(settings)
         return load_weights(weights, stage("segment"), section, content), section
+    state = content["state"]
+    if way == "bare":
+        way, state = (
+            "fp32",
+            {name: value for name, value in state.items() if not name.startswith("affinity.")},
+        )
     section = config.Segment.model_validate({**settings, "infer": {"precision": way}})
-    return segment.compiled(section, content["state"]), section
+    return segment.compiled(section, state), section
 
 
 def batches(path: Path, wanted: list[int]) -> dict[str, list[Any]]:
