@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
 from lartpc.fragments import CLASSES
+from lartpc.fragments.evidence import EVIDENCE, MEETING, evidence, meeting
 from lartpc.graphs import (
     NUM_EDGE_FEATURES,
     CompiledGraphNetwork,
     Graph,
     Logits,
+    groups_of,
     has_kernel,
     make_graph,
     side_by_side,
     softmax,
-    spanning_forest,
 )
 from lartpc.kinematics import (
     FEATURES,
@@ -52,8 +53,20 @@ if TYPE_CHECKING:
 HEADS = {"primary": 2}
 """Heads on fragments, and their classes: whether one is the first of its particle."""
 
-NUM_EDGES = NUM_EDGE_FEATURES + len(POINTING)
+SEEN_FROM_OTHER = (*OTHER_SIDE, *range(len(POINTING), len(POINTING) + len(MEETING)))
+"""The columns of `pointing` and `meeting` as seen from the other end of an edge."""
+
+NUM_EDGES = NUM_EDGE_FEATURES + len(SEEN_FROM_OTHER)
 """Features of an edge."""
+
+NUM_NODES = len(FEATURES) + len(EVIDENCE)
+"""Features of a fragment."""
+
+TAKES_FEATURES = {
+    "graph.node_encoder.0.weight": (NUM_NODES, len(EVIDENCE)),
+    "graph.edge_encoder.0.weight": (NUM_EDGES, len(MEETING)),
+}
+"""The parameters that take the features of nodes and edges, how many, and how many of these came last."""
 
 MIN_PURITY = 0.5
 """A fragment with less of its voxels in one true particle has no target."""
@@ -87,8 +100,17 @@ def compiled(cfg: config.Cluster, state: Mapping[str, NDArray[Any]]) -> Compiled
     """
     if not isinstance(cfg.fragments, config.Dbscan) or not has_kernel(cfg.graph):
         return None
-    own = {name.removeprefix("graph."): values for name, values in state.items()}
-    return CompiledGraphNetwork(own, len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
+    own = {name.removeprefix("graph."): values for name, values in with_all_features(state).items()}
+    return CompiledGraphNetwork(own, NUM_NODES, cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+
+
+def with_all_features(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return a state whose network takes nothing from features that were not there when it was trained."""
+    own = dict(state)
+    for name, (num, num_new) in TAKES_FEATURES.items():
+        if name in own and own[name].shape[1] == num - num_new:
+            own[name] = np.pad(own[name], ((0, 0), (0, num_new)))
+    return own
 
 
 def portable(net: "nn.Module", cfg: config.Cluster, *, by_gathers: bool) -> "PortableGraphNetwork":
@@ -137,7 +159,7 @@ def _by_graph(net: Logits, found: list[Fragments], cfg: config.Cluster) -> list[
     primary = np.split(softmax(logits["primary"])[:, 1], nodes)
     return [
         (
-            spanning_forest(len(first), one.graph.pair_2E.T, same, cfg.infer.edge_threshold),
+            groups_of(len(first), one.graph.pair_2E.T, same, cfg.infer.edge_threshold),
             first,
         )
         for one, same, first in zip(found, edge, primary, strict=True)
@@ -189,8 +211,9 @@ def fragments_of(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg:
     clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(semantic_F))
     columns = {"semantic": semantic_F, **describe(clusters, semantic_F, event["point"])}
     pairs, one, two = connect(clusters, semantic_F, _max_length(cfg), cfg.graph.max_edges)
-    nodes = features(clusters, columns, side)
-    graph = make_graph(nodes, pairs, one, two, side, pointing(columns, pairs, one, two))
+    nodes = [features(clusters, columns, side), evidence(event, label_V, semantic_F)]
+    more = np.concatenate([pointing(columns, pairs, one, two), meeting(event, label_V, pairs)], axis=1)
+    graph = make_graph(np.concatenate(nodes, axis=1), pairs, one, two, side, more)
     return Fragments(label_V, columns, graph, np.stack([one, two], axis=1))
 
 

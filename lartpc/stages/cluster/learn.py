@@ -3,6 +3,7 @@
 Shape suffixes: E edges, F fragments.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,17 @@ from lartpc.event import Event
 from lartpc.fragments import learned
 from lartpc.fragments.images import Images
 from lartpc.graphs import Graph, side_by_side
-from lartpc.kinematics import FEATURES, OTHER_SIDE
 from lartpc.nets.graph import GraphNetwork, as_arrays, cross_entropy
 from lartpc.nets.portable_graph import PortableGraphNetwork
-from lartpc.stages.cluster import HEADS, NUM_EDGES, fragments_of, targets_of
+from lartpc.stages.cluster import (
+    HEADS,
+    NUM_EDGES,
+    NUM_NODES,
+    SEEN_FROM_OTHER,
+    fragments_of,
+    targets_of,
+    with_all_features,
+)
 
 
 class Networks(nn.Module):
@@ -31,7 +39,18 @@ class Networks(nn.Module):
     def __init__(self, cfg: config.Cluster) -> None:
         super().__init__()
         self.fragments = learned.network(cfg.fragments)
-        self.graph = GraphNetwork(len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
+        self.graph = GraphNetwork(NUM_NODES, cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+
+    def with_all_features(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state of which `stages.cluster.with_all_features` made one of this network."""
+        arrays = with_all_features({name: values.numpy(force=True) for name, values in state.items()})
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state, also of weights that were trained without the last features of edges."""
+        return super().load_state_dict(self.with_all_features(state_dict), strict, assign)
 
     def forward(self, inputs: Images | Graph[Any]) -> Any:
         """Call the network that the inputs are for."""
@@ -61,7 +80,9 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
     """
     terms, labels = learned.learn(net, batch, cfg.fragments)
     found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
-    logits = net(side_by_side([one.graph for one in found]))
+    graph = side_by_side([one.graph for one in found])
+    logits = net(graph)
+    pair_2E = graph.pair_2E
     targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
     edge, primary = (
         torch.from_numpy(np.concatenate(part)).to(logits["edge"].device)
@@ -69,6 +90,14 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
     )
     return {
         **terms,
-        "edge": cross_entropy(logits["edge"], edge),
+        "edge": cross_entropy(logits["edge"], edge, shares_of_nodes(pair_2E, edge)),
         "primary": cross_entropy(logits["primary"], primary),
     }
+
+
+def shares_of_nodes(pair_2E: NDArray[np.int64], target: Tensor) -> Tensor:
+    """Return the weight (E,) of each edge with a target: half of an even share of that of each of its two nodes."""
+    known = target.numpy(force=True) >= 0
+    degree = np.bincount(pair_2E[:, known].ravel(), minlength=int(pair_2E.max(initial=-1)) + 1)
+    share = 0.5 / np.maximum(degree, 1)
+    return torch.from_numpy(share[pair_2E].sum(axis=0).astype(np.float32)).to(target.device)
