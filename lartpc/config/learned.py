@@ -156,6 +156,12 @@ class Ppn(Section):
     loss_weight: float = Field(
         1.0, ge=0, description="weight of the point losses beside the segmentation loss"
     )
+    offset_scale: float = Field(
+        0.1,
+        gt=0,
+        description="errors of an offset below this count by their square in training, larger ones by their size, "
+        "so that most are small and few large [voxel]",
+    )
 
 
 class Heads(Section):
@@ -303,6 +309,11 @@ class Points(Section):
     )
     merge_distance: float = Field(
         5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
+    )
+    mean_distance: float = Field(
+        1.0,
+        ge=0,
+        description="a point is at the mean, weighed by score, of its proposals this near to the strongest [voxel]",
     )
     end_distance: float = Field(
         2.0, ge=0, description="a start and an end of tracks no farther apart than this are one point [voxel]"

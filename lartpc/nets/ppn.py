@@ -156,12 +156,13 @@ def stack(targets: list[Targets], device: torch.device) -> dict[str, Tensor]:
 
 
 def losses(
-    proposals: Proposals, targets: dict[str, Tensor], lattice: Lattice
+    proposals: Proposals, targets: dict[str, Tensor], lattice: Lattice, offset_scale: float
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return each loss as its sum over the events that have it, and their number.
 
     Masks are balanced between near and far voxels, classes between classes, in each event by
-    itself: the loss of an event does not depend on the others in its batch.
+    itself: the loss of an event does not depend on the others in its batch. Errors of an offset below
+    `offset_scale` [voxel] count by their square, larger ones by their size.
     """
     batch_size = lattice.batch_size
     positive_V = targets["point_V"] >= 0
@@ -182,7 +183,10 @@ def losses(
     zero_P = torch.zeros_like(class_P)
     class_loss_P = functional.cross_entropy(proposals.class_VK[positive_V], class_P, reduction="none")
     offset_loss_PD = functional.smooth_l1_loss(
-        proposals.offset_VD[positive_V], targets["offset_VD"][positive_V], reduction="none"
+        proposals.offset_VD[positive_V],
+        targets["offset_VD"][positive_V],
+        reduction="none",
+        beta=offset_scale,
     )
     track_P = class_P == Semantic.TRACK
     end_loss_P = functional.binary_cross_entropy_with_logits(

@@ -28,8 +28,9 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
 
     A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
     with that label lies (with its centre) nearer than `class_distance`. Then the strongest proposal left
-    is a point, and takes with it those of its class within `merge_distance`: the point has the position
-    and score of the strongest, and the mean of the other scores of all. Of the points of one connected piece
+    is a point, and takes with it those of its class within `merge_distance`: the point has the score of the
+    strongest, the mean position of those of its kind within `mean_distance` of that, and the mean of the other
+    scores of all. Of the points of one connected piece
     of a shower, Michel or delta the strongest stays, if it reaches `start_threshold`, and none of a small piece of a
     shower; the others are candidates for its place.
     """
@@ -57,7 +58,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
     columns = {
-        "position": kept["position"][strongest_F],
+        "position": _mean_position(kept, 2 * class_P + is_end_P, strongest_F, cfg.mean_distance),
         "score": kept["score"][strongest_F],
         "class_score": _mean(kept["class_score"], point_P),
         "semantic": class_F,
@@ -147,6 +148,19 @@ def _merge(
             point_P[around] = len(strongest)
             strongest.append(int(proposal))
     return point_P, np.asarray(strongest)
+
+
+def _mean_position(
+    kept: Columns, kind_P: NDArray[Any], strongest_F: NDArray[np.int64], distance: float
+) -> NDArray[np.float64]:
+    """Return of each point (F, 3) the mean of the proposals of its kind near the strongest, weighed by score."""
+    position_P, weight_P = kept["position"].astype(np.float64), kept["score"].astype(np.float64)
+    around = cKDTree(position_P).query_ball_point(position_P[strongest_F], distance)
+    mean_F = position_P[strongest_F]
+    for point, (strongest, near) in enumerate(zip(strongest_F, around, strict=True)):
+        own = np.asarray(near)[kind_P[near] == kind_P[strongest]]
+        mean_F[point] = np.average(position_P[own], axis=0, weights=weight_P[own])
+    return mean_F
 
 
 def _strongest(

@@ -205,7 +205,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
         total, count = affinity_term(side_VS, batch)
         terms["affinity"] = (total * cfg.train.affinity_weight, count)
     targets = ppn.stack([_targets(event, cfg) for event in batch], device)
-    for name, (total, count) in ppn.losses(proposals, targets, lattice).items():
+    for name, (total, count) in ppn.losses(proposals, targets, lattice, cfg.ppn.offset_scale).items():
         terms[name] = (total * cfg.ppn.loss_weight, count)
     return terms
 
