@@ -130,6 +130,8 @@ def warm_start(net: nn.Module, path: Path) -> str:
     """
     there: dict[str, Tensor] = read_weights(path, "train.init_from must name a weights file")["state"]
     check_finite(path, there)
+    if callable(completed := getattr(net, "with_all_features", None)):
+        there = completed(there)
     here = net.state_dict()
     taken = {
         name: tensor for name, tensor in there.items() if name in here and here[name].shape == tensor.shape

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
 from lartpc.fragments import CLASSES
+from lartpc.fragments.meeting import MEETING, meeting
 from lartpc.graphs import (
     NUM_EDGE_FEATURES,
     CompiledGraphNetwork,
@@ -52,8 +53,14 @@ if TYPE_CHECKING:
 HEADS = {"primary": 2}
 """Heads on fragments, and their classes: whether one is the first of its particle."""
 
-NUM_EDGES = NUM_EDGE_FEATURES + len(POINTING)
+SEEN_FROM_OTHER = (*OTHER_SIDE, *range(len(POINTING), len(POINTING) + len(MEETING)))
+"""The columns of `pointing` and `meeting` as seen from the other end of an edge."""
+
+NUM_EDGES = NUM_EDGE_FEATURES + len(SEEN_FROM_OTHER)
 """Features of an edge."""
+
+OF_EDGES = "graph.edge_encoder.0.weight"
+"""The parameter that takes the features of edges, its columns in their order."""
 
 MIN_PURITY = 0.5
 """A fragment with less of its voxels in one true particle has no target."""
@@ -87,8 +94,16 @@ def compiled(cfg: config.Cluster, state: Mapping[str, NDArray[Any]]) -> Compiled
     """
     if not isinstance(cfg.fragments, config.Dbscan) or not has_kernel(cfg.graph):
         return None
-    own = {name.removeprefix("graph."): values for name, values in state.items()}
-    return CompiledGraphNetwork(own, len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
+    own = {name.removeprefix("graph."): values for name, values in with_all_features(state).items()}
+    return CompiledGraphNetwork(own, len(FEATURES), cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+
+
+def with_all_features(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return a state whose network takes nothing from features of edges that were not there when it was trained."""
+    own = dict(state)
+    if OF_EDGES in own and 0 < (missing := NUM_EDGES - own[OF_EDGES].shape[1]) <= len(MEETING):
+        own[OF_EDGES] = np.pad(own[OF_EDGES], ((0, 0), (0, missing)))
+    return own
 
 
 def portable(net: "nn.Module", cfg: config.Cluster, *, by_gathers: bool) -> "PortableGraphNetwork":
@@ -190,7 +205,8 @@ def fragments_of(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg:
     columns = {"semantic": semantic_F, **describe(clusters, semantic_F, event["point"])}
     pairs, one, two = connect(clusters, semantic_F, _max_length(cfg), cfg.graph.max_edges)
     nodes = features(clusters, columns, side)
-    graph = make_graph(nodes, pairs, one, two, side, pointing(columns, pairs, one, two))
+    more = np.concatenate([pointing(columns, pairs, one, two), meeting(event, label_V, pairs)], axis=1)
+    graph = make_graph(nodes, pairs, one, two, side, more)
     return Fragments(label_V, columns, graph, np.stack([one, two], axis=1))
 
 

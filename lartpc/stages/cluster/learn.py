@@ -3,6 +3,7 @@
 Shape suffixes: E edges, F fragments.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,17 @@ from lartpc.event import Event
 from lartpc.fragments import learned
 from lartpc.fragments.images import Images
 from lartpc.graphs import Graph, side_by_side
-from lartpc.kinematics import FEATURES, OTHER_SIDE
+from lartpc.kinematics import FEATURES
 from lartpc.nets.graph import GraphNetwork, as_arrays, cross_entropy
 from lartpc.nets.portable_graph import PortableGraphNetwork
-from lartpc.stages.cluster import HEADS, NUM_EDGES, fragments_of, targets_of
+from lartpc.stages.cluster import (
+    HEADS,
+    NUM_EDGES,
+    SEEN_FROM_OTHER,
+    fragments_of,
+    targets_of,
+    with_all_features,
+)
 
 
 class Networks(nn.Module):
@@ -31,7 +39,18 @@ class Networks(nn.Module):
     def __init__(self, cfg: config.Cluster) -> None:
         super().__init__()
         self.fragments = learned.network(cfg.fragments)
-        self.graph = GraphNetwork(len(FEATURES), cfg.graph, HEADS, NUM_EDGES, OTHER_SIDE)
+        self.graph = GraphNetwork(len(FEATURES), cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+
+    def with_all_features(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state of which `stages.cluster.with_all_features` made one of this network."""
+        arrays = with_all_features({name: values.numpy(force=True) for name, values in state.items()})
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state, also of weights that were trained without the last features of edges."""
+        return super().load_state_dict(self.with_all_features(state_dict), strict, assign)
 
     def forward(self, inputs: Images | Graph[Any]) -> Any:
         """Call the network that the inputs are for."""
