@@ -80,7 +80,9 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
     """
     terms, labels = learned.learn(net, batch, cfg.fragments)
     found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
-    logits = net(side_by_side([one.graph for one in found]))
+    graph = side_by_side([one.graph for one in found])
+    logits = net(graph)
+    pair_2E = graph.pair_2E
     targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
     edge, primary = (
         torch.from_numpy(np.concatenate(part)).to(logits["edge"].device)
@@ -88,6 +90,14 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, t
     )
     return {
         **terms,
-        "edge": cross_entropy(logits["edge"], edge),
+        "edge": cross_entropy(logits["edge"], edge, shares_of_nodes(pair_2E, edge)),
         "primary": cross_entropy(logits["primary"], primary),
     }
+
+
+def shares_of_nodes(pair_2E: NDArray[np.int64], target: Tensor) -> Tensor:
+    """Return the weight (E,) of each edge with a target: half of an even share of that of each of its two nodes."""
+    known = target.numpy(force=True) >= 0
+    degree = np.bincount(pair_2E[:, known].ravel(), minlength=int(pair_2E.max(initial=-1)) + 1)
+    share = 0.5 / np.maximum(degree, 1)
+    return torch.from_numpy(share[pair_2E].sum(axis=0).astype(np.float32)).to(target.device)
