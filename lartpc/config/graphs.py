@@ -139,7 +139,9 @@ class GraphNet(Section):
 class EdgeInfer(Inference):
     """Settings of a grouping stage that need no new training."""
 
-    edge_threshold: float = Field(0.5, gt=0, lt=1, description="edges with a lower score never join")
+    edge_threshold: float = Field(
+        0.5, gt=0, lt=1, description="score of an edge that speaks neither for joining nor against it"
+    )
     max_voxels: int = Field(200_000, ge=1, description="voxels packed into one batch")
 
 

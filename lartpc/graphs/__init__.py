@@ -4,8 +4,8 @@ They are trained by `lartpc.nets`, from where they also run where there is no co
 """
 
 from lartpc.graphs.compiled import CompiledGraphNetwork, CompiledInteractionNetwork, Logits, has_kernel
-from lartpc.graphs.forest import spanning_forest
 from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph, edge_features, make_graph, side_by_side
+from lartpc.graphs.grouping import groups_of
 from lartpc.scores import parent_log_scores, softmax
 
 __all__ = [
@@ -15,10 +15,10 @@ __all__ = [
     "Graph",
     "Logits",
     "edge_features",
+    "groups_of",
     "has_kernel",
     "make_graph",
     "parent_log_scores",
     "side_by_side",
     "softmax",
-    "spanning_forest",
 ]

@@ -174,9 +174,7 @@ class GraphNetwork(nn.Module):
         return torch.cat([edge_EC[:, 3:6], edge_EC[:, :3], -edge_EC[:, 6:9], same_EC, more_EC], dim=1)
 
 
-def cross_entropy(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the summed cross entropy of logits (N, K) and the number of targets (N,) that are not -1.
 
     With weights (N,) the sum and the number are of these.

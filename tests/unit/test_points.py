@@ -184,3 +184,18 @@ def test_metrics_leave_deltas_out_on_both_sides() -> None:
         "found_10": (2, 2),
         "right_10": (2, 2),
     }
+
+
+def test_a_point_is_at_the_mean_of_the_proposals_next_to_its_strongest() -> None:
+    rows = [
+        ((10.0, 10.5, 10.5), 0.9, Semantic.TRACK, 0.1),
+        ((10.6, 10.5, 10.5), 0.6, Semantic.TRACK, 0.1),
+        ((10.0, 10.9, 10.5), 0.5, Semantic.TRACK, 0.9),  # an end: of another kind
+        ((11.2, 10.5, 10.5), 0.8, Semantic.TRACK, 0.1),  # farther than 1 away
+    ]
+    found = decode(proposals(rows))
+    # (0.9 * 10.0 + 0.6 * 10.6) / 1.5
+    np.testing.assert_allclose(found["position"], [[10.24, 10.5, 10.5]], atol=1e-5)
+    assert found["score"] == pytest.approx(0.9)
+    alone = decode(proposals(rows), CFG.model_copy(update={"mean_distance": 0.0}))
+    np.testing.assert_allclose(alone["position"], [[10.0, 10.5, 10.5]], atol=1e-5)

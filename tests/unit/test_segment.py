@@ -192,6 +192,23 @@ def test_voxels_answer_to_the_nearest_point_of_their_own_particle() -> None:
     assert far.point_V.tolist() == [-1] * 5
 
 
+@pytest.mark.parametrize(
+    ("error", "scale", "wanted"), [(0.5, 0.1, 0.45), (0.05, 0.1, 0.0125), (0.5, 1.0, 0.125)]
+)
+def test_large_errors_of_an_offset_count_by_their_size(error: float, scale: float, wanted: float) -> None:
+    coord_VD1 = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]])
+    no_points, zeros = torch.zeros(2, 3), torch.zeros(2)
+    given = ppn.Proposals([zeros], no_points + error, torch.zeros(2, len(Semantic)), zeros)
+    targets = {
+        "point_V": torch.tensor([0, -1]),  # the other voxel is near no point
+        "class_V": torch.tensor([1, -1]),
+        "end_V": zeros,
+        "offset_VD": no_points,
+    }
+    total, count = ppn.losses(given, targets, Lattice(coord_VD1, 1, (8, 8, 8)), scale)["point_offset"]
+    assert float(total / count) == pytest.approx(wanted)
+
+
 def test_masks_look_into_the_children_of_what_they_pass() -> None:
     lattice = Lattice(torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0], [0, 2, 0, 0], [0, 6, 0, 0]]), 1, (8, 8, 8))
     # Parents at x = 0, 1, 3 and grandparents at x = 0, 1.

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from lartpc import config, fragments
 from lartpc.event import Columns, Event, conform
 from lartpc.fragments import CLASSES
-from lartpc.fragments.meeting import MEETING, meeting
+from lartpc.fragments.evidence import EVIDENCE, MEETING, evidence, meeting
 from lartpc.graphs import (
     NUM_EDGE_FEATURES,
     CompiledGraphNetwork,
     Graph,
     Logits,
+    groups_of,
     has_kernel,
     make_graph,
     side_by_side,
     softmax,
-    spanning_forest,
 )
 from lartpc.kinematics import (
     FEATURES,
@@ -59,8 +59,14 @@ SEEN_FROM_OTHER = (*OTHER_SIDE, *range(len(POINTING), len(POINTING) + len(MEETIN
 NUM_EDGES = NUM_EDGE_FEATURES + len(SEEN_FROM_OTHER)
 """Features of an edge."""
 
-OF_EDGES = "graph.edge_encoder.0.weight"
-"""The parameter that takes the features of edges, its columns in their order."""
+NUM_NODES = len(FEATURES) + len(EVIDENCE)
+"""Features of a fragment."""
+
+TAKES_FEATURES = {
+    "graph.node_encoder.0.weight": (NUM_NODES, len(EVIDENCE)),
+    "graph.edge_encoder.0.weight": (NUM_EDGES, len(MEETING)),
+}
+"""The parameters that take the features of nodes and edges, how many, and how many of these came last."""
 
 MIN_PURITY = 0.5
 """A fragment with less of its voxels in one true particle has no target."""
@@ -95,14 +101,15 @@ def compiled(cfg: config.Cluster, state: Mapping[str, NDArray[Any]]) -> Compiled
     if not isinstance(cfg.fragments, config.Dbscan) or not has_kernel(cfg.graph):
         return None
     own = {name.removeprefix("graph."): values for name, values in with_all_features(state).items()}
-    return CompiledGraphNetwork(own, len(FEATURES), cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+    return CompiledGraphNetwork(own, NUM_NODES, cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
 
 
 def with_all_features(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return a state whose network takes nothing from features of edges that were not there when it was trained."""
+    """Return a state whose network takes nothing from features that were not there when it was trained."""
     own = dict(state)
-    if OF_EDGES in own and 0 < (missing := NUM_EDGES - own[OF_EDGES].shape[1]) <= len(MEETING):
-        own[OF_EDGES] = np.pad(own[OF_EDGES], ((0, 0), (0, missing)))
+    for name, (num, num_new) in TAKES_FEATURES.items():
+        if name in own and own[name].shape[1] == num - num_new:
+            own[name] = np.pad(own[name], ((0, 0), (0, num_new)))
     return own
 
 
@@ -152,7 +159,7 @@ def _by_graph(net: Logits, found: list[Fragments], cfg: config.Cluster) -> list[
     primary = np.split(softmax(logits["primary"])[:, 1], nodes)
     return [
         (
-            spanning_forest(len(first), one.graph.pair_2E.T, same, cfg.infer.edge_threshold),
+            groups_of(len(first), one.graph.pair_2E.T, same, cfg.infer.edge_threshold),
             first,
         )
         for one, same, first in zip(found, edge, primary, strict=True)
@@ -204,9 +211,9 @@ def fragments_of(event: Event, label_V: Ints, semantic_F: NDArray[np.int8], cfg:
     clusters = Clusters.group(voxel["coord"], voxel["energy"], label_V, len(semantic_F))
     columns = {"semantic": semantic_F, **describe(clusters, semantic_F, event["point"])}
     pairs, one, two = connect(clusters, semantic_F, _max_length(cfg), cfg.graph.max_edges)
-    nodes = features(clusters, columns, side)
+    nodes = [features(clusters, columns, side), evidence(event, label_V, semantic_F)]
     more = np.concatenate([pointing(columns, pairs, one, two), meeting(event, label_V, pairs)], axis=1)
-    graph = make_graph(nodes, pairs, one, two, side, more)
+    graph = make_graph(np.concatenate(nodes, axis=1), pairs, one, two, side, more)
     return Fragments(label_V, columns, graph, np.stack([one, two], axis=1))
 
 

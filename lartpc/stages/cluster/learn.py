@@ -16,12 +16,12 @@ from lartpc.event import Event
 from lartpc.fragments import learned
 from lartpc.fragments.images import Images
 from lartpc.graphs import Graph, side_by_side
-from lartpc.kinematics import FEATURES
 from lartpc.nets.graph import GraphNetwork, as_arrays, cross_entropy
 from lartpc.nets.portable_graph import PortableGraphNetwork
 from lartpc.stages.cluster import (
     HEADS,
     NUM_EDGES,
+    NUM_NODES,
     SEEN_FROM_OTHER,
     fragments_of,
     targets_of,
@@ -39,7 +39,7 @@ class Networks(nn.Module):
     def __init__(self, cfg: config.Cluster) -> None:
         super().__init__()
         self.fragments = learned.network(cfg.fragments)
-        self.graph = GraphNetwork(len(FEATURES), cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
+        self.graph = GraphNetwork(NUM_NODES, cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
 
     def with_all_features(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state of which `stages.cluster.with_all_features` made one of this network."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.event import Columns, Event, conform, empty
-from lartpc.graphs import spanning_forest
+from lartpc.graphs import groups_of
 from lartpc.kinematics.clusters import Floats, Ints
 from lartpc.kinematics.hierarchy import generations, pair_up, parent_forest
 from lartpc.kinematics.vertex import (
@@ -40,7 +40,7 @@ def identity_of(
     """Return the columns of `identity` for the nodes of an event; parents are nodes."""
     semantic, num_voxels = (event["particle"][name][nodes.row_F] for name in ("semantic", "num_voxels"))
     num, pair = len(nodes.row_F), nodes.graph.pair_2E
-    group = spanning_forest(num, pair.T, score["edge"], cfg.infer.edge_threshold)
+    group = groups_of(num, pair.T, score["edge"], cfg.infer.edge_threshold)
     primary_score = np.where(np.isin(semantic, CAN_BE_PRIMARY), score["primary"], 0.0)
     source, child = np.concatenate([pair, pair[::-1]], axis=1)
     possible = np.flatnonzero((group[source] == group[child]) & np.isin(semantic[source], CAN_BE_PARENT))
