@@ -46,10 +46,10 @@ CHAIN = (
         network=1,
         also_reads=SEEN,
     ),
-    Stage("points", 4, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
+    Stage("points", 5, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
-        11,
+        12,
         ("voxel", "semantic", "affinity", "point"),
         ("group", "fragment", "particle"),
         learned=True,
@@ -59,7 +59,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        12,
+        13,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,
