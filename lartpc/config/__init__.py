@@ -29,6 +29,7 @@ from lartpc.config.graphs import (
     InteractionRules,
     LearnedFragments,
     PairLengths,
+    RuleFragments,
 )
 from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Variations, Volume, Wires
 from lartpc.config.learned import (
@@ -97,6 +98,7 @@ __all__ = [
     "Readout",
     "Report",
     "Response",
+    "RuleFragments",
     "Section",
     "Segment",
     "SegmentTraining",

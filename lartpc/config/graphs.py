@@ -8,14 +8,12 @@ from lartpc.config.base import File, Section
 from lartpc.config.learned import Inference, Training, UResNet
 
 
-class Dbscan(Section):
-    """Fragments by distance: DBSCAN per class, tracks broken at points."""
+class RuleFragments(Section):
+    """What the ways to fragments share that have no network of their own."""
 
-    method: Literal["dbscan"] = Field("dbscan", description="by distance; nothing is learned")
     eps: tuple[float, float, float, float] = Field(
         (1.8, 1.8, 1.8, 1.8), description="link distance for shower, track, Michel, delta [voxel]"
     )
-    min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
     break_radius: float = Field(5.0, ge=0, description="tracks are cut inside this radius of a point [voxel]")
     inner_radius: float = Field(
         2.5,
@@ -40,10 +38,17 @@ class Dbscan(Section):
     )
 
 
-class Affinity(Dbscan):
+class Dbscan(RuleFragments):
+    """Fragments by distance: DBSCAN per class, tracks broken at points."""
+
+    method: Literal["dbscan"] = Field("dbscan", description="by distance; nothing is learned")
+    min_voxels: int = Field(3, ge=1, description="smaller fragments are left ungrouped")
+
+
+class Affinity(RuleFragments):
     """Fragments by the affinities of neighbouring voxels that `segment` gives; by distance where it gives none."""
 
-    method: Literal["affinity"] = Field(  # type: ignore[assignment]
+    method: Literal["affinity"] = Field(
         "affinity",
         description="by the affinities of neighbouring voxels, if the weights of `segment` give them",
     )

@@ -14,7 +14,7 @@ from lartpc.links import Ints, links, pieces, set_apart
 from lartpc.vocab import NONE, Semantic
 
 
-def find(event: Event, cfg: config.Dbscan) -> tuple[Ints, Ints]:
+def find(event: Event, cfg: config.RuleFragments) -> tuple[Ints, Ints]:
     """Return a label (V,) for each voxel, -1 for classes without fragments, and the class (V,) that it counts as.
 
     Voxels of one class no farther apart than `eps` are linked, and linked voxels have one label: DBSCAN in
@@ -41,7 +41,7 @@ def find(event: Event, cfg: config.Dbscan) -> tuple[Ints, Ints]:
     return label_V, class_V
 
 
-def grown(event: Event, cfg: config.Dbscan, eps: float) -> NDArray[np.integer]:
+def grown(event: Event, cfg: config.RuleFragments, eps: float) -> NDArray[np.integer]:
     """Return the classes (V,) where voxels called track that belong to a small delta are of the delta.
 
     Links lead to them from a piece of fewer than `grow_below` voxels called delta, through voxels with delta scores of

@@ -27,7 +27,7 @@ METHODS: dict[str, ModuleType] = {"graph_spice": graph_spice, "embedding": embed
 
 def network(cfg: config.Fragments) -> nn.Module | None:
     """Build the network of the method with fresh weights; None if the method learns nothing."""
-    if isinstance(cfg, config.Dbscan):
+    if isinstance(cfg, config.RuleFragments):
         return None
     net: nn.Module = METHODS[cfg.method].network(cfg)
     return net
@@ -42,7 +42,7 @@ def find(net: nn.Module, batch: list[Event], cfg: config.GraphSpice | config.Emb
 
 def learn(net: nn.Module, batch: list[Event], cfg: config.Fragments) -> tuple[Terms, list[Found]]:
     """Return the terms of the method's loss, each as sum and count, and the fragments found meanwhile."""
-    if isinstance(cfg, config.Dbscan):
+    if isinstance(cfg, config.RuleFragments):
         return {}, fragments.find(net, batch, cfg)
     device = _device(net)
     images = stack(batch, cfg.radius, device)

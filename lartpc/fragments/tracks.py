@@ -18,7 +18,7 @@ def find(
     coord_V3: NDArray[np.integer],
     is_track_V: Bools,
     point_P3: NDArray[np.floating],
-    cfg: config.Dbscan,
+    cfg: config.RuleFragments,
     eps: float,
 ) -> Ints:
     """Return the track (V,) that each voxel of a track, or of what may hide a part of one, is of; -1: none.

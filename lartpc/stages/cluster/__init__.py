@@ -98,7 +98,7 @@ def compiled(cfg: config.Cluster, state: Mapping[str, NDArray[Any]]) -> Compiled
 
     A network that finds fragments runs by torch, and so do graph networks where there is no compiler.
     """
-    if not isinstance(cfg.fragments, config.Dbscan) or not has_kernel(cfg.graph):
+    if not isinstance(cfg.fragments, config.RuleFragments) or not has_kernel(cfg.graph):
         return None
     own = {name.removeprefix("graph."): values for name, values in with_all_features(state).items()}
     return CompiledGraphNetwork(own, NUM_NODES, cfg.graph, HEADS, NUM_EDGES, SEEN_FROM_OTHER)
