@@ -164,6 +164,13 @@ class Cones(Section):
 class ClusterInfer(EdgeInfer):
     """Settings of `cluster` that need no new training."""
 
+    edge_threshold: float = Field(
+        0.65,
+        gt=0,
+        lt=1,
+        description="score of an edge that speaks neither for joining nor against it; chosen on validation events of "
+        "the released weights",
+    )
     particles: Literal["graph", "cones", "fragments"] = Field(
         "graph",
         description="how fragments become particles: by the graph network, by rules, or each for itself",
