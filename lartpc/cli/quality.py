@@ -82,6 +82,21 @@ def release(
     typer.echo(f"{write_card(out, dataset, same_numbers=same, detections=detections)}: written", err=True)
 
 
+@app.command()
+@plainly
+def average(
+    weights: Annotated[
+        list[Path], typer.Argument(help="Weights of one network that were trained further from each other.")
+    ],
+    out: Out,
+) -> None:
+    """Write the mean of several weights of one network: often better than each of them."""
+    from lartpc.run.average import average as run
+
+    run(weights, out)
+    typer.echo(f"{out}: mean of {len(weights)} weights", err=True)
+
+
 @clustering_app.command(name="measure")
 @plainly
 def clustering_measure(

@@ -198,6 +198,7 @@ def _about(row: Stage, path: Path) -> list[str]:
         "seed": origin["seed"],
         "code": f"lartpc {origin['package_version']}, revision {_revision(origin)}",
         "upstream": json.loads(origin["config"]).get("upstream", "—"),
+        **({"mean of weights": _inline_digests(origin["averaged"])} if "averaged" in origin else {}),
         **({"warning": origin["warning"]} if "warning" in origin else {}),
     }
     return [
@@ -208,6 +209,10 @@ def _about(row: Stage, path: Path) -> list[str]:
         *(f"| {key} | {value} |" for key, value in rows.items()),
         "",
     ]
+
+
+def _inline_digests(digests: Sequence[str]) -> str:
+    return ", ".join(f"`{digest}`" for digest in digests)
 
 
 def _revision(origin: Mapping[str, Any]) -> str:
