@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lartpc.content import describe, refuse_other
 from lartpc.event import PRODUCTS, SCHEMA_VERSION, Columns, empty
 from lartpc.faults import passes
+from lartpc.heaps import heap_fault
 from lartpc.stages import CHAIN
 from lartpc.store.layout import CONTENT, SEAL
 from lartpc.store.seal import DamagedError, Digest, check_seal, digest_of, reading
@@ -186,12 +187,16 @@ def content_of(path: Path) -> tuple[str, str] | None:
 
 def _hdf5(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
+        file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
     except OSError as error:
         if passes(error):
             raise
         refuse_other(path, "HDF5")
         raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
+    if fault := heap_fault(path):
+        file.close()
+        raise DamagedError.of(path, fault)
+    return file
 
 
 def open_layer(path: Path) -> Layer:

@@ -73,11 +73,25 @@ def test_files_of_which_events_are_used(data_folder, tmp_path, name, cfg, num_ev
             assert re.search(reason, found)
 
 
-def test_a_file_that_is_read_without_end(data_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(guard, "READ_S", 0.3)
-    with pytest.raises(ValueError, match=r"hang_64_zero_bytes\.h5 cannot be read: reading does not end"):
+def test_a_file_that_hdf5_would_read_without_end_is_refused_before(data_folder, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"hang_64_zero_bytes\.h5 cannot be read \(of its heap .* has no size\)"
+    ):
         ingest(data_folder / "faults" / "hang_64_zero_bytes.h5", Ingest(), out=tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_without_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "READ_S", 0.3)
+    (tmp_path / "a.h5").touch()
+
+    def work():
+        with guard.within(tmp_path / "a.h5"):
+            while True:
+                pass
+
+    with pytest.raises(ValueError, match=r"a\.h5 cannot be read: reading does not end"):
+        guard.in_child(work, "a.h5")
 
 
 def test_a_library_that_crashes_ends_the_child_only(tmp_path):

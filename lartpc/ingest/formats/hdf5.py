@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lartpc.content import describe
 from lartpc.faults import is_short, passes
+from lartpc.heaps import heap_fault
 from lartpc.ingest.damage import explain
 from lartpc.ingest.steps import FARTHEST_CM, IntArray
 
@@ -36,9 +37,13 @@ def is_hdf5(path: Path) -> bool:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open a file for reading; ValueError if it is damaged."""
+    """Open a file for reading; ValueError if it is damaged, also where HDF5 would read on without end."""
     with readable(path):
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
+    if fault := heap_fault(path):
+        file.close()
+        raise ValueError(f"{path} cannot be read ({fault}); copy or make the file again")
+    return file
 
 
 @contextmanager
