@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lartpc import config
 from lartpc.run.display.data import display
+from lartpc.run.view.current import Current
 from lartpc.run.volumes import active_volumes_cm
 from lartpc.scenarios import FOLDER
 from lartpc.stages import CHAIN, chain_in
@@ -47,6 +48,7 @@ class Catalogue:
 
     def __init__(self, paths: Sequence[Path], max_voxels: int) -> None:
         self.max_voxels = max_voxels
+        self.paths = paths
         self.results: Path | None = None
         self._files: dict[str, list[Path]] = {}
         self.scenarios: list[str] = []
@@ -64,10 +66,12 @@ class Catalogue:
             if self.scenario and self.scenario not in self.scenarios:
                 known = f"there are {', '.join(self.scenarios)}" if self.scenarios else "it has none"
                 raise ValueError(f"{dataset} has no scenario '{self.scenario}'; {known}")
+            self.current = Current([self._dataset], self.results, self.scenario)
             kept = pq.ParquetDataset(self._table(_BASE)).schema.names
             self.events = self._read(_BASE, [name for name in SHOWN if name in kept])
             self.tables = [name for name in TABLES if self._is_of_events(name)]
         else:
+            self.current = Current(paths)
             self.events = self._of_files(paths)
             self.tables = [_BASE]
         if self.events.empty:
@@ -172,12 +176,13 @@ class Catalogue:
         Raises
         ------
         ValueError
-            There is no such event, or its files are gone.
+            There is no such event, its files are gone, or they are not those that the tables were made of.
         """
         if not 0 <= number < len(self.events):
             raise ValueError(f"no event {number}; there are {len(self.events)}")
         uid, entry = str(self.events["file_uid"].iloc[number]), int(self.events["entry"].iloc[number])
         with open_events(*self._files_of(uid)) as shard:
+            self.current.check_events(uid, shard.contents())
             (row,) = np.flatnonzero(shard.entries == entry)
             volumes_cm = active_volumes_cm(shard, config.Summarize())
             reason = shard.quarantined().get(entry)

@@ -1,6 +1,8 @@
 """A web server for one reader on this machine: the page, the list of events, an event."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -8,8 +10,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from lartpc.faults import in_one_line
 from lartpc.run.display.page import WORDS, render
 from lartpc.run.view.catalogue import Catalogue
+from lartpc.run.view.current import REMEDY
 
 HOST = "127.0.0.1"
 LAST_READ_S = 30.0
@@ -39,9 +43,15 @@ class Server(ThreadingHTTPServer):
                 f"port {port} cannot be had ({error.strerror}); --port 0 takes a free one"
             ) from error
         self.num_shown = 0
+        self.edition = 0
+        self._about = about
+        self._take(catalogue)
+
+    def _take(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self._catalogues: dict[str, Catalogue] = {}
         data = {
+            "edition": self.edition,
             "words": WORDS,
             "tables": catalogue.tables,
             "columns": {name: catalogue.columns(name) for name in catalogue.tables},
@@ -53,7 +63,7 @@ class Server(ThreadingHTTPServer):
             folder,
             "view.html",
             "view.js",
-            about=about,
+            about=self._about,
             tables=catalogue.tables,
             scenarios=catalogue.scenarios,
             data=data,
@@ -64,6 +74,28 @@ class Server(ThreadingHTTPServer):
         if name not in self._catalogues:
             self._catalogues[name] = self.catalogue.of_scenario(name)
         return self._catalogues[name]
+
+    def renew(self) -> None:
+        """Read the events anew where their files were replaced: for a page that is loaded."""
+        try:
+            self.catalogue.current.check()
+        except ValueError:
+            anew = Catalogue(self.catalogue.paths, self.catalogue.max_voxels)
+            self.edition += 1
+            self._take(anew)
+
+    @contextmanager
+    def one_edition(self, edition: str) -> Iterator[None]:
+        """Read what a page asks for, alone; ValueError unless the files are those that this page is of, to the end."""
+        with self.reading:
+            if edition not in ("", str(self.edition)):
+                raise ValueError(f"{self._about} was made again since this page was opened; {REMEDY}")
+            try:
+                yield
+            except (ValueError, OSError) as error:  # what is wrong may be that another file is there now
+                self.catalogue.current.check()
+                raise ValueError(in_one_line(error)) from error
+            self.catalogue.current.check()
 
     def server_close(self) -> None:
         """Close it when no file is read any more: a thread that ends in HDF5 would keep the process from ending."""
@@ -88,9 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
         words = {name: values[-1] for name, values in parse_qs(asked.query).items()}
         try:
             if asked.path == "/":
-                return self._send(HTTPStatus.OK, self.server.page)
-            if asked.path == "/list":
                 with self.server.reading:
+                    self.server.renew()
+                return self._send(HTTPStatus.OK, self.server.page)
+            edition = words.get("edition", "")
+            if asked.path == "/list":
+                with self.server.one_edition(edition):
                     catalogue = self.server.of_scenario(words.get("scenario", ""))
                     numbers = catalogue.select(words.get("table", "events"), words.get("where", ""))
                     numbers = catalogue.found(numbers, words.get("search", ""))
@@ -99,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
                     answer = {"names": catalogue.names(numbers), "rows": catalogue.rows(numbers)}
                 return self._send(HTTPStatus.OK, {"numbers": numbers, **answer})
             if asked.path == "/event":
-                with self.server.reading:
+                with self.server.one_edition(edition):
                     catalogue = self.server.of_scenario(words.get("scenario", ""))
                     event = catalogue.display(int(words.get("number", "-1")))
                     self.server.num_shown += 1

@@ -6,7 +6,7 @@
   let numbers = [], display = null, sort = asked.get("sort") || "", down = asked.get("down") || "";
   const source = { titles: [] };
   source.load = async (place) => {
-    const answer = await fetch(`event?${new URLSearchParams({ number: numbers[place], scenario: scenario() })}`);
+    const answer = await fetch(`event?${new URLSearchParams({ number: numbers[place], scenario: scenario(), edition: data.edition })}`);
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.error);
     return found;
@@ -29,7 +29,7 @@
 
   // Ask for the events that a filter leaves; one that cannot be used changes nothing.
   async function filter() {
-    const answer = await fetch(`list?${new URLSearchParams(filters())}`);
+    const answer = await fetch(`list?${new URLSearchParams({ ...filters(), edition: data.edition })}`);
     const found = await answer.json();
     find("said").textContent = answer.ok ? `${found.numbers.length.toLocaleString("en")} of ${data.num_events.toLocaleString("en")} events` : found.error;
     if (!answer.ok) return false;
