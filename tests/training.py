@@ -65,13 +65,18 @@ def launch(
     *,
     stage: str = "interact",
     launcher: Sequence[str] = ("mpiexec",),
+    within: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start `lartpc train`, under a launcher where there are several ranks; nothing of it outlives the block."""
+    """Start `lartpc train`, under a launcher where there are several ranks; nothing of it outlives the block.
+
+    `within` is a command that each rank is a child of.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(slice_of(section(stage, **settings), "train")))
     command = [
         *([*launcher, "-n", str(num_ranks)] if num_ranks > 1 else []),
+        *within,
         *(sys.executable, "-m", "lartpc", "train", stage, str(events), "--validation", str(events)),
         *("--config", str(folder / "config.json"), "--ranks", str(num_ranks)),
         *("--log", str(folder / "training.jsonl"), "--out", str(folder / "weights.pt")),
