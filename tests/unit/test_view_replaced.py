@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -11,9 +13,14 @@ import pytest
 from handmade import good_event, write_shard
 from viewing import UID, served
 
+from lartpc.config import Report
 from lartpc.run.collect import collect
+from lartpc.run.current import Current
 from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.report import report
+from lartpc.run.report.worst import worst_displays
 from lartpc.run.summarize import summarize
+from lartpc.stages import CHAIN
 
 
 def make(root, num_events, *, until="dataset"):
@@ -81,6 +88,18 @@ def test_in_the_middle_of_a_production(results):
         assert len(ask(server, "list", edition=0)["names"]) == 3  # all of them old
         make(results, 2, until="tables")
         assert "dataset was collected" in ask(server, "event", number=1, edition=0)
+
+
+def test_a_report_in_the_middle_of_a_production(results):
+    listed = [SimpleNamespace(file_uid=UID, entry=1)]
+    where, current = f"{results}/events/{{step}}/{{shard}}.h5", Current.of(results / "dataset")
+    assert len(worst_displays(listed, where, Report(), current)) == 1
+    make(results, 2, until="events")
+    with pytest.raises(ValueError, match="is not the file that the tables were made of"):
+        worst_displays(listed, where, Report(), current)
+    files = [Path(where.format(step=step, shard=UID)) for step in ("ingest", *(row.name for row in CHAIN))]
+    with pytest.raises(ValueError, match="is not the file that the tables were made of"):
+        report(results / "dataset", files, [], results / "a.html", Report())
 
 
 def test_event_files_that_are_made_again(results):

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lartpc import config
 from lartpc.run.collect import read_summary
+from lartpc.run.current import Current
 from lartpc.run.display.data import displays, open_shards
 from lartpc.run.report.charts import calibration_charts, distributions, training_charts
 from lartpc.run.report.dedx import dedx_charts
@@ -58,7 +59,7 @@ def report(
     Raises
     ------
     ValueError
-        The dataset has no summary, or an event file cannot be read.
+        The dataset has no summary, or an event file cannot be read, or is not the one that its tables were made of.
     """
     from lartpc.run.display.page import WORDS, write_page  # `show` does without what draws pages
 
@@ -66,15 +67,18 @@ def report(
         what = "is a file" if results.exists() else "does not exist"
         raise ValueError(f"{results} {what}; name the folder of a production's results")
     summary = read_summary(dataset)
+    current = Current.of(dataset)
     shards = open_shards(event_files)
     try:
+        for shard in shards:
+            current.check_events(shard.file_uid, shard.contents())
         drawn = displays(shards, section)
         dedx, made_with = dedx_charts(shards), origins(shards)
     finally:
         for shard in shards:
             shard.close()
     worst = worst_events(dataset, section)
-    pictures = worst_displays(worst, event_path, section) if event_path else [None] * len(worst)
+    pictures = worst_displays(worst, event_path, section, current) if event_path else [None] * len(worst)
     listed = []
     for event, picture in zip(worst, pictures, strict=True):
         names = [(one["file_uid"], one["entry"]) for one in drawn]

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from lartpc import config
+from lartpc.run.current import Current
 from lartpc.run.display.data import display
 from lartpc.run.quality.pool import POINT_LIMITS
 from lartpc.run.volumes import active_volumes_cm
@@ -98,7 +99,7 @@ def worst_events(dataset: Path, section: config.Report) -> list[Worst]:
 
 
 def worst_displays(
-    listed: Sequence[Worst], event_path: str, section: config.Report
+    listed: Sequence[Worst], event_path: str, section: config.Report, current: Current | None = None
 ) -> list[dict[str, Any] | None]:
     """Return what is drawn of each event, or None where its files are gone.
 
@@ -106,6 +107,8 @@ def worst_displays(
     ----------
     event_path
         Where the event files are, with `{step}` and `{shard}` in the place of step and file uid.
+    current
+        What the tables were made of, and the event files must be.
     """
     drawn: dict[tuple[str, int], dict[str, Any] | None] = {}
     for uid in dict.fromkeys(worst.file_uid for worst in listed):
@@ -120,6 +123,8 @@ def worst_displays(
         with open_events(*files) as events:
             if events.file_uid != uid:
                 raise ValueError(f"{files[0]} holds events of {events.file_uid}, not of {uid}")
+            if current:
+                current.check_events(uid, events.contents())
             volumes_cm = active_volumes_cm(events, config.Summarize())
             for entry in [worst.entry for worst in listed if worst.file_uid == uid]:
                 (row,) = np.flatnonzero(events.entries == entry)

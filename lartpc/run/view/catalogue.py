@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from lartpc import config
+from lartpc.run.current import Current
 from lartpc.run.display.data import display
-from lartpc.run.view.current import Current
 from lartpc.run.volumes import active_volumes_cm
 from lartpc.scenarios import FOLDER
 from lartpc.stages import CHAIN, chain_in

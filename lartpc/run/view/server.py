@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lartpc.faults import in_one_line
+from lartpc.run.current import REMEDY
 from lartpc.run.display.page import WORDS, render
 from lartpc.run.view.catalogue import Catalogue
-from lartpc.run.view.current import REMEDY
 
 HOST = "127.0.0.1"
 LAST_READ_S = 30.0

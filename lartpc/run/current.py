@@ -1,7 +1,8 @@
-"""Whether what is looked at is one production still: the tables as they were read, and the events that they are of."""
+"""Whether what is shown is of one production: the tables as they were read, and the events that they were made of."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from lartpc.faults import PassingError
 from lartpc.provenance import digest
@@ -9,6 +10,7 @@ from lartpc.scenarios import FOLDER
 from lartpc.steady import Steady
 from lartpc.tables.manifest import NAME as MANIFEST
 from lartpc.tables.manifest import read_manifest
+from lartpc.tables.scenarios import scenario_of
 
 REMEDY = "reload the page"
 _TABLES = "collect them again, or finish the production"
@@ -21,13 +23,19 @@ class Current:
         self._steady = Steady(paths)
         self._results, self._scenario = results, scenario
         self._of_tables: set[str] = set()
-        if results and (results / "dataset" / MANIFEST).is_file():
-            said = read_manifest(results / "dataset", _TABLES)
+        if results and (paths[0] / MANIFEST).is_file():
+            said = read_manifest(paths[0], _TABLES)
             self._of_tables = {
                 str(one["digest"])
                 for part in (said, *said.get("scenarios", {}).values())
                 for one in part.get("tables", ())
             }
+
+    @classmethod
+    def of(cls, dataset: Path) -> Self:
+        """Return that of a dataset in the folder of its results, or of the scenario that the path names."""
+        root, scenario = scenario_of(dataset)
+        return cls([root], root.parent, scenario)
 
     def check(self) -> None:
         """Raise ValueError if the files were replaced since."""
@@ -47,15 +55,14 @@ class Current:
             return
         if self._of_tables and digest(folder / MANIFEST) not in self._of_tables:
             raise ValueError(
-                f"{folder} was made again since {self._results}/dataset was collected; finish the production, or name "
-                "event files to look at"
+                f"{folder} was made again since {self._results}/dataset was collected; finish the production"
             )
         made_of = read_manifest(folder, "make them again with 'lartpc summarize'")["inputs"]
         for name, (path, content) in contents.items():
             if name in made_of and made_of[name]["content"] != content:
                 raise ValueError(
                     f"{path} is not the file that the tables were made of: it was made again since; finish the "
-                    "production, or name event files to look at"
+                    "production"
                 )
 
     def _folder(self, uid: str) -> Path | None:
