@@ -18,6 +18,8 @@ _HEADER_BYTES = 16
 """Of a heap and of each object, with numbers of 2 to 8 bytes."""
 _SMALLEST_BYTES = 4096
 """HDF5 itself refuses smaller heaps, and those that go past the end of the file."""
+_LARGEST_BYTES = 1_073_741_824
+"""Larger files, which several jobs may read a part of each, are not looked through."""
 _BLOCK_BYTES = 4_194_304
 _HEAD = Struct("<HH4x")
 
@@ -25,10 +27,13 @@ _HEAD = Struct("<HH4x")
 def heap_fault(path: Path) -> str:
     """Return what is wrong with the heaps of a file in which HDF5 would go round without end; "" where it would not.
 
-    A file is read through for it once by a process, as long as it is the same, at a GB a second.
+    A file is read through for it once by a process, as long as it is the same, at a GB a second; one of more than a
+    GiB is not.
     """
     with reading(path):
         status = path.stat()
+    if status.st_size > _LARGEST_BYTES:
+        return ""
     return _fault(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 

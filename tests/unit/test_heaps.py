@@ -29,7 +29,7 @@ def read(path):
     """Read the rows in a process that is ended after a while; tell what became of it."""
 
     def work():
-        signal.setitimer(signal.ITIMER_PROF, 0.2)
+        signal.setitimer(signal.ITIMER_PROF, 0.5)
         with h5py.File(path) as file:
             return len(file["rows"][:])
 
@@ -68,6 +68,16 @@ def test_heaps_on_either_side_of_what_is_read_at_a_time(good, monkeypatch):
         monkeypatch.setattr("lartpc.heaps._BLOCK_BYTES", size)
         os.utime(good, ns=(size, size))  # another file, as far as is known
         assert f"byte {last}, what is at byte {last + 16} has no size" in heap_fault(good)
+
+
+def test_files_that_many_jobs_read_parts_of_are_not_read_through(good, monkeypatch):
+    content = bytearray(good.read_bytes())
+    at = content.index(b"GCOL\1") + 16
+    content[at : at + 16] = bytes(16)
+    good.write_bytes(content)
+    assert heap_fault(good)
+    monkeypatch.setattr("lartpc.heaps._LARGEST_BYTES", len(content) - 1)
+    assert heap_fault(good) == ""
 
 
 def test_event_files_with_a_heap_without_end(tmp_path):
