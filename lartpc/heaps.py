@@ -18,8 +18,10 @@ _HEADER_BYTES = 16
 """Of a heap and of each object, with numbers of 2 to 8 bytes."""
 _SMALLEST_BYTES = 4096
 """HDF5 itself refuses smaller heaps, and those that go past the end of the file."""
-_LARGEST_BYTES = 1_073_741_824
+_WHOLE_BYTES = 1_073_741_824
 """Larger files, which several jobs may read a part of each, are not looked through."""
+_LARGEST_BYTES = 2**63
+"""With such sizes the address of the next object goes round to one before."""
 _BLOCK_BYTES = 4_194_304
 _HEAD = Struct("<HH4x")
 
@@ -32,7 +34,7 @@ def heap_fault(path: Path) -> str:
     """
     with reading(path):
         status = path.stat()
-    if status.st_size > _LARGEST_BYTES:
+    if status.st_size > _WHOLE_BYTES:
         return ""
     return _fault(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
@@ -83,7 +85,8 @@ def _walk(descriptor: int, at: int, file_bytes: int, width: int) -> tuple[str, i
         number, _ = _HEAD.unpack_from(held, offset)
         size = int.from_bytes(held[offset + 8 : offset + 8 + width], "little")
         step = _HEADER_BYTES + (size + 7) // 8 * 8 if number else size
-        if not step:
-            return f"of its heap of rows of any length at byte {at}, what is at byte {place} has no size", end
+        if not step or size >= _LARGEST_BYTES:
+            said = f"a size of {size}" if size else "no size"
+            return f"of its heap of rows of any length at byte {at}, what is at byte {place} has {said}", end
         place += step
     return "", end

@@ -52,6 +52,15 @@ def test_zeroed_bytes_anywhere_in_heaps(good, tmp_path):
     assert 3 < sum(ends) < len(ends) - 3
 
 
+def test_sizes_that_go_round_to_an_address_before(good):
+    content = bytearray(good.read_bytes())
+    first = content.index(b"GCOL\1") + 16
+    content[first + 8 : first + 16] = (2**64 - 16).to_bytes(8, "little")
+    good.write_bytes(content)
+    assert f"what is at byte {first} has a size of {2**64 - 16}" in heap_fault(good)
+    assert "does not end" in read(good)
+
+
 def test_bytes_that_look_like_a_heap(good):
     with h5py.File(good, "a") as file:
         file["bytes"] = np.frombuffer(b"GCOL\1\0\0\0" + (2**40).to_bytes(8, "little") + bytes(80), np.uint8)
@@ -76,7 +85,7 @@ def test_files_that_many_jobs_read_parts_of_are_not_read_through(good, monkeypat
     content[at : at + 16] = bytes(16)
     good.write_bytes(content)
     assert heap_fault(good)
-    monkeypatch.setattr("lartpc.heaps._LARGEST_BYTES", len(content) - 1)
+    monkeypatch.setattr("lartpc.heaps._WHOLE_BYTES", len(content) - 1)
     assert heap_fault(good) == ""
 
 
