@@ -3,7 +3,8 @@
 OMP_NUM_THREADS=1 python benchmarks/training_step.py EVENTS.h5 [more files] [--stage STAGE] [--against CHECKOUT]
 
 A step is forward and backward pass with losses and optimizer, on batches of genuine events that are read and augmented
-before; reading is told by itself, and what is made of an event on the way counts where each code does it. Each code and
+before; reading is told by itself, and what is made of an event on the way counts where each code does it. With
+`--again` the steps of before are made again with `train.keep_gb`, as in later passes of a training. Each code and
 precision is a process of its own; they take turns on the same batches, on one thread. Figures are medians of processor
 time per event. `--profile` tells what a step is made of. `cluster` and `interact` need the files of the stages before,
 or `--upstream truth`.
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,16 @@ class Step:
         if args.stage == "segment":
             chosen, more = {**chosen, "loss": args.loss}, {}
         section, row = SECTIONS[args.stage], stage(args.stage)
+        if args.again and "keep_gb" in type(section().train).model_fields:
+            chosen["keep_gb"] = 0.5
         cfg = section.model_validate({**more, "train": {**section().train.model_dump(), **chosen}})
+        self.period = args.turns + 2
         self.settings, self.ranks = cfg.train, dist.Ranks(0, 1, 0, torch.device("cpu"), "none")
         torch.manual_seed(1)
         self.run = Optimization(row.module().network(cfg), row.module().loss, cfg, self.ranks)
-        self.sample = Sample(row, args.files, cfg)
+        # an older code has no examples
+        more = {"as_examples": True} if "as_examples" in signature(Sample).parameters else {}
+        self.sample = Sample(row, args.files, cfg, **more)
         self.number = 0
 
     def __call__(self) -> tuple[int, float, float, float]:
@@ -54,7 +61,7 @@ class Step:
         batch = self.sample.batch(self.number, self.settings, self.ranks)
         read = time.process_time()
         loss = self.run.update([batch], self.number, [])[0]["loss"]
-        self.number += 1
+        self.number = (self.number + 1) % self.period
         return sum(event.num_voxels for event in batch), read - start, time.process_time() - read, loss
 
 
@@ -70,6 +77,7 @@ def compare(args: argparse.Namespace) -> None:
     codes = {"this code": HERE} | ({"the other": args.against.resolve()} if args.against else {})
     command = [sys.executable, __file__, *map(str, args.files), "--num-events", str(args.num_events)]
     command += ["--loss", args.loss, "--stage", args.stage, "--upstream", args.upstream]
+    command += ["--turns", str(args.turns), *(["--again"] if args.again else [])]
     workers = {
         (code, precision): subprocess.Popen(
             [*command, "--work", precision],
@@ -82,7 +90,7 @@ def compare(args: argparse.Namespace) -> None:
         for precision in args.precision or ["fp32", "bf16"][: 1 + (args.stage == "segment")]
     }
     steps: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    for _ in range(args.turns + 2):
+    for _ in range((args.turns + 2) * (1 + args.again)):
         for key, worker in workers.items():
             assert worker.stdin and worker.stdout
             worker.stdin.write("\n")
@@ -92,7 +100,7 @@ def compare(args: argparse.Namespace) -> None:
         worker.communicate()
     found = {}
     for key, rows in steps.items():
-        voxels, read, step, loss = zip(*rows[2:], strict=True)
+        voxels, read, step, loss = zip(*rows[-args.turns :], strict=True)
         found[key] = step, [sum(both) for both in zip(read, step, strict=True)]
         per_event = 1e3 / args.num_events
         print(
@@ -157,6 +165,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=[])
     parser.add_argument("--loss", default="ce", help="of voxels")
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--again", action="store_true", help="time a second pass over the same batches")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--rows", type=int, default=40, help="of the profile")
     parser.add_argument("--work", help=argparse.SUPPRESS)

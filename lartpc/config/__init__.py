@@ -35,6 +35,7 @@ from lartpc.config.ingestion import Ingest, Readout, Response, Tomography, Varia
 from lartpc.config.learned import (
     Detect,
     DetectInfer,
+    GraphTraining,
     Heads,
     Points,
     Ppn,
@@ -83,6 +84,7 @@ __all__ = [
     "GeneratorFiles",
     "GraphNet",
     "GraphSpice",
+    "GraphTraining",
     "Gun",
     "Heads",
     "Ingest",

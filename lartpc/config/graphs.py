@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lartpc.config.base import File, Section
-from lartpc.config.learned import Inference, Training, UResNet
+from lartpc.config.learned import GraphTraining, Inference, UResNet
 
 
 class RuleFragments(Section):
@@ -202,7 +202,7 @@ class Cluster(Section):
         description="train on the output of the stages before, on their truth, or each event at random on either",
     )
     infer: ClusterInfer = ClusterInfer.model_construct()
-    train: Training = Training.model_construct(num_steps=400, batch_size=16, learning_rate=2.5e-3)
+    train: GraphTraining = GraphTraining.model_construct(num_steps=400, batch_size=16, learning_rate=2.5e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
 
@@ -285,7 +285,7 @@ class Interact(Section):
         description="train on the output of the stages before, on their truth, or each event at random on either",
     )
     infer: InteractInfer = InteractInfer.model_construct()
-    train: Training = Training.model_construct(num_steps=600, batch_size=16, learning_rate=2.5e-3)
+    train: GraphTraining = GraphTraining.model_construct(num_steps=600, batch_size=16, learning_rate=2.5e-3)
     weights: File | None = Field(None, description="released weights; null: train")
 
     @property

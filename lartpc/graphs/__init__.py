@@ -4,11 +4,22 @@ They are trained by `lartpc.nets`, from where they also run where there is no co
 """
 
 from lartpc.graphs.compiled import CompiledGraphNetwork, CompiledInteractionNetwork, Logits, has_kernel
-from lartpc.graphs.graph import NUM_EDGE_FEATURES, Graph, edge_features, make_graph, side_by_side
+from lartpc.graphs.graph import (
+    EDGE_TENSORS,
+    EDGE_VECTORS,
+    NUM_EDGE_FEATURES,
+    Graph,
+    edge_features,
+    make_graph,
+    side_by_side,
+    turned,
+)
 from lartpc.graphs.grouping import groups_of
 from lartpc.scores import parent_log_scores, softmax
 
 __all__ = [
+    "EDGE_TENSORS",
+    "EDGE_VECTORS",
     "NUM_EDGE_FEATURES",
     "CompiledGraphNetwork",
     "CompiledInteractionNetwork",
@@ -21,4 +32,5 @@ __all__ = [
     "parent_log_scores",
     "side_by_side",
     "softmax",
+    "turned",
 ]

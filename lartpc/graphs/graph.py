@@ -5,6 +5,7 @@ Shape suffixes: F nodes (fragments or particles), E edges (each pair once), C ch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 A = TypeVar("A")
 
 NUM_EDGE_FEATURES = 20
+
+EDGE_VECTORS = (0, 3, 6)
+"""First columns of what is a vector, or a place as seen from the centre of the box, in the features of edges."""
+EDGE_TENSORS = (9,)
+"""First columns of what is a product of two vectors."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,46 @@ def side_by_side(graphs: Sequence[Graph[NDArray[Any]]]) -> Graph[NDArray[Any]]:
         np.concatenate(pairs, axis=1),
         np.concatenate([graph.edge_EC for graph in graphs]),
     )
+
+
+def turned(
+    feat_NC: NDArray[np.float32],
+    axes: NDArray[np.int64],
+    flip: NDArray[np.bool_],
+    vectors: Sequence[int],
+    tensors: Sequence[int],
+) -> NDArray[np.float32]:
+    """Return features (N, C) under a symmetry of the box: axes exchanged, and flipped.
+
+    Parameters
+    ----------
+    axes
+        Which axis each of the three was before.
+    flip
+        Which of the three are flipped.
+    vectors, tensors
+        First columns of vectors (3) and of products of two vectors (9); all other columns stay.
+    """
+    order_C, sign_C = _turning(
+        tuple(axes.tolist()), tuple(flip.tolist()), tuple(vectors), tuple(tensors), feat_NC.shape[1]
+    )
+    return feat_NC[:, order_C] * sign_C
+
+
+@lru_cache(maxsize=1024)
+def _turning(
+    axes: tuple[int, ...],
+    flip: tuple[bool, ...],
+    vectors: tuple[int, ...],
+    tensors: tuple[int, ...],
+    num: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return which column each one was, and the factor that it gets."""
+    order_C, sign_C = np.arange(num), np.ones(num, np.float32)
+    axis, sign = np.array(axes), np.where(flip, -1.0, 1.0)
+    for first in vectors:
+        order_C[first : first + 3], sign_C[first : first + 3] = first + axis, sign
+    for first in tensors:
+        order_C[first : first + 9] = first + (3 * axis[:, None] + axis).ravel()
+        sign_C[first : first + 9] = np.outer(sign, sign).ravel()
+    return order_C, sign_C

@@ -40,6 +40,14 @@ FEATURES = (
 )
 """Names of the columns of `features`."""
 
+VECTORS = tuple(
+    FEATURES.index(f"{name}_x")
+    for name in ("centre", "axis", "start", "end", "start_direction", "end_direction")
+)
+"""First columns of what is a vector, or a place as seen from the centre of the box."""
+TENSORS = (FEATURES.index("covariance_xx"),)
+"""First columns of what is a product of two vectors."""
+
 
 def describe(
     clusters: Clusters,

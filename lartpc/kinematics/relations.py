@@ -40,10 +40,7 @@ def canonical(columns: Columns, clusters: Clusters) -> tuple[Columns, NDArray[np
     that out. Columns are `semantic`, `start_point`, `end_point`, `start_direction`, each (F, ...).
     """
     start, end = columns["start_point"], columns["end_point"]
-    differs = start != end
-    axis = differs.argmax(axis=1)
-    row = np.arange(len(start))
-    turned_F = (columns["semantic"] == Semantic.TRACK) & (start[row, axis] > end[row, axis])
+    turned_F = (columns["semantic"] == Semantic.TRACK) & begins_late(start, end)
     turn = turned_F[:, None]
     first, direction = np.where(turn, end, start), columns["start_direction"].astype(np.float64)
     direction[turned_F] = directions(clusters.only(turned_F), first[turned_F])
@@ -52,6 +49,13 @@ def canonical(columns: Columns, clusters: Clusters) -> tuple[Columns, NDArray[np
         "end_point": np.where(turn, start, end),
         "start_direction": direction.astype(np.float32),
     }, turned_F
+
+
+def begins_late(start_F3: NDArray[np.floating], end_F3: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell where (F,) the end comes before the start: it is of lower x, or of equal x and lower y, or so for z."""
+    axis_F, row_F = (start_F3 != end_F3).argmax(axis=1), np.arange(len(start_F3))
+    late_F: NDArray[np.bool_] = start_F3[row_F, axis_F] > end_F3[row_F, axis_F]
+    return late_F
 
 
 def end_features(clusters: Clusters, columns: Columns) -> NDArray[np.float32]:

@@ -39,11 +39,9 @@ def turn(event: Event, rng: np.random.Generator) -> Event:
     coordinate again, and so are the products aligned with them. Affinities go with their pairs of voxels. The box
     itself keeps its place.
     """
-    size, dimension = event.box.num_voxels, event.box.dimension
-    of_planes = dimension != 3 or "plane_hit" in event
-    axes = np.arange(3) if of_planes else rng.permutation(3)
-    flip = np.zeros(3, bool)
-    flip[:dimension] = rng.integers(0, 2, dimension)
+    size = event.box.num_voxels
+    dimension = event.box.dimension
+    axes, flip = symmetry(rng, dimension, of_planes=dimension != 3 or "plane_hit" in event)
     turned: dict[str, Columns] = {}
     for product in event:
         columns = dict(event[product])
@@ -68,6 +66,16 @@ def turn(event: Event, rng: np.random.Generator) -> Event:
             if product == "voxel" or PRODUCTS[product].per == "voxel":
                 turned[product] = {name: value[order] for name, value in columns.items()}
     return event.with_products(turned)
+
+
+def symmetry(
+    rng: np.random.Generator, dimension: int = 3, *, of_planes: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Draw a symmetry of the box: which axis each of the three was, and which are flipped; `of_planes` keeps axes."""
+    axes = np.arange(3) if of_planes else rng.permutation(3)
+    flip = np.zeros(3, bool)
+    flip[:dimension] = rng.integers(0, 2, dimension)
+    return axes, flip
 
 
 def shift(event: Event, rng: np.random.Generator, limit: int) -> Event:

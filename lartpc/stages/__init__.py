@@ -17,6 +17,7 @@ class Stage:
     `learns` are the truth products that its training needs; others are used where the source has them.
     `dimensions` are those of the images that it works on: 3, or 2 for the views of wire planes. `also_reads` are
     products that it takes where they are there, `also_learns` truth of generators that it learns from where there is.
+    `has_examples` says that its module has `examples`: what it learns of an event is worked out once for all passes.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Stage:
     network: int = 0
     also_reads: tuple[str, ...] = ()
     also_learns: tuple[str, ...] = ()
+    has_examples: bool = False
 
     def module(self) -> ModuleType:
         """Import the stage's functions (that of some imports torch)."""
@@ -56,6 +58,7 @@ CHAIN = (
         learns=("truth_voxel", "truth_particle"),
         dimensions=(3,),
         network=2,
+        has_examples=True,
     ),
     Stage(
         "interact",
@@ -66,6 +69,7 @@ CHAIN = (
         learns=("truth_voxel", "truth_particle"),
         dimensions=(3,),
         network=2,
+        has_examples=True,
     ),
 )
 

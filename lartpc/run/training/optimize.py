@@ -13,11 +13,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from lartpc import config, sparse
 from lartpc.dist import Ranks
-from lartpc.event import Event
 from lartpc.nets.norm import synchronise
 
-Loss = Callable[[nn.Module, list[Event], Any], dict[str, tuple[Tensor, Tensor]]]
-"""A stage's `loss`: each term as its sum and the count that it is to be divided by."""
+Loss = Callable[[nn.Module, list[Any], Any], dict[str, tuple[Tensor, Tensor]]]
+"""A stage's `loss` of events, or of its examples: each term as its sum and the count that it is to be divided by."""
 
 
 class Optimization:
@@ -52,7 +51,7 @@ class Optimization:
         )
 
     def update(
-        self, pieces: Sequence[list[Event]], step: int, requests: Sequence[float]
+        self, pieces: Sequence[list[Any]], step: int, requests: Sequence[float]
     ) -> tuple[dict[str, float], list[float]]:
         """Make one step on the batch of all ranks, and return its loss and the sums of `requests`.
 
@@ -101,7 +100,7 @@ class Optimization:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _backward(
-        self, piece: list[Event], num_pieces: int, requests: Sequence[float]
+        self, piece: list[Any], num_pieces: int, requests: Sequence[float]
     ) -> tuple[dict[str, float], list[float]]:
         """Add the gradients of a piece, and return the terms of its loss and the sums of the requests."""
         terms = self._loss(self._called, piece, self._section)

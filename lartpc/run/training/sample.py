@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from lartpc import config
 from lartpc.event import TRUTH, Event
 from lartpc.faults import PassingError
-from lartpc.nets.augment import augment
+from lartpc.nets.augment import augment, symmetry
 from lartpc.provenance import fingerprint
 from lartpc.run.training.ahead import ahead
+from lartpc.run.training.kept import Kept
 from lartpc.run.training.order import BLOCK, WINDOW, Order, unit_length
 from lartpc.stages import Stage, require_dimension
 from lartpc.store import Events, open_events
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 TRUTH_SHARE = 0.5
 """Share of the events of mixed input that a training sees on the truth of the stages before."""
+
+SAME = np.arange(3), np.zeros(3, bool)
+"""The symmetry that changes nothing."""
 
 OPEN_SHARDS = WINDOW
 """Shards whose files one process keeps open."""
@@ -50,6 +54,8 @@ class Sample:
         Ranks that look through the files together, each through its part; None looks alone.
     max_voxels
         Events with more voxels are left out; `num_large` counts them. None takes all.
+    as_examples
+        Batches are of what the stage makes of events once (`examples`), if it does, and of the events else.
 
     Attributes
     ----------
@@ -65,8 +71,10 @@ class Sample:
         *,
         ranks: "Ranks | None" = None,
         max_voxels: int | None = None,
+        as_examples: bool = False,
     ) -> None:
-        self._stage = stage
+        self._stage, self._section = stage, section
+        self._as_examples = as_examples and stage.has_examples
         self._upstream = getattr(section, "upstream", "predicted")
         self._derived = [name for name in stage.reads if name != "voxel"]
         from_truth = self._derived if self._upstream != "predicted" else []
@@ -120,13 +128,13 @@ class Sample:
         block, row = self.order.place(number)
         return self._ready(self._unit(BLOCK, block, 0)[row], self._upstream == "truth")
 
-    def batch(self, step: int, settings: config.Training, ranks: "Ranks") -> list[Event]:
+    def batch(self, step: int, settings: config.Training, ranks: "Ranks") -> list[Any]:
         """Read this rank's share of the batch of one step, largest first."""
         return _in_order([self.part(step, settings, (ranks.rank, ranks.size), (0, 1))])
 
     def batches(
         self, steps: range, settings: config.Training, ranks: "Ranks"
-    ) -> AbstractContextManager[Iterator[list[Event]]]:
+    ) -> AbstractContextManager[Iterator[list[Any]]]:
         """Yield this rank's share of the batches of some steps, read ahead by `num_workers` processes.
 
         The batches are those of `batch`, bit for bit. Use as a context manager, which ends the processes.
@@ -142,7 +150,7 @@ class Sample:
 
     def part(
         self, step: int, settings: config.Training, rank: tuple[int, int], worker: tuple[int, int]
-    ) -> list[tuple[int, Event]]:
+    ) -> list[tuple[int, Any]]:
         """Read what one of a rank's processes reads of a batch: events and their place among the batch's.
 
         `rank` and `worker` are a number and how many there are. The units of a window are theirs alone:
@@ -150,20 +158,36 @@ class Sample:
         """
         batch = self.order.batch(step, settings.batch_size, settings.seed, rank[1])
         mine = (batch.rank_B == rank[0]) & (batch.unit_B % worker[1] == worker[0])
-        length = unit_length(rank[1])
-        events: list[tuple[int, Event]] = []
+        length, make = unit_length(rank[1]), self._maker(settings)
+        events: list[tuple[int, Any]] = []
         for place, drawn in enumerate(np.argsort(-batch.size_B, kind="stable").tolist()):
             if not mine[drawn]:
                 continue
             block, row = int(batch.block_B[drawn]), int(batch.row_B[drawn])
-            if batch.is_home_B[drawn]:
-                event = self._unit(length, block, row // length)[row % length]
-            else:
-                event = self._read(block, row, row + 1)[0]
             rng = np.random.default_rng((settings.seed, step, drawn))
             on_truth = self._upstream == "truth" or (self._upstream == "mixed" and rng.random() < TRUTH_SHARE)
-            events.append((place, augment(self._ready(event, on_truth), rng, settings)))
+            read = partial(self._drawn, block, row, length if batch.is_home_B[drawn] else 1, on_truth)
+            if make is None:
+                events.append((place, augment(read(), rng, settings)))
+            else:
+                example = self._kept((block, row, on_truth), partial(_made, make, read))
+                events.append((place, example.turned(*(symmetry(rng) if settings.augment else SAME))))
         return events
+
+    def _maker(self, settings: config.Training) -> Callable[[Event], Any] | None:
+        """Return what makes an example of an event; None where it is another one in each pass."""
+        if not (self._as_examples and isinstance(settings, config.GraphTraining) and settings.keep_gb):
+            return None
+        if settings.shift or settings.charge_scale or settings.charge_jitter:
+            return None
+        found: Callable[[Event], Any] | None = self._stage.module().examples(self._section)
+        return found
+
+    def _drawn(self, block: int, row: int, length: int, on_truth: bool) -> Event:
+        """Read an event, and `length` neighbours with it."""
+        if length == 1:
+            return self._ready(self._read(block, row, row + 1)[0], on_truth)
+        return self._ready(self._unit(length, block, row // length)[row % length], on_truth)
 
     def _ready(self, event: Event, on_truth: bool) -> Event:
         if on_truth:
@@ -203,9 +227,12 @@ class Sample:
     def _set_up(self) -> None:
         self._unit = lru_cache(maxsize=WINDOW + 2)(self._neighbours)
         self._events = _Latest(self._open, OPEN_SHARDS)
+        self._kept = Kept(1e9 * getattr(self._section.train, "keep_gb", 0.0))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_unit", "_events")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_unit", "_events", "_kept")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -214,11 +241,15 @@ class Sample:
 
 def _part(
     sample: Sample, settings: config.Training, rank: tuple[int, int], num_workers: int, worker: int, step: int
-) -> list[tuple[int, Event]]:
+) -> list[tuple[int, Any]]:
     return sample.part(step, settings, rank, (worker, max(1, num_workers)))
 
 
-def _in_order(parts: Sequence[list[tuple[int, Event]]]) -> list[Event]:
+def _made(make: Callable[[Event], Any], read: Callable[[], Event]) -> Any:
+    return make(read())
+
+
+def _in_order(parts: Sequence[list[tuple[int, Any]]]) -> list[Any]:
     """Join the parts of a batch that several processes read."""
     return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lartpc import config, dist
 from lartpc.atomic import replacing
-from lartpc.event import Event
 from lartpc.provenance import fingerprint, provenance
 from lartpc.run.domain import domain_of
 from lartpc.run.progress import Meter
@@ -77,7 +76,8 @@ def train(
         _deterministic(settings.deterministic),
         dist.join(num_ranks, settings.backend) as ranks,
     ):
-        sample = Sample(stage, files, section, ranks=ranks, max_voxels=settings.max_voxels)
+        large = settings.max_voxels
+        sample = Sample(stage, files, section, ranks=ranks, max_voxels=large, as_examples=True)
         held_out = Sample(stage, validation_files, section, ranks=ranks)
         if not len(sample):
             raise ValueError(
@@ -209,14 +209,14 @@ class _Run:
         patience = self.settings.patience
         return self.step >= self.settings.num_steps or (patience is not None and self.num_worse >= patience)
 
-    def pieces(self, sample: Sample) -> AbstractContextManager[Iterator[list[Event]]]:
+    def pieces(self, sample: Sample) -> AbstractContextManager[Iterator[list[Any]]]:
         """Read this rank's share of the pieces of all batches that are left, ahead of time."""
         num_pieces = self.settings.accumulate
         settings = self.settings.model_copy(update={"batch_size": self.settings.batch_size // num_pieces})
         steps = range(self.step * num_pieces, self.settings.num_steps * num_pieces)
         return sample.batches(steps, settings, self.ranks)
 
-    def advance(self, ahead: Iterator[list[Event]], held_out: Sample, *, stop: bool) -> dict[str, float]:
+    def advance(self, ahead: Iterator[list[Any]], held_out: Sample, *, stop: bool) -> dict[str, float]:
         """Make a step, with what is due after it: record, validation and checkpoint.
 
         All ranks learn in the step whether one of them was asked to `stop`, and whether it is time for

@@ -4,8 +4,9 @@ Shape suffixes: V voxels, P points, F fragments, E edges, K classes. Functions o
 docs/explanation/clustering.md for the definitions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lartpc.nets.portable_graph import PortableGraphNetwork
+    from lartpc.stages.cluster.example import Example
 
 HEADS = {"primary": 2}
 """Heads on fragments, and their classes: whether one is the first of its particle."""
@@ -120,7 +122,16 @@ def portable(net: "nn.Module", cfg: config.Cluster, *, by_gathers: bool) -> "Por
     return learn.portable(net)
 
 
-def loss(net: "nn.Module", batch: list[Event], cfg: config.Cluster) -> "dict[str, tuple[Tensor, Tensor]]":
+def examples(cfg: config.Cluster) -> "Callable[[Event], Example] | None":
+    """Return what works out all that is learned of an event; None where a network finds the fragments."""
+    from lartpc.stages.cluster import example as made
+
+    return partial(made.example, cfg=cfg) if isinstance(cfg.fragments, config.RuleFragments) else None
+
+
+def loss(
+    net: "nn.Module", batch: "list[Event] | list[Example]", cfg: config.Cluster
+) -> "dict[str, tuple[Tensor, Tensor]]":
     """Return sum and count of the terms of the fragments, and of the cross entropies of edges and primaries."""
     from lartpc.stages.cluster import learn
 

@@ -24,9 +24,11 @@ from lartpc.stages.cluster import (
     NUM_NODES,
     SEEN_FROM_OTHER,
     fragments_of,
-    targets_of,
     with_all_features,
 )
+from lartpc.stages.cluster.example import Example, example_of
+
+Terms = dict[str, tuple[Tensor, Tensor]]
 
 
 class Networks(nn.Module):
@@ -71,26 +73,23 @@ def portable(net: nn.Module) -> PortableGraphNetwork:
     return PortableGraphNetwork(net.graph).eval()
 
 
-def loss(net: nn.Module, batch: list[Event], cfg: config.Cluster) -> dict[str, tuple[Tensor, Tensor]]:
+def loss(net: nn.Module, batch: list[Event] | list[Example], cfg: config.Cluster) -> Terms:
     """Return sum and count of the terms of the fragments, and of the cross entropies of edges and primaries.
 
     An edge is true if both fragments belong to one true particle. Fragments of low purity have no
     target, nor have their edges. The graph network sees the fragments that are found meanwhile; they give
     no gradient.
     """
-    terms, labels = learned.learn(net, batch, cfg.fragments)
-    found = [fragments_of(event, *label, cfg) for event, label in zip(batch, labels, strict=True)]
-    graph = side_by_side([one.graph for one in found])
+    terms, examples = _examples(net, batch, cfg)
+    graph = side_by_side([one.graph for one in examples])
     logits = net(graph)
-    pair_2E = graph.pair_2E
-    targets = [targets_of(event, one) for event, one in zip(batch, found, strict=True)]
     edge, primary = (
         torch.from_numpy(np.concatenate(part)).to(logits["edge"].device)
-        for part in zip(*targets, strict=True)
+        for part in zip(*((one.edge_E, one.primary_F) for one in examples), strict=True)
     )
     return {
         **terms,
-        "edge": cross_entropy(logits["edge"], edge, shares_of_nodes(pair_2E, edge)),
+        "edge": cross_entropy(logits["edge"], edge, shares_of_nodes(graph.pair_2E, edge)),
         "primary": cross_entropy(logits["primary"], primary),
     }
 
@@ -101,3 +100,16 @@ def shares_of_nodes(pair_2E: NDArray[np.int64], target: Tensor) -> Tensor:
     degree = np.bincount(pair_2E[:, known].ravel(), minlength=int(pair_2E.max(initial=-1)) + 1)
     share = 0.5 / np.maximum(degree, 1)
     return torch.from_numpy(share[pair_2E].sum(axis=0).astype(np.float32)).to(target.device)
+
+
+def _examples(
+    net: nn.Module, batch: list[Event] | list[Example], cfg: config.Cluster
+) -> tuple[Terms, list[Example]]:
+    """Return the terms of the fragments, and what is learned of each event, or of each example."""
+    made = [one for one in batch if isinstance(one, Example)]
+    if made:
+        return {}, made
+    events = [one for one in batch if isinstance(one, Event)]
+    terms, labels = learned.learn(net, events, cfg.fragments)
+    pairs = zip(events, labels, strict=True)
+    return terms, [example_of(event, fragments_of(event, *label, cfg)) for event, label in pairs]

@@ -4,7 +4,8 @@ Shape suffixes: V voxels, F particles, E edges (each pair once), D directed edge
 Functions on arrays; see docs/explanation/clustering.md for the definitions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lartpc.nets.portable_graph import PortableInteractionNetwork
+    from lartpc.stages.interact.example import Example, Turned
 
 CLASS_HEAD = "semantic"
 """Which class a particle is of. Weights may be without this head, as older ones are; classes stay as they are then."""
@@ -73,7 +75,16 @@ def portable(net: "nn.Module", cfg: config.Interact, *, by_gathers: bool) -> "Po
     return learn.portable(net)
 
 
-def loss(net: "nn.Module", batch: list[Event], cfg: config.Interact) -> "dict[str, tuple[Tensor, Tensor]]":
+def examples(cfg: config.Interact) -> "Callable[[Event], Example]":
+    """Return what works out all that is learned of an event."""
+    from lartpc.stages.interact import example as made
+
+    return partial(made.example, cfg=cfg)
+
+
+def loss(
+    net: "nn.Module", batch: "list[Event] | list[Turned]", cfg: config.Interact
+) -> "dict[str, tuple[Tensor, Tensor]]":
     """Return sum and count of the cross entropies of all heads."""
     from lartpc.stages.interact import learn
 

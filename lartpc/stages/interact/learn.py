@@ -16,7 +16,8 @@ from lartpc.nets.graph import as_tensors, cross_entropy
 from lartpc.nets.interaction import InteractionNetwork, parent_cross_entropy
 from lartpc.nets.portable_graph import PortableInteractionNetwork
 from lartpc.stages.interact import CLASS_HEAD, GROUP_HEADS, NODE_HEADS, shifted
-from lartpc.stages.interact.graph import NUM_NODE_FEATURES, Nodes, particle_graph
+from lartpc.stages.interact.example import Turned
+from lartpc.stages.interact.graph import NUM_NODE_FEATURES, particle_graph
 from lartpc.stages.interact.targets import allowed_species, parent_edges, targets_of
 from lartpc.vocab import NONE
 
@@ -42,7 +43,9 @@ def portable(net: nn.Module) -> PortableInteractionNetwork:
     return PortableInteractionNetwork(net).eval()
 
 
-def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, tuple[Tensor, Tensor]]:
+def loss(
+    net: nn.Module, batch: list[Event] | list[Turned], cfg: config.Interact
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Return sum and count of the cross entropies of all heads.
 
     An edge is true if both particles belong to one true interaction. Particles of low purity have no
@@ -50,9 +53,9 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
     of true interactions, from the particles that belong to them.
     """
     device = next(net.parameters()).device
-    found = [particle_graph(event, cfg) for event in batch]
-    targets = [targets_of(event, nodes, cfg) for event, nodes in zip(batch, found, strict=True)]
-    graph = as_tensors(side_by_side([nodes.graph for nodes in found]), device)
+    found = [one if isinstance(one, Turned) else _seen(one, cfg) for one in batch]
+    targets = [one.targets for one in found]
+    graph = as_tensors(side_by_side([one.graph for one in found]), device)
     group_F = shifted([t.group_F for t in targets], [len(t.groups["flavour"]) for t in targets], NONE)
     logits = net(graph, torch.from_numpy(group_F).to(device))
 
@@ -60,7 +63,7 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
         return torch.from_numpy(np.concatenate([getattr(t, name) for t in targets])).to(device)
 
     parent_F = torch.from_numpy(parent_edges(targets)).to(device)
-    semantic = _semantic(batch, found)
+    semantic = np.concatenate([one.semantic_F for one in found])
     terms = {
         "edge": cross_entropy(logits["edge"], of("edge_E")),
         CLASS_HEAD: cross_entropy(logits[CLASS_HEAD], of("semantic_F")),
@@ -77,10 +80,11 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Interact) -> dict[str, 
     return terms
 
 
-def _semantic(batch: list[Event], found: list[Nodes]) -> NDArray[np.int8]:
-    """Return the class of all nodes (F,) of a batch."""
-    pairs = zip(batch, found, strict=True)
-    return np.concatenate([event["particle"]["semantic"][nodes.row_F] for event, nodes in pairs])
+def _seen(event: Event, cfg: config.Interact) -> Turned:
+    """Return what the network learns of an event."""
+    nodes = particle_graph(event, cfg)
+    semantic_F = event["particle"]["semantic"][nodes.row_F]
+    return Turned(semantic_F, nodes.graph, targets_of(event, nodes, cfg), event.num_voxels)
 
 
 def _allowed(species_FK: Tensor, semantic_F: NDArray[np.int8], cfg: config.Interact) -> Tensor:
