@@ -117,7 +117,7 @@ def test_hits_add_nothing_at_first_and_then_tell_ghosts() -> None:
     np.testing.assert_array_equal(first["score"], without["score"])
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(45):
+    for _ in range(60):
         optimizer.zero_grad()
         total(segment.loss(net, [event], SEES)).backward()
         optimizer.step()
