@@ -68,7 +68,7 @@ def conform(product: str, columns: Mapping[str, Any]) -> Columns:
     Raises
     ------
     ValueError
-        A column is missing, unknown, of the wrong shape, or of another length than the rest.
+        A column is missing, unknown, of the wrong shape, of complex numbers, or of another length than the rest.
     """
     expected = PRODUCTS[product].columns
     if set(columns) != set(expected):
@@ -84,6 +84,8 @@ def conform(product: str, columns: Mapping[str, Any]) -> Columns:
                 f"column '{product}.{name}' must have shape "
                 f"({length if length is not None else 'N'}, *{column.shape}), got {value.shape}"
             )
+        if value.dtype.kind == "c":
+            raise ValueError(f"column '{product}.{name}' is of complex numbers; it must be of real ones")
         length = len(value)
         out[name] = np.ascontiguousarray(value, column.dtype)
     return out

@@ -181,3 +181,19 @@ def test_products_of_official_files(version):
         assert "no_such_field" not in rows and [len(index) for index in rows["index"]] == [0, 0]
     with pytest.raises(ValueError, match="the file has index, points, segmentation, truth_particles"):
         open_source(path)
+
+
+def test_complex_numbers_are_refused_with_their_field(copied, tmp_path):
+    def change(file, product):
+        rows = product("truth_particles")["fixed"][:]
+        types = [(one, "c16" if one == "t" else rows.dtype[one]) for one in rows.dtype.names]
+        other = np.zeros(len(rows), types)
+        for one in set(rows.dtype.names) - {"t"}:
+            other[one] = rows[one]
+        del product("truth_particles")["fixed"]
+        product("truth_particles")["fixed"] = other
+
+    with pytest.raises(
+        ValueError, match=r"field 't' of 'products/truth_particles/fixed' is of complex numbers"
+    ):
+        events_of(copied(2, change), tmp_path)

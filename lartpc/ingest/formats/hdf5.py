@@ -143,13 +143,22 @@ def dataset(path: Path, file: Any, name: str, ndim: int | None = 1) -> h5py.Data
 
 
 def read(path: Path, data: h5py.Dataset, start: int, stop: int, field: str | None = None) -> NDArray[Any]:
-    """Return rows of a dataset, or of one field of it; ValueError if there are fewer, or they are damaged."""
+    """Return rows of a dataset, or of one field of it; ValueError if there are fewer, they are damaged, or complex."""
     name = str(data.name).removeprefix("/")
+    held = [one for one in data.dtype.names or () if field in (None, one)]
+    types = {f"field '{one}' of '{name}'": data.dtype[one] for one in held} or {f"'{name}'": data.dtype}
+    if wrong := [what for what, type_ in types.items() if _is_complex(type_)]:
+        raise ValueError(f"{path}: {wrong[0]} is of complex numbers; it must be of real ones")
     if not 0 <= start <= stop <= len(data):
         raise ValueError(f"{path}: '{name}' has {len(data)} rows, rows {start} to {stop} are referred to")
     with readable(path, name):
         rows: NDArray[Any] = (data.fields(field) if field else data)[start:stop]
     return rows
+
+
+def _is_complex(type_: np.dtype[Any]) -> bool:
+    """Tell whether a type is of complex numbers, by itself or in rows of any length: no format has such."""
+    return np.dtype(h5py.check_vlen_dtype(type_.base) or type_.base).base.kind == "c"
 
 
 def is_number(type_: np.dtype[Any]) -> bool:
