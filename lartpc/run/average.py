@@ -12,12 +12,16 @@ from lartpc.config import completed
 from lartpc.provenance import fingerprint
 from lartpc.run.weights import read_weights, write_weights
 
+MEASURED = ("num_events", "num_voxels", "energy_mev", "spread_mev")
+"""What is measured of a domain, and is a little other for other events of the same kind."""
+
 
 def average(sources: Sequence[Path], out: Path) -> None:
     """Write the mean of the parameters and moving averages of several weights of one network.
 
     Weights that one training made of another lie in one valley of the loss, and their mean is often better than each
-    (model soups, arXiv:2203.05482). The file keeps what the last one says of itself, and the digests of all.
+    (model soups, arXiv:2203.05482). The file keeps what the last one says of itself and its domain, and the digests of
+    all.
 
     Raises
     ------
@@ -45,12 +49,21 @@ def _compared(content: dict[str, Any], last: dict[str, Any]) -> list[tuple[str, 
         ("stage", *(one["stage"] for one in (content, last))),
         ("version of the network", *(one["stage_version"] for one in (content, last))),
         ("settings", *(completed(one["stage"], json.loads(one["settings"])) for one in (content, last))),
-        ("domain (write it anew with 'lartpc release --events')", content.get("domain"), last.get("domain")),
+        (
+            "domain (write it anew with 'lartpc release --events')",
+            *(_kind_of_domain(one) for one in (content, last)),
+        ),
         (
             "parameters",
             *({key: value.shape for key, value in one["state"].items()} for one in (content, last)),
         ),
     ]
+
+
+def _kind_of_domain(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a domain states, without what was measured on some of its events."""
+    domain = json.loads(content.get("domain") or "{}")
+    return {name: value for name, value in domain.items() if name not in MEASURED}
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -23,7 +23,14 @@ def weights(
 ) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     state = interact.network(cfg).state_dict()
-    save_weights(path, stage("interact"), cfg, state, {"seed": seed}, {"voxel_size_cm": domain})
+    save_weights(
+        path,
+        stage("interact"),
+        cfg,
+        state,
+        {"seed": seed},
+        {"voxel_size_cm": domain, "num_events": 100 + seed},
+    )
     return state
 
 
@@ -39,7 +46,7 @@ def test_each_parameter_is_the_mean_of_those_of_all(tmp_path: Path) -> None:
     # it is of the last one, and says of which all it is
     origin = json.loads(found["provenance"])
     assert origin == {"seed": 2, "averaged": [fingerprint(path)[1] for path in paths]}
-    assert json.loads(found["domain"]) == {"voxel_size_cm": "0.3 cm"}
+    assert json.loads(found["domain"]) == {"voxel_size_cm": "0.3 cm", "num_events": 102}
     load_weights(out, stage("interact"), SMALL)
 
 
