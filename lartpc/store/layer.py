@@ -193,7 +193,7 @@ def _hdf5(path: Path) -> h5py.File:
             raise
         refuse_other(path, "HDF5")
         raise ValueError(f"{path} is not a readable HDF5 file ({error}); make it again") from error
-    if fault := heap_fault(path):
+    if fault := heap_fault(path, any_size=True):
         file.close()
         raise DamagedError.of(path, fault)
     return file

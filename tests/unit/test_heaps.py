@@ -87,6 +87,7 @@ def test_files_that_many_jobs_read_parts_of_are_not_read_through(good, monkeypat
     assert heap_fault(good)
     monkeypatch.setattr("lartpc.heaps._WHOLE_BYTES", len(content) - 1)
     assert heap_fault(good) == ""
+    assert heap_fault(good, any_size=True)
 
 
 def test_event_files_with_a_heap_without_end(tmp_path):
