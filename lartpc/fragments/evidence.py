@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from lartpc.affinities import unpack
 from lartpc.event import Event
 from lartpc.fragments.classes import CLASSES
+from lartpc.kinematics.describe import POINT_RADIUS
 from lartpc.lean import cKDTree
 from lartpc.links import Ints
 from lartpc.vocab import Semantic
 
 EVIDENCE = ("score_shower", "score_track", "score_michel", "score_delta", "start_score", "end_score")
 """Names of the columns of `evidence`."""
-
-POINT_RADIUS = 3.0
-"""A point nearer than this to a voxel of a fragment of its class may be the fragment's [voxel]."""
 
 MEETING = ("mean_affinity", "largest_affinity", "num_affinities")
 """Names of the columns of `meeting`."""
@@ -30,8 +28,7 @@ def evidence(event: Event, label_V: Ints, semantic_F: NDArray[np.integer]) -> ND
     """Return the features (F, len(EVIDENCE)) of fragments, from 0 to 1.
 
     These are the mean scores of the classes over their voxels, and the highest scores of predicted points of their
-    class, as starts and as ends, that are nearer than `POINT_RADIUS`; 0: there is none. The pieces of a shower away
-    from its start have no point.
+    class, as starts and as ends, that are nearer than `POINT_RADIUS` of `lartpc.kinematics.describe`; 0: there is none.
 
     Parameters
     ----------

@@ -45,6 +45,8 @@ VECTORS = tuple(
     for name in ("centre", "axis", "start", "end", "start_direction", "end_direction")
 )
 """First columns of what is a vector, or a place as seen from the centre of the box."""
+DIRECTION_SCALE = 1.7
+"""Directions times this are features: of spread 1."""
 TENSORS = (FEATURES.index("covariance_xx"),)
 """First columns of what is a product of two vectors."""
 
@@ -183,8 +185,8 @@ def features(clusters: Clusters, described: Columns, num_voxels: int) -> NDArray
         2.0 * rms_F[:, None] - 1.0,
         start_F / quarter - 2.0,
         end_F / quarter - 2.0,
-        1.7 * described["start_direction"],
-        1.7 * directions(clusters, end_F.astype(np.float64)),
+        DIRECTION_SCALE * described["start_direction"],
+        DIRECTION_SCALE * directions(clusters, end_F.astype(np.float64)),
         local_energy(clusters, start_F)[:, None] - 1.0,
         0.5 * local_energy(clusters, end_F)[:, None] - 0.5,
         2.0 * (np.asarray(semantic_F)[:, None] == np.arange(Semantic.LOW_ENERGY)),

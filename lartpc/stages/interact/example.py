@@ -17,16 +17,13 @@ from lartpc.event import Columns, Event
 from lartpc.graphs import EDGE_TENSORS, EDGE_VECTORS, Graph, edge_features, turned
 from lartpc.kinematics import FEATURES, Clusters, directions, features
 from lartpc.kinematics.clusters import Ints
-from lartpc.kinematics.describe import TENSORS, VECTORS
+from lartpc.kinematics.describe import DIRECTION_SCALE, TENSORS, VECTORS
 from lartpc.kinematics.relations import SHELLS, begins_late, end_features, pair_features
 from lartpc.stages.interact.graph import Nodes, geometry_of
 from lartpc.stages.interact.targets import Targets, targets_of
 from lartpc.vocab import NONE, Semantic
 
 Floats = NDArray[np.float32]
-
-DIRECTION_SCALE = 1.7
-"""Directions times this are features of nodes."""
 
 
 @dataclass(frozen=True)
