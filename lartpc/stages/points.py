@@ -52,13 +52,14 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
         return {"point": empty("point"), "candidate": empty("candidate")}
     is_end_P = (kept["end_score"] > 0.5) & (class_P == Semantic.TRACK)
     # starts and ends of tracks are merged apart, so that both ends of a short one stay
+    kind_P = 2 * class_P + is_end_P
     point_P, strongest_F = _merge(
-        kept["position"], 2 * class_P + is_end_P, kept["score"], cfg.merge_distance, cfg.end_distance
+        kept["position"], kind_P, kept["score"], cfg.merge_distance, cfg.end_distance
     )
     class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
     columns = {
-        "position": _mean_position(kept, 2 * class_P + is_end_P, strongest_F, cfg.mean_distance),
+        "position": _mean_position(kept, kind_P, strongest_F, cfg.mean_distance),
         "score": kept["score"][strongest_F],
         "class_score": _mean(kept["class_score"], point_P),
         "semantic": class_F,
