@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch import distributed as torch_dist
 from torch.nn.parallel import DistributedDataParallel
 
+from lartpc import last_words
 from lartpc.heartbeat import LAUNCHER_VARIABLES, START_S, Heartbeat, limit
 
 NUM_PIECES = 8
@@ -109,8 +110,7 @@ class Ranks:
                 sys.stderr.write(f"lartpc: {error}\n")
             else:
                 sys.excepthook(type(error), error, trace)
-            sys.stderr.write(f"lartpc: rank {self.rank} of {self.size} failed; ending all ranks\n")
-            sys.stderr.flush()
+            last_words.say(f"lartpc: rank {self.rank} of {self.size} failed; ending all ranks\n")
             self.comm.Abort(1)
         # Without a barrier here, ranks were seen to abort when MPI finalises under a live process group.
         torch_dist.barrier()

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self, cast
 
+from lartpc import last_words
+
 LAUNCHER_VARIABLES = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """Environment variables that mpiexec and srun set for each rank (MPICH, PMIx, Open MPI, Hydra)."""
 
@@ -37,14 +39,6 @@ CONNECT_S = 30.0
 
 BEAT, FAREWELL, LOST = b".", b"q", b"!"
 
-GUARD = """
-import os, select, signal, sys
-if not select.select([0], [], [], float(sys.argv[1]))[0]:
-    os.write(2, sys.argv[2].encode())
-    os.kill(os.getppid(), signal.SIGKILL)
-"""
-"""A process that waits for the end of its input, and ends its parent if that takes too long."""
-
 
 @contextmanager
 def limit(seconds: float, complaint: str) -> Iterator[None]:
@@ -54,7 +48,7 @@ def limit(seconds: float, complaint: str) -> Iterator[None]:
     holds Python's lock, and no signal handler runs.
     """
     guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", GUARD, str(seconds), f"lartpc: {complaint}\n"],
+        [sys.executable, "-I", "-S", last_words.__file__, str(seconds), f"lartpc: {complaint}\n"],
         stdin=subprocess.PIPE,
     )
     with guard:
@@ -144,7 +138,7 @@ class Heartbeat:
                 self._lose(peer, f"gave no sign of life for {MAX_MISSED * INTERVAL_S:.0f} s")
 
     def _lose(self, peer: socket.socket, what: str) -> None:
-        sys.stderr.write(
+        last_words.say(
             f"lartpc: {self._peers[peer]} of {self._num_ranks} {what}; ending all ranks. "
             "Why may stand in the system's log of its node (out of memory?)\n"
         )
@@ -153,7 +147,6 @@ class Heartbeat:
         self._end()
 
     def _end(self) -> None:
-        sys.stderr.flush()
         # The main thread may wait in a reduction, which no exception can reach.
         os._exit(1)
 

@@ -176,6 +176,32 @@ def test_a_rank_that_waits_in_vain_for_the_others_ends_and_says_so() -> None:
     assert "waited 0 minutes in vain for the others to start" in found.stderr
 
 
+STARVED = """
+import os, signal, subprocess
+from lartpc import dist
+
+with dist.join(2) as ranks:
+    if ranks.rank == 1:
+        launcher = os.getppid()
+        os.kill(launcher, signal.SIGSTOP)  # as one that gets no processor for a while
+        quiet = subprocess.DEVNULL
+        subprocess.Popen(["sh", "-c", f"sleep 3; kill -CONT {launcher}"], stdin=quiet, stdout=quiet, stderr=quiet)
+        raise ValueError("broken")
+    ranks.barrier()
+"""
+
+
+@needs_mpiexec
+def test_a_busy_launcher_does_not_lose_why_a_rank_failed() -> None:
+    """MPICH's hears of the abort first, and ends without reading what the rank wrote, in most such cases."""
+    for _ in range(2):
+        found = subprocess.run(
+            ["mpiexec", "-n", "2", sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=300
+        )
+        assert found.returncode != 0
+        assert "lartpc: broken\nlartpc: rank 1 of 2 failed; ending all ranks\n" in found.stderr
+
+
 def ranks_of(launcher: int) -> list[int]:
     """Return the processes of `lartpc train` below a launcher, and no others."""
     listed = subprocess.check_output(["ps", "-eo", "pid,ppid,args", "--no-headers"], text=True)
