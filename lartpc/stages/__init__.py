@@ -107,7 +107,7 @@ OPTIONAL = (
 )
 """Stages beside the chain: a production has them where they are asked for."""
 
-INGEST_VERSION = 12
+INGEST_VERSION = 13
 TABLES_VERSION = 23
 EVALUATE_VERSION = 15
 """Versions of what the steps around the chain write; each goes up whenever that changes."""

@@ -86,7 +86,7 @@ def test_noise_has_its_charge_and_follows_the_event() -> None:
     cfg = settings(noise_electrons=400.0, threshold_sigma=3.0)
     readout = WireReadout(cfg, 0, ("file", 3))
     num = 1024
-    noise = np.fft.irfft(readout._noise(500, num), num)
+    noise = np.fft.irfft(readout._gaussian(500, readout._noise_amplitude(num)), num)
     assert noise.std() * electrons_per_mev(cfg.response) == pytest.approx(400, rel=0.02)
     spectrum = (np.abs(np.fft.rfft(noise)) ** 2).mean(axis=0)
     assert spectrum[:50].mean() > 50 * spectrum[-50:].mean()  # as the shaper lets through
@@ -99,6 +99,21 @@ def test_noise_has_its_charge_and_follows_the_event() -> None:
     # 0.13 % of 16,384 pixels are above 3 standard deviations
     assert 5 < len(one.energy) < 50
     assert len(WireReadout(settings(), 0, ("file", 3)).read(nothing, nothing, np.zeros(0), 0.0).energy) == 0
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_noise_of_pixels_is_that_of_waveforms(number: int) -> None:
+    """Made at once, or by finely digitized waveforms: the same width, and correlations along the drift."""
+    at_once = WireReadout(settings(noise_electrons=400.0), number, ("file", 0))
+    by_ticks = WireReadout(settings(noise_electrons=400.0, adc_electrons=0.1), number, ("file", 1))
+    one_WX, sigma = at_once._noise_of_pixels(4000)
+    charge_WT, measured = by_ticks._deconvolved(np.zeros((4000, 6 * 128)))
+    other_WX = by_ticks._in_pixels(charge_WT)
+    assert one_WX.shape == other_WX.shape == (4000, 128)
+    assert sigma == pytest.approx(measured, rel=0.01)
+    for apart in range(6):
+        found, wanted = ((seen[:, : 128 - apart] * seen[:, apart:]).mean() for seen in (one_WX, other_WX))
+        assert found == pytest.approx(wanted, abs=0.02 * sigma**2)
 
 
 def test_counts_of_the_digitizer_are_noise() -> None:

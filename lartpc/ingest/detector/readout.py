@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 
 from lartpc.config import Ingest, Readout
 from lartpc.ingest.detector.response import electrons_per_mev
@@ -27,6 +28,9 @@ OVERSAMPLING = 20
 
 LEAST = 1e-9
 """Less than this share of the largest charge of a plane is a rounding error of the deconvolution."""
+
+TAIL = 256
+"""Room for the response behind the last tick [ticks]."""
 
 LABEL_WITHIN = 2
 """A pixel is made by charge that arrives on its wire no farther away than this [pixel]."""
@@ -77,17 +81,25 @@ class WireReadout:
         """
         alive_Q = ~self.dead_W[wire_Q]
         tick_Q, wire_Q, energy_Q = tick_Q[alive_Q], wire_Q[alive_Q], energy_Q[alive_Q]
-        is_noisy = self._cfg.shaping_us is not None and self._cfg.noise_electrons > 0
-        wires_W = np.flatnonzero(~self.dead_W) if is_noisy else np.unique(wire_Q)
+        charged_R, row_Q = np.unique(wire_Q, return_inverse=True)
         num_ticks = self._side * self.ticks_per_pixel
-        row_Q = np.searchsorted(wires_W, wire_Q)
-        arrived_N = np.bincount(row_Q * num_ticks + tick_Q, energy_Q, len(wires_W) * num_ticks)
-        arrived_WT: FloatArray = arrived_N.astype(np.float64).reshape(len(wires_W), num_ticks)
-        least = max(least_mev, LEAST * float(energy_Q.sum() if len(energy_Q) else 0.0))
-        if self._cfg.shaping_us is not None:
-            arrived_WT, sigma = self._deconvolved(arrived_WT)
-            least = max(least, self._cfg.threshold_sigma * sigma)
-        energy_WX = arrived_WT.reshape(len(wires_W), self._side, self.ticks_per_pixel).sum(axis=2)
+        arrived_N = np.bincount(row_Q * num_ticks + tick_Q, energy_Q, len(charged_R) * num_ticks)
+        arrived_RT: FloatArray = arrived_N.astype(np.float64).reshape(len(charged_R), num_ticks)
+        is_noisy = self._cfg.shaping_us is not None and self._cfg.noise_electrons > 0
+        wires_W = np.flatnonzero(~self.dead_W) if is_noisy else charged_R
+        row_R = np.searchsorted(wires_W, charged_R)
+        sigma = 0.0
+        if self._cfg.shaping_us is None:
+            energy_WX = self._in_pixels(arrived_RT)
+        elif self._cfg.adc_electrons:  # counts are of signal and noise together
+            arrived_WT = np.zeros((len(wires_W), num_ticks))
+            arrived_WT[row_R] = arrived_RT
+            charge_WT, sigma = self._deconvolved(arrived_WT)
+            energy_WX = self._in_pixels(charge_WT)
+        else:
+            energy_WX, sigma = self._noise_of_pixels(len(wires_W))
+            energy_WX[row_R] += self._in_pixels(self._filtered(arrived_RT))
+        least = max(least_mev, LEAST * float(energy_Q.sum()), self._cfg.threshold_sigma * sigma)
         pixel_U, row_U = np.nonzero(((energy_WX >= least) & (energy_WX > 0)).T)
         coord_U3 = np.stack([pixel_U, wires_W[row_U], np.zeros_like(pixel_U)], axis=-1)
         return Seen(coord_U3, energy_WX[row_U, pixel_U])
@@ -98,8 +110,8 @@ class WireReadout:
         Without noise; those of a collection plane have one sign, those of an induction plane both.
         """
         num = _padded(arrived_WT.shape[1])
-        response_F = np.fft.rfft(self.response(num))
-        signal_WT: FloatArray = np.fft.irfft(np.fft.rfft(arrived_WT, num) * response_F, num)
+        response_F = rfft(self.response(num))
+        signal_WT: FloatArray = irfft(rfft(arrived_WT, num) * response_F, num)
         return signal_WT[:, : arrived_WT.shape[1]]
 
     def response(self, num: int) -> FloatArray:
@@ -114,36 +126,78 @@ class WireReadout:
         found: FloatArray = np.convolve(shaper, current)[: num * OVERSAMPLING : OVERSAMPLING]
         return found
 
+    def _in_pixels(self, charge_WT: FloatArray) -> FloatArray:
+        """Return the charge of ticks (W, T) in pixels (W, X)."""
+        summed: FloatArray = charge_WT.reshape(len(charge_WT), self._side, self.ticks_per_pixel).sum(axis=2)
+        return summed
+
+    def _filtered(self, arrived_WT: FloatArray) -> FloatArray:
+        """Return what the deconvolution makes of charge (W, T) without noise: of response and filter the filter."""
+        num_ticks = arrived_WT.shape[1]
+        num = _padded(num_ticks)
+        kind = np.float32 if self._cfg.noise_electrons else np.float64
+        wave_WF = rfft(arrived_WT.astype(kind), num)
+        wave_WF *= self._filter(num).astype(kind)
+        charge_WT: FloatArray = irfft(wave_WF, num)[:, :num_ticks]
+        return charge_WT
+
+    def _noise_of_pixels(self, num_wires: int) -> tuple[FloatArray, float]:
+        """Return the noise of pixels (W, X) behind the deconvolution, and its standard deviation [MeV].
+
+        The noise of ticks is stationary and Gaussian. So is that of sums over n ticks, taken every n ticks, and its
+        spectrum is folded n times. This needs fewer random numbers by a factor of n, and no waveforms.
+        """
+        if not self._cfg.noise_electrons:
+            return np.zeros((num_wires, self._side)), 0.0
+        ticks = self.ticks_per_pixel
+        num_pixels = 2 * next_fast_len((self._side + TAIL // ticks) // 2 + 1)
+        num = num_pixels * ticks
+        amplitude_F = self._noise_amplitude(num) * self._of_pixels(self._deconvolution(num))
+        power_F = 2 * np.square(np.abs(amplitude_F))
+        folded_N = np.append(power_F, power_F[-2:0:-1]).reshape(ticks, num_pixels).sum(axis=0) / ticks**2
+        amplitude_F = np.sqrt(folded_N[: num_pixels // 2 + 1] / 2)
+        amplitude_F[[0, -1]] *= np.sqrt(2)  # these are real
+        noise_WX: FloatArray = irfft(self._gaussian(num_wires, amplitude_F), num_pixels)
+        return noise_WX[:, : self._side], float(np.sqrt(folded_N.sum())) / num_pixels
+
     def _deconvolved(self, arrived_WT: FloatArray) -> tuple[FloatArray, float]:
-        """Return the charge (W, T) that waveforms of arriving charge give back, and the noise of a pixel [MeV].
+        """Return the charge (W, T) that digitized waveforms of it give back, and the noise of a pixel [MeV].
 
         With noise in single precision, which is far finer than the noise.
         """
         num_ticks = arrived_WT.shape[1]
         num = _padded(num_ticks)
         kind = np.float32 if self._cfg.noise_electrons else np.float64
-        response_F = np.fft.rfft(self.response(num))
-        filter_F = self._filter(num)
-        back_F = np.divide(filter_F, response_F, out=np.zeros_like(response_F), where=filter_F > 0)
-        wave_WF = np.fft.rfft(arrived_WT.astype(kind), num)
-        wave_WF *= response_F.astype(wave_WF.dtype)
+        wave_WF = rfft(arrived_WT.astype(kind), num)
+        wave_WF *= rfft(self.response(num)).astype(wave_WF.dtype)
         noise_WF: NDArray[np.complexfloating] = np.zeros_like(wave_WF)
         if self._cfg.noise_electrons:
-            noise_WF = self._noise(len(arrived_WT), num)
-        if self._cfg.adc_electrons:
-            count = self._cfg.adc_electrons / self._per_mev
-            exact_WT = np.fft.irfft(wave_WF + noise_WF, num)
-            noise_WF += np.fft.rfft(count * np.rint(exact_WT / count) - exact_WT, num)
+            noise_WF = self._gaussian(len(arrived_WT), self._noise_amplitude(num))
+        count = self._cfg.adc_electrons / self._per_mev
+        exact_WT = irfft(wave_WF + noise_WF, num)
+        noise_WF += rfft(count * np.rint(exact_WT / count) - exact_WT, num)
         # the noise of pixels is that of sums of ticks anywhere on a wire: Parseval, with the sum as a filter
-        pixel_F = back_F * np.fft.rfft(np.ones(self.ticks_per_pixel), num)
-        power_F = (
-            np.square(np.abs(noise_WF)).mean(axis=0) * np.abs(pixel_F) ** 2 if len(noise_WF) else pixel_F
-        )
-        sigma = float(np.sqrt(np.abs(power_F[0] + 2 * power_F[1:-1].sum() + power_F[-1]))) / num
+        back_F = self._deconvolution(num)
+        power_F = np.square(np.abs(noise_WF)).mean(axis=0) if len(noise_WF) else np.zeros(len(back_F))
+        power_F = power_F * np.square(np.abs(self._of_pixels(back_F)))
+        sigma = float(np.sqrt(power_F[0] + 2 * power_F[1:-1].sum() + power_F[-1])) / num
         wave_WF += noise_WF
         wave_WF *= back_F.astype(wave_WF.dtype)
-        charge_WT: FloatArray = np.fft.irfft(wave_WF, num)[:, :num_ticks]
-        return charge_WT, sigma if len(noise_WF) else 0.0
+        charge_WT: FloatArray = irfft(wave_WF, num)[:, :num_ticks]
+        return charge_WT, sigma
+
+    def _deconvolution(self, num: int) -> NDArray[np.complex128]:
+        """Return by what the frequencies of waveforms (F,) are multiplied: the filter over the response."""
+        response_F, filter_F = rfft(self.response(num)), self._filter(num)
+        back_F: NDArray[np.complex128] = np.divide(
+            filter_F, response_F, out=np.zeros_like(response_F), where=filter_F > 0
+        )
+        return back_F
+
+    def _of_pixels(self, tick_F: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return the frequencies (F,) of sums over the ticks of a pixel."""
+        summed_F: NDArray[np.complex128] = tick_F * rfft(np.ones(self.ticks_per_pixel), 2 * len(tick_F) - 2)
+        return summed_F
 
     def _filter(self, num: int) -> FloatArray:
         frequency_F = np.fft.rfftfreq(num, self._tick_us)  # [MHz]
@@ -154,18 +208,22 @@ class WireReadout:
             filter_F = filter_F * -np.expm1(-((frequency_F / self._cfg.high_pass_mhz) ** 2))
         return filter_F
 
-    def _noise(self, num_wires: int, num: int) -> NDArray[np.complexfloating]:
-        """Return the noise of wires (W, F): white before the shaper, of the wanted RMS behind it."""
+    def _noise_amplitude(self, num: int) -> FloatArray:
+        """Return the amplitude (F,) of the noise of waveforms: white before the shaper, of the wanted RMS behind it."""
+        shaper_T = _sampled(num, self._tick_us, self._cfg.shaping_us or 1.0)
+        rms = self._cfg.noise_electrons / self._per_mev
+        scale = rms / np.sqrt((shaper_T**2).sum()) * np.sqrt(num / 2)
+        amplitude_F: FloatArray = np.abs(rfft(shaper_T)) * scale
+        return amplitude_F
+
+    def _gaussian(self, num_wires: int, amplitude_F: FloatArray) -> NDArray[np.complex64]:
+        """Return noise (W, F) with Gaussian real and imaginary parts of that width; event and plane determine it."""
         file_uid, entry = self._key
         digest = hashlib.blake2b(file_uid.encode(), digest_size=16).digest()
         rng = np.random.default_rng([*digest, entry, 1 + self._number])
-        shaper_T = _sampled(num, self._tick_us, self._cfg.shaping_us or 1.0)
-        rms = self._cfg.noise_electrons / self._per_mev
-        amplitude_F = np.fft.rfft(shaper_T) * (rms / np.sqrt((shaper_T**2).sum()) * np.sqrt(num / 2))
         parts_WF2 = rng.standard_normal((num_wires, len(amplitude_F), 2), dtype=np.float32)
-        noise_WF = parts_WF2.view(np.complex64)[..., 0]
-        noise_WF *= amplitude_F.astype(np.complex64)
-        return noise_WF
+        parts_WF2 *= amplitude_F.astype(np.float32)[:, np.newaxis]
+        return parts_WF2.view(np.complex64)[..., 0]
 
 
 def readouts_of(cfg: Ingest, key: tuple[str, int]) -> list[WireReadout | None]:
@@ -227,4 +285,4 @@ def nearest_on_wire(coord_U3: IntArray, key_V: IntArray, side: int) -> IntArray:
 
 def _padded(num_ticks: int) -> int:
     """Return a length for transforms that leaves room for the response behind the last tick."""
-    return 1 << (num_ticks + 256 - 1).bit_length()
+    return 1 << (num_ticks + TAIL - 1).bit_length()
