@@ -3,7 +3,7 @@
 Processor time of each verb of the chain, from the start of its process to its end. With one event that is nearly all
 imports: what each job of a cluster pays before its first event. Another checkout's jobs run in turn with ours, each on
 its own checkout's files and weights. Medians; the ratio is the median of those of the pairs. The line `together` is all
-that follows `ingest`: segment to summarize, file to file. The last line is of this checkout alone: the four stages by
+that follows `ingest`: segment to summarize, file to file. The last line is of this checkout alone: the same by
 themselves, and in one process (`lartpc infer chain`), on the same file of `ingest`.
 """
 
@@ -96,7 +96,7 @@ def main() -> None:
             ]
             report(repeat, "together", whole)
             job = command("chain", arguments.steps, checkouts[-1], folders[-1], arguments.num_events)
-            alone = sum(found[verb][-1][-1] for verb in STAGES)
+            alone = sum(found[verb][-1][-1] for verb in FILE_TO_FILE)
             chains.append([alone, processor_time(job, checkouts[-1])])
             report(repeat, "chain", chains)
 

@@ -56,7 +56,8 @@ def infer(
         typer.Option(
             "--out",
             "-o",
-            help="File to write; it appears when it is complete. Of chain: a folder, for STAGE.h5 of each stage.",
+            help="File to write; it appears when it is complete. Of chain: a folder, for STAGE.h5 of each stage and "
+            "tables.",
         ),
     ],
     config_file: Annotated[
@@ -64,7 +65,7 @@ def infer(
         typer.Option(
             "--config",
             help="The step's settings (JSON); default: those of a production without its own. Of chain: a folder with "
-            "STAGE.infer.json of each stage, as the config of results.",
+            "STAGE.infer.json of each stage and of summarize, as the config of results.",
         ),
     ] = None,
     weights: Annotated[
@@ -74,10 +75,11 @@ def infer(
     on_truth: OnTruth = False,
     chain: Chain = None,
 ) -> None:
-    """Run a stage over the events of one shard, or all of the chain (`infer chain INGEST`) in one process.
+    """Run a stage over the events of one shard, or the chain and its tables (`infer chain INGEST`) in one process.
 
-    The files of chain are those of the single stages. Those that are there, whole, and of the same events, settings,
-    weights and versions of stages are kept, so that the same command goes on after an interruption.
+    The files of chain are those of the single stages, and the folder `tables` is that of summarize. What is there,
+    whole, and of the same events, settings, weights and versions is kept, so that the same command goes on after an
+    interruption.
     """
     if stage == WHOLE_CHAIN:
         _infer_chain(expand(events), out, config_file, weights, is_single=on_truth or chain is not None)
@@ -108,10 +110,12 @@ def _infer_chain(
     if len(files) != 1:
         raise ValueError(f"chain takes one file of 'lartpc ingest', and was given {len(files)}")
     if config_file and not config_file.is_dir():
-        raise ValueError(f"{config_file} is no folder; chain takes one with STAGE.infer.json of each stage")
+        raise ValueError(
+            f"{config_file} is no folder; chain takes one with STAGE.infer.json of each stage and of summarize"
+        )
     sections = {
-        row.name: settings_of(row.name, config_file and config_file / f"{row.name}.infer.json", files)
-        for row in stages_for(files[0])
+        name: settings_of(name, config_file and config_file / f"{name}.infer.json", files)
+        for name in [*(row.name for row in stages_for(files[0])), "summarize"]
     }
     for job, summary in work_through(jobs_after(files[0], out, sections, weights)):
         typer.echo(f"{job.out}: {summary or 'there already, of the same input and settings; kept'}", err=True)

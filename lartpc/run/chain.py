@@ -2,7 +2,7 @@
 
 Snakemake plans and starts a job for each stage, and its rules stay exact: the first job goes on with those that follow,
 and they take what lies ready, if it was made of the same inputs, settings, weights and code as they would make it of.
-By hand, `lartpc infer chain` does the stages one after another; it keeps files by the same origin, without the code.
+By hand, `lartpc infer chain` does stages and tables in turn; it keeps files by the same origin, without the code.
 """
 
 import io
@@ -17,9 +17,10 @@ from typing import Any
 
 from lartpc import config
 from lartpc.atomic import ready_path
-from lartpc.provenance import provenance
+from lartpc.provenance import fingerprint, provenance
 from lartpc.stages import EVALUATE_VERSION, TABLES_VERSION, Stage, chain_in, needs_weights, stage, upstream_of
 from lartpc.store import ON_TRUTH, VERSIONS, open_events
+from lartpc.tables.manifest import changed, read_manifest
 from lartpc.text import text_of
 
 Origin = dict[str, Any]
@@ -105,12 +106,12 @@ def stages_for(ingested: Path) -> tuple[Stage, ...]:
 
 
 def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: Path | None) -> list[Job]:
-    """Return the jobs of the stages on a file of `ingest`: each writes `out / STAGE.h5`.
+    """Return the jobs on a file of `ingest`: stages write `out / STAGE.h5`, and `summarize` the folder `out / tables`.
 
     Parameters
     ----------
     sections
-        The settings of each stage, in their order.
+        The settings of each stage, in their order, and of `summarize`.
     weights
         Folder with `STAGE.pt` for each stage that has a network under its settings.
 
@@ -121,6 +122,8 @@ def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: 
     """
     jobs = []
     for name, section in sections.items():
+        if name == "summarize":
+            continue
         row = stage(name)
         made = out / f"{name}.h5"
         if made.exists() and made.samefile(ingested):
@@ -136,19 +139,39 @@ def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: 
                 raise ValueError(f"{own} does not exist; stage '{name}' needs it")
         before = (ingested, *(out / f"{other.name}.h5" for other in upstream_of(row)))
         jobs.append(Job(name, before, section, made, own))
-    return jobs
+    files = (ingested, *(job.out for job in jobs))
+    return [*jobs, Job("summarize", files, sections["summarize"], out / "tables")]
 
 
 def work_through(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any] | None]]:
-    """Do jobs of stages one after another, and yield each with what `infer` says of it; None: its file was kept."""
+    """Do jobs one after another, and yield each with what its verb says of it; None: what it made before was kept."""
     from lartpc.run.infer import infer
+    from lartpc.run.summarize import summarize
 
     for job in jobs:
-        if _is_made(job):
+        if job.step == "summarize":
+            yield job, None if _has_tables(job) else summarize(job.events, job.out, job.section)
+        elif _is_made(job):
             yield job, None
-            continue
-        row, files = stage(job.step), list(job.events)
-        yield job, infer(row, files, job.section, out=job.out, weights=job.weights, on_truth=job.on_truth)
+        else:
+            row, files = stage(job.step), list(job.events)
+            yield job, infer(row, files, job.section, out=job.out, weights=job.weights, on_truth=job.on_truth)
+
+
+def _has_tables(job: Job) -> bool:
+    """Tell whether the tables are there, whole, and of the same files and settings."""
+    try:
+        manifest = read_manifest(job.out, "")
+        said = (
+            manifest["step_version"],
+            manifest["config"],
+            {one["content"] for one in manifest["inputs"].values()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    contents = {fingerprint(path)[1] for path in job.events}
+    wanted = TABLES_VERSION, job.section.model_dump(mode="json"), contents
+    return said == wanted and not changed(job.out, manifest)
 
 
 def _is_made(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""`lartpc infer chain`: the files of the single stages, in one process; what is there of the same origin stays."""
+"""`lartpc infer chain`: files of the single stages and tables, in one process; what has the same origin stays."""
 
 import json
 import shutil
@@ -25,6 +25,8 @@ from lartpc.store import EventWriter
 
 MODELS = REPOSITORY / "models"
 STAGES = [row.name for row in CHAIN]
+MADE = {**{name: f"{name}.h5" for name in STAGES}, "tables": "tables"}
+"""What the chain makes in its folder, by what makes it."""
 FLAT = Box((0.0, 0.0, 0.0), 0.3, 64, 2)
 KEPT = "there already, of the same input and settings; kept"
 
@@ -40,8 +42,8 @@ def chain(ingested: Path, out: Path, *more: object, status: int = 0) -> str:
 
 
 def kept(said: str) -> list[str]:
-    """Return the stages whose files were kept."""
-    return [name for name in STAGES if f"{name}.h5: {KEPT}" in said]
+    """Return what was kept."""
+    return [name for name, made in MADE.items() if f"/{made}: {KEPT}" in said]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def settings(tmp_path: Path) -> Path:
     """A folder of settings as that of a production, all defaults."""
     folder = tmp_path / "config"
     folder.mkdir()
-    for name in STAGES:
+    for name in (*STAGES, "summarize"):
         section = config.load_section(name, None)
         (folder / f"{name}.infer.json").write_text(json.dumps(config.slice_of(section, "infer")))
     return folder
@@ -71,7 +73,7 @@ def settings(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("stopped")
 def test_files_are_those_of_the_single_stages_byte_for_byte(ingested: Path, tmp_path: Path) -> None:
     said = chain(ingested, tmp_path / "chain")
-    assert sorted(path.name for path in (tmp_path / "chain").iterdir()) == sorted(f"{s}.h5" for s in STAGES)
+    assert sorted(path.name for path in (tmp_path / "chain").iterdir()) == sorted(MADE.values())
     for row in CHAIN:
         files = [ingested, *(tmp_path / f"{other.name}.h5" for other in upstream_of(row))]
         weights = ["--weights", MODELS / f"{row.name}.pt"] if row.learned else []
@@ -80,6 +82,12 @@ def test_files_are_those_of_the_single_stages_byte_for_byte(ingested: Path, tmp_
         assert (tmp_path / name).read_bytes() == (tmp_path / "chain" / name).read_bytes()
         # what is said of it, too: the warnings, the bar and the account
         assert alone.replace(str(tmp_path), str(tmp_path / "chain")) in said
+    files = [ingested, *(tmp_path / f"{name}.h5" for name in STAGES)]
+    alone = lartpc("summarize", *files, "--out", tmp_path / "tables").output
+    assert alone.replace(str(tmp_path), str(tmp_path / "chain")) in said
+    tables = {path.name: path.read_bytes() for path in (tmp_path / "tables").glob("*.parquet")}
+    assert len(tables) == 15
+    assert tables == {path.name: path.read_bytes() for path in (tmp_path / "chain/tables").glob("*.parquet")}
     with h5py.File(tmp_path / "chain/interact.h5") as file:
         assert len(file["entry"]) == 5 and len(file["identity/semantic"]) >= 4
 
@@ -99,7 +107,7 @@ def test_what_is_there_stays_and_what_follows_from_a_change_is_made_again(
     out = tmp_path / "chain"
     assert kept(chain(ingested, out, "--config", settings)) == []
     before = {name: (out / f"{name}.h5").stat() for name in STAGES}
-    assert kept(chain(ingested, out)) == STAGES, "the defaults are the same settings"
+    assert kept(chain(ingested, out)) == list(MADE), "the defaults are the same settings"
     assert {name: (out / f"{name}.h5").stat().st_mtime_ns for name in STAGES} == {
         name: status.st_mtime_ns for name, status in before.items()
     }
@@ -108,7 +116,7 @@ def test_what_is_there_stays_and_what_follows_from_a_change_is_made_again(
     values["infer"]["edge_threshold"] = 0.9
     path.write_text(json.dumps(values))
     assert kept(chain(ingested, out, "--config", settings)) == ["segment", "points"]
-    assert kept(chain(ingested, out, "--config", settings)) == STAGES
+    assert kept(chain(ingested, out, "--config", settings)) == list(MADE)
 
 
 def test_an_ingest_file_of_other_events_makes_all_again(ingested: Path, tmp_path: Path) -> None:
@@ -134,7 +142,12 @@ def test_other_weights_or_another_version_make_their_stage_again(
             | ({"weights": "another"} if said["step"] == "interact" else {})
         )
 
-    assert kept(chain(ingested, out)) == ["segment", "points", "cluster"], "other code of the same versions"
+    assert kept(chain(ingested, out)) == [
+        "segment",
+        "points",
+        "cluster",
+        "tables",
+    ], "other code of the same versions, and the same said of the events"
 
 
 @pytest.mark.parametrize("damage", ["a byte of a column", "an attribute", "cut short", "not HDF5"])
@@ -153,8 +166,8 @@ def test_a_damaged_file_is_made_again_and_what_follows_stays(
             file.attrs["num_events"] = 7
     else:
         path.write_bytes(whole[:-100] if damage == "cut short" else b"points")
-    assert kept(chain(ingested, out)) == ["segment", "cluster", "interact"]
-    assert kept(chain(ingested, out)) == STAGES
+    assert kept(chain(ingested, out)) == ["segment", "cluster", "interact", "tables"]
+    assert kept(chain(ingested, out)) == list(MADE)
 
 
 def test_a_fault_leaves_what_is_whole_and_the_same_command_goes_on(
@@ -182,6 +195,35 @@ def test_files_made_on_truth_are_not_taken_for_the_chain_s(ingested: Path, tmp_p
     assert "cluster" not in kept(chain(ingested, out))
 
 
+@pytest.mark.parametrize(
+    "damage", ["a byte of a table", "a table is missing", "no manifest", "other settings"]
+)
+def test_tables_that_are_not_those_of_the_files_are_made_again(
+    ingested: Path, tmp_path: Path, settings: Path, damage: str
+) -> None:
+    out = tmp_path / "chain"
+    chain(ingested, out)
+    path = out / "tables/particles.parquet"
+    whole = path.read_bytes()
+    more: tuple[object, ...] = ()
+    if damage == "a byte of a table":
+        path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    elif damage == "a table is missing":
+        path.unlink()
+    elif damage == "no manifest":
+        (out / "tables/manifest.json").unlink()
+    else:
+        own = settings / "summarize.infer.json"
+        values = json.loads(own.read_text())
+        values["containment_margin_cm"] = 7.5
+        own.write_text(json.dumps(values))
+        more = ("--config", settings)
+    assert kept(chain(ingested, out, *more)) == STAGES
+    assert kept(chain(ingested, out, *more)) == list(MADE)
+    if not more:
+        assert path.read_bytes() == whole
+
+
 def test_views_of_wire_planes_go_as_far_as_points(tmp_path: Path, settings: Path) -> None:
     path, weights = tmp_path / "ingest.h5", tmp_path / "weights"
     with EventWriter(
@@ -197,7 +239,7 @@ def test_views_of_wire_planes_go_as_far_as_points(tmp_path: Path, settings: Path
         (settings / f"{name}.infer.json").unlink()  # a production of such images has none
     words = ("--weights", weights, "--config", settings, "-o", tmp_path / "out")
     lartpc("infer", "chain", path, *words)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["points.h5", "segment.h5"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["points.h5", "segment.h5", "tables"]
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_written(
