@@ -62,11 +62,13 @@ train-demo: ## the same with networks trained anew, briefly, on the default samp
 test: $(DEV) ## run the tests (minutes; those that take longer are in test-slow)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm" $(ARGS)
 
+ROOMS := $(subst $() ,:,$(wildcard tests/unit/*))
+
 fuzz: $(DEV) ## read files that are changed at random: CASES of each reader (10000: an hour or more), and go on where it was ended
-	PYTHONPATH=tests:tests/unit OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.long --cases $(or $(CASES),10000) $(ARGS)
+	PYTHONPATH=tests:$(ROOMS) OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.long --cases $(or $(CASES),10000) $(ARGS)
 
 # -O0: with -O3 the compilation takes an hour. The compilers' own libraries go first. Python does not give back what it holds at its end: leaks are not looked for.
-KERNEL_TESTS := $(addprefix tests/unit/test_,losses.py links.py partition.py kinematics.py sparse.py block.py bf16.py messages.py rowwise.py compiled_images.py compiled_graphs.py) \
+KERNEL_TESTS := $(addprefix tests/unit/kernels/test_,losses.py links.py partition.py kinematics.py sparse.py block.py bf16.py messages.py rowwise.py compiled_images.py compiled_graphs.py) \
     -k "not (start_at_once or damaged_build or importing_compiles or spconv)"
 SANITIZED := LARTPC_LONGEST_BUILD_S=3600 LARTPC_BUILD_OPTIONS=-O0 XDG_CACHE_HOME=$(abspath build/sanitized) \
     CXX='g++ -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \

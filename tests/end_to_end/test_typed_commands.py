@@ -20,11 +20,11 @@ NOT_HERE = {
     r"^make ": "makes an environment first: what CI does",
     r"^pip ": "changes the environment",
     r"--profile slurm": "needs a cluster: tests/slurm",
-    r"^lartpc view results($| *#| --no-browser|/scenario)": "serves until it is stopped: tests/unit/test_view.py",
-    r"scenario=|compare results/dataset --out": "needs a production with scenarios: tests/unit/test_scenarios.py",
+    r"^lartpc view results($| *#| --no-browser|/scenario)": "serves until it is stopped: test_view.py",
+    r"scenario=|compare results/dataset --out": "needs a production with scenarios: test_scenarios.py",
     r"benchmarks/": "needs minutes to hours, or another checkout",
     r"--sacct": "needs a cluster with accounting: tests/slurm",
-    r"loose/dataset": "needs a second production: tests/unit/test_compare.py",
+    r"loose/dataset": "needs a second production: test_compare.py",
 }
 """Commands that this test does not type, and why."""
 

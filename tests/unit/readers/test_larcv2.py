@@ -1,10 +1,9 @@
 """LArCV 2 files: a genuine one, and a small one with known answers that ROOT wrote (tests/data)."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import uproot
+from checkout import REPOSITORY
 
 from lartpc.config import Ingest
 from lartpc.event import TRUTH
@@ -14,7 +13,7 @@ from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic
 
-FOUR = Path(__file__).parents[1] / "data" / "larcv2_4ev.root"
+FOUR = REPOSITORY / "tests" / "data" / "larcv2_4ev.root"
 """Entry 0 good, 1 empty, 2 with a voxel outside the grid, 3 with a particle too few."""
 
 

@@ -1,11 +1,11 @@
 """LArCV 3 files: one that larcv 3.5.1 wrote of our own events (tests/data), and small ones by hand."""
 
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from checkout import REPOSITORY
 
 from lartpc.config import Ingest
 from lartpc.event import TRUTH
@@ -16,7 +16,7 @@ from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import GHOST, CreationProcess, Semantic
 
-OFFICIAL = Path(__file__).parents[1] / "data" / "larcv3_6ev.h5"
+OFFICIAL = REPOSITORY / "tests" / "data" / "larcv3_6ev.h5"
 """The first events of `geant4_steps_20ev.h5`, in mm; its voxel classes are random and its shapes all alike."""
 
 EXTENTS = np.dtype([("first", "u8"), ("N", "u4")])

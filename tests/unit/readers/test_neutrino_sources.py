@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import uproot
+from checkout import REPOSITORY
 from handmade_nuhepmc import MUON, NEUTRINO
 
 from lartpc.config import Ingest
@@ -18,7 +19,7 @@ from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import Current, InteractionMode
 
-HERE = Path(__file__).parents[1] / "data"
+HERE = REPOSITORY / "tests" / "data"
 Q = np.subtract(NEUTRINO, MUON)
 Q2_GEV2 = (Q[:3] @ Q[:3] - Q[3] ** 2) * 1e-6
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import REPOSITORY
 
 from lartpc import config
 from lartpc.graphs import Graph
@@ -84,6 +85,5 @@ def test_a_graph_network_says_the_same_without_lartpc(name: str, suffix: str, tm
 
 
 def test_released_graph_networks_are_programs(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
     for name in ("cluster", "interact"):
-        assert export_model(root / "models" / f"{name}.pt", tmp_path / f"{name}.ts").deviation <= 1e-5
+        assert export_model(REPOSITORY / "models" / f"{name}.pt", tmp_path / f"{name}.ts").deviation <= 1e-5

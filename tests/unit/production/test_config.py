@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkout import REPOSITORY
 from pydantic import ValidationError
 
 from lartpc.cli.options import settings_of
@@ -21,8 +22,6 @@ from lartpc.config import (
     slice_of,
 )
 from lartpc.config.production import production
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_an_unknown_key_is_named() -> None:
@@ -78,8 +77,8 @@ def test_a_slice_reads_back(tmp_path: Path) -> None:
 
 def test_verbs_by_hand_have_the_settings_of_the_production() -> None:
     """`config.yaml` says what is reconstructed, with which weights; a setting in it would be a second default."""
-    own = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    produced, *_ = production(own, {}, lambda path: str(ROOT / path))
+    own = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    produced, *_ = production(own, {}, lambda path: str(REPOSITORY / path))
     for step in SECTIONS:
         for part in ("train", "infer"):
             assert produced.slice_for(step, part) == slice_of(load_section(step, None), part), step
@@ -114,9 +113,9 @@ def test_weights_carry_the_network_and_not_the_training() -> None:
 
 
 def test_generated_pages_are_in_step() -> None:
-    schema = ROOT / "workflow/schemas/config.schema.json"
+    schema = REPOSITORY / "workflow/schemas/config.schema.json"
     assert schema.read_text() == json_schema(), "run 'make schema'"
-    assert (ROOT / "config/README.md").read_text() == markdown_table(), "run 'make schema'"
+    assert (REPOSITORY / "config/README.md").read_text() == markdown_table(), "run 'make schema'"
 
 
 def test_what_snakemake_parses_imports_nothing_heavy() -> None:

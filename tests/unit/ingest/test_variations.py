@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import REPOSITORY
 from pydantic import ValidationError
 
 from lartpc.config import Ingest, Response, Variations
@@ -13,7 +14,7 @@ from lartpc.run.domain import domain_of, in_words, outside
 from lartpc.run.ingest import ingest
 from lartpc.store import DRAWN, open_events
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 RANGES = Variations(
     voxel_size_cm=(0.3, 0.5),
     response_share=0.5,

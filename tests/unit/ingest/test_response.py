@@ -1,9 +1,8 @@
 """The detector's response against formulas: recombination, drift, diffusion, noise, thresholds."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from checkout import REPOSITORY
 
 from lartpc.config import Ingest, Response, Variations
 from lartpc.geometry import Box
@@ -12,7 +11,7 @@ from lartpc.ingest.steps import Steps, Trajectories
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 BOX = Box((0.0, 0.0, 0.0), 0.3, 768)
 ALL_ACTIVE = np.zeros((0, 2, 3))
 VELOCITY_CM_US = drift_velocity_cm_us(0.5, 87.17)

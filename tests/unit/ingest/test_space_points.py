@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from checkout import REPOSITORY
 from pydantic import ValidationError
 from test_project import WIRES, write_steps
 
@@ -29,7 +30,7 @@ SIDE = 64
 FLAT = config.Ingest.model_validate({"num_voxels": SIDE, "wires": WIRES})
 SECTION = config.Segment.model_validate({"dimension": 2})
 PROPOSAL = tuple(empty("proposal"))
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = REPOSITORY / "models"
 
 
 def with_points(**changes: object) -> config.Ingest:

@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkout import REPOSITORY
 
 from lartpc.sparse import build
 
-FOLDER = Path(__file__).parents[1] / "sanitize"
+FOLDER = REPOSITORY / "tests" / "sanitize"
 COMPILER = shutil.which("g++")
 
 

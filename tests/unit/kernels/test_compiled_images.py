@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkout import REPOSITORY
 from test_segment import make_empty, make_event
 
 from lartpc import config
@@ -19,7 +19,7 @@ from lartpc.run.weights_file import read_content
 from lartpc.sparse import build
 from lartpc.stages import segment, stage
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = REPOSITORY / "models"
 SIDE = 40
 SHAPES = {
     "3D": {},

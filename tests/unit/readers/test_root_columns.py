@@ -4,9 +4,9 @@ ROOT itself wrote the file without packing; its baskets, the pieces of a branch,
 """
 
 import struct
-from pathlib import Path
 
 import pytest
+from checkout import REPOSITORY
 from fuzz.baskets import baskets
 from fuzz.digests import digest_of_events
 from uproot.compression import LZ4, LZMA, ZLIB, ZSTD, compress
@@ -15,7 +15,7 @@ from lartpc.config import Ingest
 from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 NAME = "edepsim_5ev.root"
 
 

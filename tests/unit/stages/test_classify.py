@@ -1,10 +1,9 @@
 """The classification of images: targets, images of interactions, views of planes, weights from and for segment."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from checkout import REPOSITORY
 from conftest import image, labelled, line, typical
 from handmade import write_shard
 from pydantic import ValidationError
@@ -249,7 +248,7 @@ def test_it_learns_to_count_and_to_tell_showers_from_tracks() -> None:
 def test_weights_serve_whether_or_not_a_production_has_the_stage(tmp_path) -> None:
     save_weights(tmp_path / "w.pt", row_of("classify"), SMALL, net_of(SMALL).state_dict(), {})
     load_weights(tmp_path / "w.pt", row_of("classify"), SMALL.model_copy(update={"enabled": True}))
-    released = Path(__file__).parents[2] / "models/neutrino/classify.pt"
+    released = REPOSITORY / "models/neutrino/classify.pt"
     load_weights(released, row_of("classify"), config.Classify(enabled=True))
     views = config.Classify(enabled=True, views_deg=(35.7, -35.7, 0.0))
     load_weights(released.parent / "views/classify.pt", row_of("classify"), views)

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkout import REPOSITORY
 
 from lartpc import config
 from lartpc.config import shared_slice
@@ -115,7 +115,7 @@ def test_a_program_says_the_same_without_lartpc(tmp_path, name, more):
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
 def test_the_released_network_is_written(tmp_path, suffix):
     """It has five levels, and the sizes of the coarsest are bounded by those of four finer ones."""
-    weights = Path(__file__).parents[2] / "models/segment.pt"
+    weights = REPOSITORY / "models/segment.pt"
     assert export_model(weights, tmp_path / f"a{suffix}").deviation <= 1e-5
 
 

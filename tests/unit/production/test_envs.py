@@ -4,13 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
+from checkout import REPOSITORY
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][\w.]*)")
 CUDA = "-cu126"
 """Ending of the names of packages that have a build of their own for CUDA."""
@@ -21,7 +20,9 @@ def pins(text: str) -> dict[str, str]:
 
 
 def lock(python: str) -> dict[str, str]:
-    lines = [line for line in (ROOT / f"envs/lock-{python}.txt").read_text().splitlines() if line[0] != "#"]
+    lines = [
+        line for line in (REPOSITORY / f"envs/lock-{python}.txt").read_text().splitlines() if line[0] != "#"
+    ]
     found = pins("\n".join(lines))
     assert len(found) == len(lines), "a line without a pin"
     return found
@@ -29,7 +30,7 @@ def lock(python: str) -> dict[str, str]:
 
 def asked(*extras: str) -> list[Requirement]:
     """Return what pyproject.toml asks for: the base, with the extras, and those that they name."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     texts = list(project["dependencies"])
     for extra in extras:
@@ -48,7 +49,7 @@ def pinned() -> dict[str, str]:
 
 
 def conda(name: str) -> dict[str, str]:
-    with (ROOT / "envs" / name).open() as file:
+    with (REPOSITORY / "envs" / name).open() as file:
         dependencies = yaml.safe_load(file)["dependencies"]
     assert dependencies[0] == "python=3.11"
     return pins("\n".join(dependencies[-1]["pip"]))
@@ -100,7 +101,7 @@ def test_installation_takes_the_lock() -> None:
             f"PYTHON={sys.executable}",
             "other/.installed-dev",
         ],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
@@ -116,7 +117,7 @@ def test_installation_takes_the_lock() -> None:
 
 @pytest.mark.parametrize("name", ["envs/Dockerfile", "envs/lartpc.def", "docs/how-to/slurm.md"])
 def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
-    found = PIN.findall((ROOT / name).read_text())
+    found = PIN.findall((REPOSITORY / name).read_text())
     assert found
     for package, version in found:
         assert pinned[package.removesuffix(CUDA)] == version, package
@@ -124,6 +125,6 @@ def test_other_recipes_pin_the_same(name: str, pinned: dict[str, str]) -> None:
 
 def test_containers_copy_what_the_build_reads() -> None:
     for name in ("Dockerfile", "lartpc.def"):
-        text = (ROOT / "envs" / name).read_text()
+        text = (REPOSITORY / "envs" / name).read_text()
         for needed in ("pyproject.toml", "README.md", "LICENSE", "envs/lock-3.11.txt", "lartpc"):
             assert re.search(rf"^(COPY.*|\s+){re.escape(needed)}\s", text, re.M), (name, needed)

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import REPOSITORY
 from handmade import write_shard
 
 from lartpc.config import GraphNet
 from lartpc.graphs import has_kernel
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = REPOSITORY / "models"
 HEAVY = (
     "torch",
     "pandas",

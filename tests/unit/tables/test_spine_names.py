@@ -1,13 +1,13 @@
 """docs/reference/spine-names.md against the schema of the tables."""
 
 import re
-from pathlib import Path
 
 import pytest
+from checkout import REPOSITORY
 
 from lartpc.tables import TABLES
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "spine-names.md"
+PAGE = REPOSITORY / "docs" / "reference" / "spine-names.md"
 COUNTS = {
     "RecoFragment": 28,
     "RecoParticle": 55,

@@ -3,12 +3,12 @@
 import errno
 import os
 import zlib
-from pathlib import Path
 
 import h5py
 import pyarrow as pa
 import pytest
 import test_nuhepmc
+from checkout import REPOSITORY
 from handmade import write_shard
 from typer.testing import CliRunner
 
@@ -25,7 +25,7 @@ from lartpc.store import open_events
 from lartpc.store.seal import reading
 from lartpc.tables.write import reading_table
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 MB = 2**20
 FAULTS = [MemoryError("no room"), OSError(errno.EIO, os.strerror(errno.EIO))]
 

@@ -1,12 +1,11 @@
 """ROOT files whose damaged numbers ask for more bytes than they have."""
 
-from pathlib import Path
-
 import pytest
+from checkout import REPOSITORY
 
 from lartpc.rootfile import open_file
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 
 
 @pytest.mark.parametrize("name", ["edepsim_0ev.root", "larcv2_4ev.root"])

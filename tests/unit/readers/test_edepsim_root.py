@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import uproot
+from checkout import REPOSITORY
 
 from lartpc.config import Ingest
 from lartpc.event import GENERATED, IMAGE, TRUTH
@@ -19,7 +20,7 @@ from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess, Semantic
 
-MADE = Path(__file__).parents[1] / "data"
+MADE = REPOSITORY / "tests" / "data"
 FIVE = MADE / "edepsim_5ev.root"
 """Entry 0 good, 1 a vertex only, 2 nothing, 3 with a negative energy, 4 with a step without trajectory."""
 

@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from checkout import REPOSITORY
 from handmade import BOX, good_event, write_shard
 
 from lartpc.config import Summarize
@@ -19,7 +19,7 @@ from lartpc.tables.particles import truth_particle_rows
 from lartpc.tables.rows import match_objects
 from lartpc.truth import completed
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
+PAGE = REPOSITORY / "docs" / "reference" / "tables.md"
 
 
 @pytest.mark.parametrize("name", TABLES)

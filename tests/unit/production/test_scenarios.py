@@ -9,6 +9,7 @@ import h5py
 import pandas as pd
 import pytest
 from browser import browser, errors, look, wait_for
+from checkout import REPOSITORY
 from handmade import good_event, write_shard
 from viewing import SHOWN, served
 
@@ -24,7 +25,6 @@ from lartpc.run.view.catalogue import Catalogue
 from lartpc.scenarios import branches
 from lartpc.store.seal import seal_of
 
-ROOT = Path(__file__).parents[2]
 TAIL = {"summarize", "evaluate"}
 IMAGES = {"images"}
 BOTH = {"cluster on truth", "interact on truth", "segment on truth", "points on truth"}
@@ -99,12 +99,12 @@ def test_what_is_no_variation_is_refused(scenarios: dict, message: str) -> None:
 def test_the_example_is_a_table_of_scenarios() -> None:
     import yaml
 
-    given = yaml.safe_load((ROOT / "config/scenarios.yaml").read_text())
+    given = yaml.safe_load((REPOSITORY / "config/scenarios.yaml").read_text())
     scenarios = given.pop("scenarios")
     weights = scenarios["weights_of_neutrinos"]["interact"]
-    weights["weights"] = str(ROOT / weights["weights"])
+    weights["weights"] = str(REPOSITORY / weights["weights"])
     for stage in ("segment", "cluster", "interact"):
-        given[stage]["weights"] = str(ROOT / given[stage]["weights"])
+        given[stage]["weights"] = str(REPOSITORY / given[stage]["weights"])
     own = found(scenarios, **given)
     assert len(own) == 14 and "ingest" not in own["score_down"]
     assert "ingest" in own["field_up"] and "ingest" in own["voxels_larger"]

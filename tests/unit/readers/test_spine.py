@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from checkout import REPOSITORY
 
 from lartpc import config
 from lartpc.event import TRUTH
@@ -17,7 +18,7 @@ from lartpc.run.ingest import ingest
 from lartpc.store import open_events
 from lartpc.vocab import CreationProcess
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = REPOSITORY / "tests" / "data"
 CFG = config.Ingest(voxel_size_cm=0.4, num_voxels=320)
 
 both = pytest.mark.parametrize("version", [1, 2])

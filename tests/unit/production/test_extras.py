@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import REPOSITORY
 from handmade import write_shard
 from packaging.requirements import Requirement
 
@@ -19,7 +20,6 @@ from lartpc.run.collect import collect
 from lartpc.run.quality.evaluate import evaluate
 from lartpc.run.summarize import summarize
 
-ROOT = Path(__file__).parents[2]
 MODULE = {
     "pillow": "PIL",
     "pyyaml": "yaml",
@@ -53,7 +53,7 @@ FAR = "remote"
 """An extra that is not for all: packages of servers of files."""
 WITH_OTHERS = {"triton": "torch brings the version that it needs, where it is built for GPUs"}
 NOT_MODULES = {"mpich", *(name for name in NOT_IMPORTED if name.startswith("snakemake-"))}
-OTHERS = {"ROOT", "spine"}
+OTHERS = {"REPOSITORY", "spine"}
 """What scripts beside the tests' data take from an environment of its own."""
 
 WITHOUT = f"""
@@ -69,7 +69,7 @@ sys.meta_path.insert(0, Missing())
 
 def declared() -> dict[str, set[str]]:
     """Return the distributions of the base ("") and of each extra, extras that they name included."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     texts = {"": project["dependencies"], **project["optional-dependencies"]}
 
@@ -103,14 +103,14 @@ def imported(source: str) -> Iterator[str]:
 
 
 def sources(*folders: str) -> set[str]:
-    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
     assert paths
     return {name for path in paths for name in imported(path.read_text())}
 
 
 def workflow() -> set[str]:
     """Return what the rules import, whose own syntax Python does not parse."""
-    paths = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    paths = [REPOSITORY / "workflow/Snakefile", *(REPOSITORY / "workflow/rules").glob("*.smk")]
     text = "\n".join(path.read_text() for path in paths)
     lines = re.findall(r"^(?:from [\w.]+ import \(?|import [\w., ]+)", text, re.M)
     return set(
@@ -124,7 +124,7 @@ def test_imports_are_declared() -> None:
     found = declared()
     declared_ones = modules(found[""] | (found["all"] | found[FAR]) - set(NOT_IMPORTED)) | set(WITH_OTHERS)
     assert sources("lartpc") | workflow() == declared_ones
-    ours = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*")}
+    ours = {path.stem for folder in ("tests", "benchmarks") for path in (REPOSITORY / folder).rglob("*")}
     assert sources("tests", "benchmarks") - ours - OTHERS <= modules(found[""] | found["dev"])
 
 
@@ -199,8 +199,8 @@ def test_the_base_installs_alone(results: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "lartpc"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, checkout / name)
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, checkout / name)
     subprocess.run([*pip, "install", "--quiet", checkout], check=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
@@ -256,7 +256,7 @@ print(len(found))
     ("arguments", "said"),
     [
         ("train segment x.h5 --validation x.h5 --log c.jsonl --out w.pt", "torch"),
-        (f"ingest {ROOT}/tests/data/edepsim_5ev.root --out e.h5", "uproot"),
+        (f"ingest {REPOSITORY}/tests/data/edepsim_5ev.root --out e.h5", "uproot"),
         ("simulate --out s.h5", "pyhepmc"),
         ("collect x --metrics m --ingested x.h5 --out d", "dask"),
         ("compare d e --out r", "jinja2"),

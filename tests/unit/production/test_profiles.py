@@ -1,17 +1,14 @@
 """Profiles of schedulers ask for the same memory and time, and differ in the scheduler's own words only."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from checkout import REPOSITORY
 from yte import process_yaml
-
-ROOT = Path(__file__).parents[2]
 
 
 def profile(name, **values):
     """Return a profile with some of its site's values changed, as Snakemake reads it."""
-    text = (ROOT / f"profiles/{name}/profile.yaml").read_text()
+    text = (REPOSITORY / f"profiles/{name}/profile.yaml").read_text()
     for key, value in values.items():
         (line,) = [line for line in text.splitlines() if line.startswith(f"  {key}: ")]
         text = text.replace(line, f"  {key}: {value}")
