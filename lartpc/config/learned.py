@@ -83,7 +83,7 @@ class GraphTraining(Training):
     """How a graph network is trained."""
 
     keep_gb: float = Field(
-        0.0,
+        0.5,
         ge=0,
         description="memory of each process that reads for the graphs and targets of cluster and interact, which are "
         "found once for an event, and turned with it; 0: found in each pass anew, in the event as it is turned [GB]",
