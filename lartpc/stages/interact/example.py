@@ -148,4 +148,4 @@ def _of_both_ends(
     }
     ways = [pair_E2 + np.array([one, two]) * num for one in (0, 1) for two in (0, 1)]
     found = pair_features(both, np.concatenate(ways), np.tile(one_E3, (4, 1)), np.tile(two_E3, (4, 1)))
-    return found.reshape(4, len(pair_E2), -1)
+    return found.reshape(4, len(pair_E2), found.shape[1])

@@ -93,6 +93,22 @@ def test_a_turned_example_teaches_what_the_turned_event_does(name: str) -> None:
     assert num_edges >= 60 and num_same >= 6, (num_edges, num_same)
 
 
+@pytest.mark.parametrize("name", ["cluster", "interact"])
+@pytest.mark.parametrize("num_particles", [0, 1])
+def test_events_without_pairs_are_turned_and_learned_of(name: str, num_particles: int) -> None:
+    coord = 300 + np.arange(60)[:, None] * np.array([1, 1, 0])
+    event = upstream_from_truth(labelled([{**TRACK, "coord": coord}][:num_particles], 0), UPSTREAM[name])
+    example = stage(name).module().examples(section(name))(event)
+    turned = example.turned(*symmetry(np.random.default_rng(1)))
+    assert len(turned.graph.node_FC) == num_particles
+    assert turned.graph.pair_2E.shape == (2, 0) and len(turned.graph.edge_EC) == 0
+    whole = stage(name).module().examples(section(name))(upstream_from_truth(crooked(0), UPSTREAM[name]))
+    batch = [turned, whole.turned(*symmetry(np.random.default_rng(1)))]
+    found, gradient = taught(name, stage(name).module().network(section(name)), batch)
+    assert turned.graph.edge_EC.shape[1:] == batch[1].graph.edge_EC.shape[1:]
+    assert all(np.isfinite(total) for total, _ in found.values()) and 0 < gradient.norm() < 100
+
+
 def test_fragments_of_a_network_have_no_examples() -> None:
     learned = Cluster.model_validate({"fragments": {"method": "graph_spice"}})
     assert stage("cluster").module().examples(learned) is None
