@@ -106,7 +106,8 @@ def test_events_without_pairs_are_turned_and_learned_of(name: str, num_particles
     batch = [turned, whole.turned(*symmetry(np.random.default_rng(1)))]
     found, gradient = taught(name, stage(name).module().network(section(name)), batch)
     assert turned.graph.edge_EC.shape[1:] == batch[1].graph.edge_EC.shape[1:]
-    assert all(np.isfinite(total) for total, _ in found.values()) and 0 < gradient.norm() < 100
+    assert all(np.isfinite(total) for total, _ in found.values())
+    assert torch.isfinite(gradient).all() and gradient.norm() > 0
 
 
 def test_fragments_of_a_network_have_no_examples() -> None:
