@@ -11,7 +11,12 @@ from lartpc.vocab import NONE
 
 
 def parent_forest(
-    num: int, parent_L: Ints, child_L: Ints, score_L: NDArray[np.floating], none_F: NDArray[np.floating]
+    num: int,
+    parent_L: Ints,
+    child_L: Ints,
+    score_L: NDArray[np.floating],
+    none_F: NDArray[np.floating],
+    threshold: float = 0.0,
 ) -> Ints:
     """Return the parent (F,) of each particle, -1 for none, such that no particle descends from itself.
 
@@ -26,13 +31,18 @@ def parent_forest(
         Logarithm (L,) of the score that the first is the parent of the second.
     none_F
         Logarithm (F,) of the score that a particle has no parent.
+    threshold
+        Least score of having no parent; with less, a particle takes its best one, however likely that is.
     """
     parent_F = np.full(num, NONE, np.int64)
     gain_L = score_L - none_F[child_L]
+    best_F = np.full(num, -np.inf)
+    np.maximum.at(best_F, child_L, score_L)
+    with np.errstate(divide="ignore"):
+        is_rather_child_L = (none_F[child_L] < np.log(threshold)) & (score_L == best_F[child_L])
     order = np.argsort(-gain_L, kind="stable")
-    for parent, child in zip(
-        parent_L[order[gain_L[order] > 0]].tolist(), child_L[order[gain_L[order] > 0]].tolist(), strict=True
-    ):
+    order = order[((gain_L > 0) | is_rather_child_L)[order]]
+    for parent, child in zip(parent_L[order].tolist(), child_L[order].tolist(), strict=True):
         if parent_F[child] != NONE:
             continue
         above = parent

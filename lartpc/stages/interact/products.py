@@ -44,7 +44,9 @@ def identity_of(
     primary_score = np.where(np.isin(semantic, CAN_BE_PRIMARY), score["primary"], 0.0)
     source, child = np.concatenate([pair, pair[::-1]], axis=1)
     possible = np.flatnonzero((group[source] == group[child]) & np.isin(semantic[source], CAN_BE_PARENT))
-    parent = parent_forest(num, source[possible], child[possible], parent_D[possible], orphan_F)
+    parent = parent_forest(
+        num, source[possible], child[possible], parent_D[possible], orphan_F, cfg.infer.orphan_threshold
+    )
     chosen = np.exp(orphan_F)
     is_chosen = possible[parent[child[possible]] == source[possible]]
     chosen[child[is_chosen]] = np.exp(parent_D[is_chosen])

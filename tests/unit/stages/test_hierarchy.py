@@ -110,6 +110,14 @@ def test_no_parent_where_none_is_likelier():
     assert forest.tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize(("threshold", "parent"), [(0.0, -1), (0.45, -1), (0.5, 1), (0.7, 1)])
+def test_a_parent_where_none_is_not_likely_enough(threshold: float, parent: int) -> None:
+    # of particle 2: 0.2 and 0.35 for two parents, 0.45 for none
+    scores, none = np.log([0.2, 0.35]), np.log([1.0, 1.0, 0.45])
+    forest = parent_forest(3, np.array([0, 1]), np.array([2, 2]), scores, none, threshold)
+    assert forest.tolist() == [-1, -1, parent]
+
+
 def test_the_next_best_parent_where_the_best_closes_a_circle():
     parent, child = np.array([1, 0, 2]), np.array([0, 1, 1])
     forest = parent_forest(3, parent, child, np.log([0.9, 0.6, 0.3]), np.log([0.1, 0.1, 1.0]))
