@@ -49,7 +49,7 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
     -------
     `dimension`, `voxel_size_cm`, `response`, `readout`, `angles_deg` (of planes of wires, in words) and `generator`
     (lists of those met, mostly of one), `varied` (where detectors were drawn for each file: the ranges that they were
-    drawn from, those of the read-out in `readout`), `num_events` measured, and quantiles
+    drawn from, of the read-out in `readout`, and none only if such were met), `num_events` measured, and quantiles
     (1, 16, 50, 84, 99 %) over the events of `num_voxels` and of `energy_mev`, the median energy of an event's voxels
     [MeV]; `spread_mev` are the 16 and 84 % quantiles over all voxels.
     """
@@ -57,13 +57,13 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
         name: set()
         for name in ("voxel_size_cm", "response", "readout", "angles_deg", "generator", "dimension")
     }
-    varied: dict[str, Any] = {}
+    drawn_from: config.Ingest | None = None
     num_voxels, medians, energies = [], [], []
     for number in np.unique(np.linspace(0, len(shards) - 1, NUM_SHARDS).astype(int)).tolist():
         with open_events(*shards[number]) as events:
             for name, value in _stated(events).items():
                 stated[name].add(value)
-            varied = varied or _varied(events)
+            drawn_from = drawn_from or _drawn_from(events)
             sizes, energy = _measured(events, NUM_EVENTS)
             num_voxels.append(sizes)
             medians.append([np.median(one) for one in energy])
@@ -71,6 +71,7 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
     known = {name: sorted(values) for name, values in stated.items()}
     if generator and known["generator"] == [""]:
         known["generator"] = [generator]
+    varied = _varied(drawn_from, known) if drawn_from else {}
     pooled = np.concatenate(energies) if energies else np.zeros(0)
     return {
         **known,
@@ -233,20 +234,27 @@ def _changed(section: config.Response | config.Readout) -> str:
     return ", ".join(f"{name} {value}" for name, value in changed.items()) or "none"
 
 
-def _varied(events: Events) -> dict[str, Any]:
-    """Return the ranges that a shard's detector was drawn from, with that of every number of the response; or none."""
+def _drawn_from(events: Events) -> config.Ingest | None:
+    """Return the settings that a shard's detector was drawn from; None where it was not drawn."""
     attributes = events.attributes().get("ingest", {})
-    if DRAWN not in attributes:
-        return {}
-    settings = config.Ingest.model_validate_json(str(attributes["config"]))
+    return config.Ingest.model_validate_json(str(attributes["config"])) if DRAWN in attributes else None
+
+
+def _varied(settings: config.Ingest, known: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Return the ranges that detectors were drawn from, with that of every number of the response.
+
+    Images without a response, or a read-out, are among them only if some were met (`known`): all of few may have one.
+    """
     ranges = settings.variations.model_dump(mode="json")
+    share = {
+        name: float(ranges[f"{name}_share"]) if "none" in known[name] else 1.0
+        for name in ("response", "readout")
+    }
     varied: dict[str, Any] = {"voxel_size_cm": ranges["voxel_size_cm"]}
-    varied |= _ranges(settings.response, config.Response(), ranges, ranges["response_share"])
+    varied |= _ranges(settings.response, config.Response(), ranges, share["response"])
     if settings.variations.vary_wires:
         of_wires = {name.removeprefix("readout_"): value for name, value in ranges.items()}
-        varied["readout"] = _ranges(
-            settings.wires.readout, config.Readout(), of_wires, ranges["readout_share"]
-        )
+        varied["readout"] = _ranges(settings.wires.readout, config.Readout(), of_wires, share["readout"])
     return varied
 
 

@@ -229,9 +229,10 @@ def _inline(values: Mapping[str, Any], prefix: str = "") -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _is_varied(path: Path) -> bool:
-    """Tell whether weights were trained on detectors that were drawn for each file."""
-    return "varied" in json.loads(read_weights(path).get("domain") or "{}")
+def _varied(path: Path) -> str:
+    """Return what was drawn for each file that weights learned from: the detector, the read-out of wires, or nothing."""
+    varied = json.loads(read_weights(path).get("domain") or "{}").get("varied", {})
+    return "readout" if "readout" in varied else "detector" if varied else ""
 
 
 def _figures(dataset: Path, digests: Mapping[str, str], files: Sequence[Path]) -> list[str]:
@@ -247,7 +248,8 @@ def _figures(dataset: Path, digests: Mapping[str, str], files: Sequence[Path]) -
     samples = ", ".join(f"{name} ({row['events']:,} events)" for name, row in summary["samples"].items())
     configuration = "config/quality.yaml"
     note: list[str] = []
-    if any(map(_is_varied, files)):
+    varied = set(map(_varied, files))
+    if "detector" in varied:
         configuration += " config/detector.yaml config/quality_detector.yaml"
         note += [
             "They are of images of one kind; the same command makes those of others, as scenarios, which are in",
@@ -255,7 +257,9 @@ def _figures(dataset: Path, digests: Mapping[str, str], files: Sequence[Path]) -
             "",
         ]
     if any(map(_is_planar, files)):
-        configuration += " config/wire.yaml"
+        configuration += (
+            " config/wire.yaml config/readout.yaml" if "readout" in varied else " config/wire.yaml"
+        )
         note += [
             "Figures are of the images of planes, a voxel being a pixel. Published ones of voxels and points are of 3D",
             "images, those of voxels per image of MicroBooNE's collection plane.",

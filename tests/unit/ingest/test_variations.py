@@ -135,6 +135,11 @@ def test_wires_are_read_out_otherwise_in_each_file_and_the_domain_says_so(tmp_pa
     domain = domain_of([[path] for path in files])
     words = in_words(domain)
     assert "planes of wires at 0, 60°, read-out: shaping_us 1 to 3 or none, noise_electrons 0 to 700" in words
+    shaping = {vary(cfg, f"train/{i}").wires.readout.shaping_us: path for i, path in enumerate(files)}
+    assert None in shaping and len(shaping) == 2
+    (read_out,) = (path for value, path in shaping.items() if value)
+    all_read_out = domain_of([[read_out]])  # a fifth of the files would have none, but there is no such one
+    assert "shaping_us 1 to 3, noise_electrons 200 to 700" in in_words(all_read_out)
     plain = domain_of([[read(tmp_path / "plain.h5", "plain", wires=WIRES | {"readout": {}})]])
     assert "planes of wires at 0, 60°, read-out: none" in in_words(plain)
     inside = {"shaping_us": 2.0, "adc_electrons": 200.0, "noise_electrons": 400.0, "dead_share": 0.1}
@@ -155,6 +160,11 @@ def test_wires_are_read_out_otherwise_in_each_file_and_the_domain_says_so(tmp_pa
     read_out = read(tmp_path / "o.h5", "o", wires=WIRES | {"readout": inside})
     with open_events(read_out) as events:  # weights that are older than this were trained without
         assert any("trained on none" in text for text in outside(old, events)[0])
+    with open_events(tmp_path / "plain.h5") as events:
+        assert not outside(plain, events)[1] and not any(
+            "read-out" in one for one in outside(domain, events)[0]
+        )
+        assert any("read-out" in one for one in outside(all_read_out, events)[0])
     with open_events(read(tmp_path / "a.h5", "a", wires={"angles_deg": (20.0,), "num_pixels": 64})) as events:
         assert outside(plain, events)[1] == ["planes of wires at 20°, trained on 0, 60°"]
 

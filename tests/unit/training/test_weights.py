@@ -174,9 +174,11 @@ def test_released_weights_state_their_domain(path: Path) -> None:
     least = 20 if content["stage"] == "flow" else 500
     assert f"lartpc simulate, {generator}" in domain["generator"] and domain["num_events"] >= least
     dimension = json.loads(content["settings"]).get("dimension", 3)
-    images = (
-        f"0.3 to 0.5 cm in {dimension}D; response: diffusion_"
-        if drawn
-        else f"0.3 cm in {dimension}D; response: none"
+    card = (path.parent / "README.md").read_text()
+    line = next(
+        line for line in card.splitlines() if line.startswith("| domain | ") and f"in {dimension}D" in line
     )
-    assert f"voxels of {images}" in (path.parent / "README.md").read_text()
+    size, response = ("0.3 to 0.5", "diffusion_") if drawn else ("0.3", "none")
+    assert f"voxels of {size} cm in {dimension}D; " in line and f"; response: {response}" in line
+    if path.parent.name == "readout":
+        assert "read-out: dead_share 0 to 0.15, noise_electrons 200 to 700, shaping_us 1 to 3;" in line
