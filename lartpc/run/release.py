@@ -230,7 +230,7 @@ def _inline(values: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def _varied(path: Path) -> str:
-    """Return what was drawn for each file that weights learned from: the detector, the read-out of wires, or nothing."""
+    """Return what was drawn for each file that weights learned from: detector, read-out of wires, or nothing."""
     varied = json.loads(read_weights(path).get("domain") or "{}").get("varied", {})
     return "readout" if "readout" in varied else "detector" if varied else ""
 
