@@ -10,9 +10,11 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import sys
 import termios
 import time
+from contextlib import suppress
 
 READ_S = 20.0
 """Time in which the launcher should have read what was written; later the job is ended all the same."""
@@ -20,16 +22,19 @@ READ_S = 20.0
 
 def say(message: str) -> None:
     """Write a message to stderr, and wait until all that was written there has been read, if it is a pipe."""
-    sys.stderr.write(message)
-    sys.stderr.flush()
+    with suppress(OSError):  # stderr is closed, or nobody reads it any more
+        sys.stderr.write(message)
+        sys.stderr.flush()
     deadline = time.monotonic() + READ_S
     while _num_unread(2) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def _num_unread(descriptor: int) -> int:
-    """Return how many bytes a pipe holds; 0 of what is no pipe."""
+    """Return how many bytes a pipe holds; 0 of what is no pipe: of files and terminals the number is another."""
     try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return 0
         found = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
     except OSError:
         return 0

@@ -202,6 +202,26 @@ def test_a_busy_launcher_does_not_lose_why_a_rank_failed() -> None:
         assert "lartpc: broken\nlartpc: rank 1 of 2 failed; ending all ranks\n" in found.stderr
 
 
+SAYS = "from lartpc import last_words; last_words.READ_S = 30.0; last_words.say('the cause\\n')"
+
+
+def test_last_words_wait_for_a_reader_of_a_pipe_and_for_nothing_else(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", SAYS], stderr=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        assert process.stderr
+        assert os.read(process.stderr.fileno(), 100) == b"the cause\n"
+        assert process.wait(timeout=20) == 0
+    log = tmp_path / "log"
+    log.write_text("x" * 1000)  # more than this process writes, as the log of many ranks
+    with log.open("r+") as file:
+        subprocess.run([sys.executable, "-c", SAYS], stderr=file, check=True, timeout=20)
+    assert log.read_text().startswith("the cause\n")
+    assert subprocess.run(
+        [sys.executable, "-c", f"import os; os.close(2); {SAYS}"], timeout=20
+    ).returncode in (0, 1)
+
+
 def ranks_of(launcher: int) -> list[int]:
     """Return the processes of `lartpc train` below a launcher, and no others."""
     listed = subprocess.check_output(["ps", "-eo", "pid,ppid,args", "--no-headers"], text=True)
