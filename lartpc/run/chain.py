@@ -20,7 +20,6 @@ from lartpc.atomic import ready_path
 from lartpc.provenance import fingerprint, provenance
 from lartpc.stages import EVALUATE_VERSION, TABLES_VERSION, Stage, chain_in, needs_weights, stage, upstream_of
 from lartpc.store import ON_TRUTH, VERSIONS, open_events
-from lartpc.tables.manifest import changed, read_manifest
 from lartpc.text import text_of
 
 Origin = dict[str, Any]
@@ -160,6 +159,8 @@ def work_through(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any] | No
 
 def _has_tables(job: Job) -> bool:
     """Tell whether the tables are there, whole, and of the same files and settings."""
+    from lartpc.tables.manifest import changed, read_manifest
+
     try:
         manifest = read_manifest(job.out, "")
         said = (

@@ -53,7 +53,7 @@ FAR = "remote"
 """An extra that is not for all: packages of servers of files."""
 WITH_OTHERS = {"triton": "torch brings the version that it needs, where it is built for GPUs"}
 NOT_MODULES = {"mpich", *(name for name in NOT_IMPORTED if name.startswith("snakemake-"))}
-OTHERS = {"REPOSITORY", "spine"}
+OTHERS = {"ROOT", "spine"}
 """What scripts beside the tests' data take from an environment of its own."""
 
 WITHOUT = f"""
