@@ -1,7 +1,7 @@
 """Verbs of the stages: training, and a stage over the events of a shard."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -113,11 +113,12 @@ def _infer_chain(
         raise ValueError(
             f"{config_file} is no folder; chain takes one with STAGE.infer.json of each stage and of summarize"
         )
-    sections = {
-        name: settings_of(name, config_file and config_file / f"{name}.infer.json", files)
-        for name in [*(row.name for row in stages_for(files[0])), "summarize"]
-    }
-    for job, summary in work_through(jobs_after(files[0], out, sections, weights)):
+
+    def settings(step: str) -> Any:
+        return settings_of(step, config_file and config_file / f"{step}.infer.json", files)
+
+    sections = {row.name: settings(row.name) for row in stages_for(files[0])}
+    for job, summary in work_through(jobs_after(files[0], out, sections, settings("summarize"), weights)):
         typer.echo(f"{job.out}: {summary or 'there already, of the same input and settings; kept'}", err=True)
 
 

@@ -104,13 +104,17 @@ def stages_for(ingested: Path) -> tuple[Stage, ...]:
         return chain_in(events.box.dimension)
 
 
-def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: Path | None) -> list[Job]:
+def jobs_after(
+    ingested: Path, out: Path, sections: Mapping[str, Any], measuring: Any, weights: Path | None
+) -> list[Job]:
     """Return the jobs on a file of `ingest`: stages write `out / STAGE.h5`, and `summarize` the folder `out / tables`.
 
     Parameters
     ----------
     sections
-        The settings of each stage, in their order, and of `summarize`.
+        The settings of each stage, in their order.
+    measuring
+        The settings of `summarize`.
     weights
         Folder with `STAGE.pt` for each stage that has a network under its settings.
 
@@ -121,8 +125,6 @@ def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: 
     """
     jobs = []
     for name, section in sections.items():
-        if name == "summarize":
-            continue
         row = stage(name)
         made = out / f"{name}.h5"
         if made.exists() and made.samefile(ingested):
@@ -139,7 +141,7 @@ def jobs_after(ingested: Path, out: Path, sections: Mapping[str, Any], weights: 
         before = (ingested, *(out / f"{other.name}.h5" for other in upstream_of(row)))
         jobs.append(Job(name, before, section, made, own))
     files = (ingested, *(job.out for job in jobs))
-    return [*jobs, Job("summarize", files, sections["summarize"], out / "tables")]
+    return [*jobs, Job("summarize", files, measuring, out / "tables")]
 
 
 def work_through(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any] | None]]:

@@ -49,7 +49,7 @@ def domain_of(shards: Sequence[Sequence[Path]], generator: str = "") -> Domain:
     -------
     `dimension`, `voxel_size_cm`, `response`, `readout`, `angles_deg` (of planes of wires, in words) and `generator`
     (lists of those met, mostly of one), `varied` (where detectors were drawn for each file: the ranges that they were
-    drawn from, of the read-out in `readout`, and none only if such were met), `num_events` measured, and quantiles
+    drawn from, those of the read-out in `readout`; none only if met), `num_events` measured, and quantiles
     (1, 16, 50, 84, 99 %) over the events of `num_voxels` and of `energy_mev`, the median energy of an event's voxels
     [MeV]; `spread_mev` are the 16 and 84 % quantiles over all voxels.
     """

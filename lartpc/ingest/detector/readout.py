@@ -147,11 +147,11 @@ class WireReadout:
         The noise of ticks is stationary and Gaussian. So is that of sums over n ticks, taken every n ticks, and its
         spectrum is folded n times. This needs fewer random numbers by a factor of n, and no waveforms.
         """
+        from scipy.fft import next_fast_len
+
         if not self._cfg.noise_electrons:
             return np.zeros((num_wires, self._side)), 0.0
         ticks = self.ticks_per_pixel
-        from scipy.fft import next_fast_len
-
         num_pixels = 2 * next_fast_len((self._side + TAIL // ticks) // 2 + 1)
         num = num_pixels * ticks
         amplitude_F = self._noise_amplitude(num) * self._of_pixels(self._deconvolution(num))
