@@ -117,7 +117,8 @@ class SegmentTraining(Training):
     )
     only_far_ghosts: bool = Field(
         False,
-        description="of ghosts ask for those alone that share no corner with a real voxel, with heads.ghost",
+        description="of ghosts ask for those alone that share no corner with a real voxel, with heads.ghost; the "
+        "others have the class and particle of the nearest real voxel",
     )
     sync_batch_norm: bool = Field(
         False, description="batch norm synchronised over all ranks; else each rank has its own statistics"

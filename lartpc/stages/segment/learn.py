@@ -28,7 +28,7 @@ from lartpc.nets.uncertainty import mean_and_disagreement
 from lartpc.nets.unet import UResNet, levels
 from lartpc.sparse import Lattice
 from lartpc.stages.segment import is_target
-from lartpc.truth import is_far_ghost
+from lartpc.truth import adopted
 from lartpc.vocab import GHOST, NONE, Semantic
 
 
@@ -177,9 +177,14 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     event, see `ppn.losses`, and carry `cfg.ppn.loss_weight` in their sums. `ghost` is there with
     `cfg.heads.ghost`, see `losses.ghost_term`; ghosts have no class and do not enter `semantic`. `affinity` is
     that of pairs of neighbours, see `affinity.affinity_term`, and carries `cfg.train.affinity_weight` in its sum.
+    With `cfg.train.only_far_ghosts` the other ghosts are not asked for in `ghost`, and belong to what the real voxels
+    beside them do in all other terms.
     """
     device = next(net.parameters()).device
     logit_VK, proposals, lattice, ghost_V, side_VS = net(*_inputs(batch, device, cfg))
+    asked_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
+    if cfg.train.only_far_ghosts:
+        batch = [adopted(event) for event in batch]
     label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
     border_V = at_border(label_V, lattice) if cfg.train.loss == "border" else None
     known_V, event_V, class_V = label_V >= 0, lattice.coord_VD1[:, 0], label_V
@@ -196,11 +201,9 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
         evidential=cfg.heads.evidential,
     )
     if ghost_V is not None:
-        asked_V = label_V
-        if cfg.train.only_far_ghosts:
-            far_V = column_of([is_far_ghost(event) for event in batch], device)
-            asked_V = torch.where((label_V == GHOST) & ~far_V, NONE, label_V)
-        terms["ghost"] = ghost_term(ghost_V, asked_V)
+        terms["ghost"] = ghost_term(
+            ghost_V, torch.where((asked_V == GHOST) & (label_V != GHOST), NONE, asked_V)
+        )
     if side_VS is not None:
         total, count = affinity_term(side_VS, batch)
         terms["affinity"] = (total * cfg.train.affinity_weight, count)

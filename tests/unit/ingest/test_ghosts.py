@@ -342,6 +342,26 @@ def test_ghosts_beside_real_voxels_need_not_be_asked_for() -> None:
     assert counts == [event.num_voxels, event.num_voxels - near.sum()] and near.any()
 
 
+def test_ghosts_beside_real_voxels_are_learned_as_what_they_lie_at() -> None:
+    torch.manual_seed(1)
+    event = with_ghosts(make_event())
+    section = {**SMALL.model_dump(), "heads": {"ghost": True}}
+    asked = []
+    for only_far in (False, True):
+        cfg = Segment.model_validate(
+            {
+                **section,
+                "train": {**SMALL.train.model_dump(), "affinity_weight": 1.0, "only_far_ghosts": only_far},
+            }
+        )
+        terms = segment.loss(segment.network(cfg), [event], cfg)
+        asked.append([float(terms[name][1]) for name in ("semantic", "affinity")])
+    taken = adopted(event)["truth_voxel"]["semantic"]
+    assert asked[1][0] == np.count_nonzero(taken != GHOST) > asked[0][0]
+    # pairs of a real voxel and the ghost beside it, which are of one particle
+    assert asked[1][1] > asked[0][1]
+
+
 def test_an_image_is_of_one_kind() -> None:
     with pytest.raises(ValueError, match="give angles_deg to one"):
         Ingest.model_validate({"wires": {"angles_deg": [0]}, "tomography": {"angles_deg": [0, 60]}})
