@@ -237,6 +237,12 @@ class SegmentInfer(Inference):
         le=1,
         description="3D points of wire planes are ghosts from this score on, which ghost_weights give (dimension: 2)",
     )
+    point_classes: Literal["planes", "points", "both"] = Field(
+        "planes",
+        description="what tells the classes of 3D points of wire planes, their end points and which are of one "
+        "particle: planes: their images; points: the segment of 3D points among ghost_weights; both: likewise, with "
+        "the classes' scores multiplied by those of the images (dimension: 2)",
+    )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")
     max_event_voxels: int | None = Field(
@@ -292,6 +298,8 @@ class Segment(Section):
             raise ValueError("infer.ghost_threshold needs heads.ghost")
         if self.ghost_weights and self.dimension != 2:
             raise ValueError("ghost_weights are for points made of images of planes (dimension: 2)")
+        if self.infer.point_classes != "planes" and not self.ghost_weights:
+            raise ValueError(f"infer.point_classes: {self.infer.point_classes} needs ghost_weights")
         if self.plane_hits and self.dimension != 3:
             raise ValueError("plane_hits are of 3D points; dimension: 2 has images of single planes")
         return self

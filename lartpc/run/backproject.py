@@ -2,19 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from lartpc import config
-from lartpc.event import SEEN, Event, blank, empty
-from lartpc.ingest.detector.backproject import added, proposals_of, semantic_of, with_ghosts_of
+from lartpc.event import SEEN, blank, empty
+from lartpc.ingest.detector.backproject import joined, proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
 from lartpc.provenance import fingerprint, provenance
 from lartpc.run.domain import look_outside
+from lartpc.run.point_networks import PointNetworks
 from lartpc.run.quality.evaluate import PLANES
 from lartpc.run.weights_file import read_content
 from lartpc.stages import stage
@@ -42,7 +40,8 @@ def backproject(
         The images of the same events: what `lartpc ingest` writes without it, and what `segment` made of them.
     ghosts
         Weights of a `segment` of 3D points that tells their ghosts (`heads.ghost`), or of `flow`, which pairs the
-        pixels of the planes. The logits of several are added. Without any, their charge tells them.
+        pixels of the planes. The logits of several are added. Without any, their charge tells them. With
+        `infer.point_classes` the `segment` among them tells classes, proposals and affinities, too.
 
     Returns
     -------
@@ -61,7 +60,9 @@ def backproject(
         raise ValueError(
             f"{', '.join(map(str, ghosts))}: the same weights are given twice, so they would count twice"
         )
-    judge = _ghost_networks(ghosts) if ghosts else None
+    networks = (
+        PointNetworks(ghosts, section.infer) if ghosts or section.infer.point_classes != "planes" else None
+    )
     with open_events(points) as events, open_events(*images) as seen:
         planes = _planes(events, seen, points, images)
         num = len(planes)
@@ -83,7 +84,7 @@ def backproject(
         set_aside, lost = events.quarantined(), seen.quarantined()
         summary = {"num_events": len(events), "num_quarantined": 0, "num_voxels": 0, "seconds": 0.0}
         with EventWriter(out, WRITES, file_uid=events.file_uid, box=events.box, attrs=origin) as writer:
-            for index, event in enumerate(events.stream(["voxel", *(SEEN if judge else ())])):
+            for index, event in enumerate(events.stream(["voxel", *(SEEN if networks else ())])):
                 views = seen.block(index * num, (index + 1) * num, ["voxel", *READS])
                 if event.entry in set_aside:
                     writer.append(event.entry, {name: blank(event, WRITES)[name] for name in WRITES})
@@ -94,15 +95,20 @@ def backproject(
                     writer.quarantine(event.entry, f"{step} of an image: {reason}", nothing)
                     summary["num_quarantined"] += 1
                     continue
-                semantic = semantic_of(event, views, planes, section.infer.point_charge_mev)
-                if judge and event.num_voxels:
-                    semantic = with_ghosts_of(semantic, judge(event), section.infer.point_ghost_score)
                 found = {
-                    "semantic": semantic,
+                    "semantic": semantic_of(event, views, planes, section.infer.point_charge_mev),
                     "proposal": proposals_of(events.box, views, planes),
                     # planes say nothing of the neighbours of a point
                     "affinity": empty("affinity", event.num_voxels),
                 }
+                if networks and event.num_voxels:
+                    score_N, of_points = networks(event)
+                    if section.infer.point_classes == "points":
+                        found = of_points
+                    elif section.infer.point_classes == "both":
+                        found = joined(found, of_points)
+                    least = section.infer.point_ghost_score
+                    found["semantic"] = with_ghosts_of(found["semantic"], score_N, least)
                 writer.append(event.entry, found)
                 summary["num_voxels"] += event.num_voxels
             steady.check()
@@ -110,35 +116,6 @@ def backproject(
             for name, value in summary.items():
                 writer.set_attribute(name, value)
     return summary
-
-
-def _ghost_networks(weights: Sequence[Path]) -> Callable[[Event], NDArray[np.float32]]:
-    """Return what gives the ghost scores (N,) of an event's points, the logits of all weights added."""
-    judges = [_ghost_network(path) for path in weights]
-    return lambda event: added([judge(event) for judge in judges])
-
-
-def _ghost_network(weights: Path) -> Callable[[Event], NDArray[np.float32]]:
-    """Return what gives the ghost scores (N,) of an event's points, or raise ValueError where the weights do not."""
-    from lartpc.run.weights import load_weights, read_weights
-    from lartpc.stages import flow, segment
-
-    content, row = read_weights(weights), stage("segment")
-    if content["stage"] == "flow":
-        pairing = config.Flow.model_validate(json.loads(content["settings"]))
-        pairs = cast(flow.PixelFlow, load_weights(weights, stage("flow"), pairing, content))
-        return lambda event: 1 - flow.infer(pairs, [event], pairing)[0]["pairing"]["score"]
-    section = (
-        config.Segment.model_validate(json.loads(content["settings"]))
-        if content["stage"] == row.name
-        else None
-    )
-    if section is None or section.dimension != 3 or not section.heads.ghost:
-        raise ValueError(
-            f"{weights} does not tell ghosts of 3D points; give weights of segment with heads.ghost, or of flow"
-        )
-    net = cast(segment.Network, load_weights(weights, row, section, content))
-    return lambda event: segment.infer(net, [event], section)[0]["semantic"]["ghost_score"]
 
 
 def _planes(events: Events, seen: Events, points: Path, images: Sequence[Path]) -> list[Plane]:

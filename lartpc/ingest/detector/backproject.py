@@ -3,7 +3,7 @@
 Shape suffixes: N points in 3D, U pixels of a plane, K classes, A and B proposals of two planes, M pairs of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -85,6 +85,19 @@ def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], least: float
     """
     label_N = np.where(score_N >= least, GHOST, semantic["score"].argmax(axis=1))
     return conform("semantic", {**semantic, "label": label_N, "ghost_score": score_N})
+
+
+def joined(of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns]) -> dict[str, Columns]:
+    """Return the products of `segment` of points from what the images of planes and a network of points say of them.
+
+    Scores of classes are multiplied, each not below LEAST_SCORE; proposals and affinities are those of the network.
+    """
+    score_NK = np.ones_like(of_points["semantic"]["score"], np.float64)
+    for said in (of_planes, of_points):
+        score_NK *= np.maximum(said["semantic"]["score"], LEAST_SCORE)
+    score_NK /= score_NK.sum(axis=1, keepdims=True)
+    semantic = {**of_points["semantic"], "score": score_NK, "label": score_NK.argmax(axis=1)}
+    return {**of_points, "semantic": conform("semantic", semantic)}
 
 
 def pixels_at(image: Event, place_N3: FloatArray, within: float = PIXEL_WITHIN) -> IntArray:

@@ -152,6 +152,50 @@ def test_a_network_of_points_tells_ghosts(shard: dict[str, Path], tmp_path: Path
         config.Segment(ghost_weights=str(weights))
 
 
+@pytest.mark.parametrize("way", ["points", "both"])
+def test_a_network_of_points_tells_the_rest_too(shard: dict[str, Path], tmp_path: Path, way: str) -> None:
+    images, weights = [shard["images"], shard["of_images"]], MODELS / "ghost" / "segment.pt"
+    section = config.Segment.model_validate(
+        {
+            "dimension": 2,
+            "ghost_weights": str(weights),
+            "infer": {"point_ghost_score": 0.4, "point_classes": way},
+        }
+    )
+    out, alone = tmp_path / "points.h5", tmp_path / "alone.h5"
+    backproject(shard["ingest"], images, section, out=out, ghosts=[weights])
+    of_points = config.Segment.model_validate(
+        {"plane_hits": True, "heads": {"ghost": True}, "infer": {"ghost_threshold": 0.4}}
+    )
+    infer(stage("segment"), [shard["ingest"]], of_points, out=alone, weights=weights)
+    with open_events(out) as joint, open_events(alone) as network, open_events(shard["segment"]) as planes:
+        found, said, seen = joint[0], network[0], planes[0]["semantic"]["score"]
+    for name in ("proposal", "affinity"):
+        for column, values in said[name].items():
+            np.testing.assert_array_equal(found[name][column], values)
+    np.testing.assert_array_equal(found["semantic"]["label"] == GHOST, said["semantic"]["label"] == GHOST)
+    score = said["semantic"]["score"]
+    if way == "both":
+        score = np.maximum(score, 1e-3) * np.maximum(seen, 1e-3)
+        score /= score.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["semantic"]["score"], score, atol=1e-6)
+
+
+def test_what_is_asked_of_points_needs_a_network_of_points(shard: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="point_classes: points needs ghost_weights"):
+        config.Segment.model_validate({"dimension": 2, "infer": {"point_classes": "points"}})
+    section = config.Segment.model_validate(
+        {
+            "dimension": 2,
+            "ghost_weights": str(MODELS / "flow" / "flow.pt"),
+            "infer": {"point_classes": "points"},
+        }
+    )
+    images, flow = [shard["images"], shard["of_images"]], MODELS / "flow" / "flow.pt"
+    with pytest.raises(ValueError, match=r"needs one segment of 3D points .*; 0 of .*flow.pt are"):
+        backproject(shard["ingest"], images, section, out=tmp_path / "a.h5", ghosts=[flow])
+
+
 def test_logits_of_several_are_added() -> None:
     # odds of 3 and 1/3 are even, of 4 and 9 are 36; certainty of one is not undone by a guess of the other
     one, two = np.array([0.75, 0.8, 1.0, 0.0], np.float32), np.array([0.25, 0.9, 0.3, 0.7], np.float32)
