@@ -198,6 +198,11 @@ class Config(Section):
                 f"segment.dimension is {dimension}, and ingest makes {images}"
                 f"{f'; set segment.dimension: {2 if makes_views else 3}' if is_set else ''}"
             )
+        # not asked of the section: the jobs of a stage are given its settings without the paths of weights
+        if self.segment.infer.point_classes != "planes" and not self.segment.ghost_weights:
+            raise ValueError(
+                f"segment.infer.point_classes: {self.segment.infer.point_classes} needs segment.ghost_weights"
+            )
         side, key = self.ingest.num_voxels, "num_voxels"
         depths = {"segment.unet": self.segment.unet.depth}
         if self.classify.enabled:

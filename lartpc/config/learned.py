@@ -298,8 +298,6 @@ class Segment(Section):
             raise ValueError("infer.ghost_threshold needs heads.ghost")
         if self.ghost_weights and self.dimension != 2:
             raise ValueError("ghost_weights are for points made of images of planes (dimension: 2)")
-        if self.infer.point_classes != "planes" and not self.ghost_weights:
-            raise ValueError(f"infer.point_classes: {self.infer.point_classes} needs ghost_weights")
         if self.plane_hits and self.dimension != 3:
             raise ValueError("plane_hits are of 3D points; dimension: 2 has images of single planes")
         return self
