@@ -87,7 +87,7 @@ def compare(args: argparse.Namespace) -> None:
             text=True,
         )
         for code, path in codes.items()
-        for precision in args.precision or ["fp32", "bf16"][: 1 + (args.stage == "segment")]
+        for precision in args.precision or ["fp32", "bf16"]
     }
     steps: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for _ in range((args.turns + 2) * (1 + args.again)):

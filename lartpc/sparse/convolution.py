@@ -27,7 +27,7 @@ _WANT_BF16: ContextVar[bool] = ContextVar("_WANT_BF16", default=False)
 
 @contextmanager
 def multiply_in_bf16() -> Iterator[None]:
-    """Let convolutions on CPUs, and nothing else, multiply in bf16 where that is faster.
+    """Let convolutions and message passing on CPUs, and nothing else, multiply in bf16 where that is faster.
 
     torch's autocast takes the linear layers too, for which oneDNN makes new code for each number of rows
     that it has not met: of events, each has its own, and that takes longer than the layer.
@@ -37,6 +37,11 @@ def multiply_in_bf16() -> Iterator[None]:
         yield
     finally:
         _WANT_BF16.reset(before)
+
+
+def wants_bf16() -> bool:
+    """Tell whether `multiply_in_bf16` is on."""
+    return _WANT_BF16.get()
 
 
 class _TorchConvolution(torch.autograd.Function):

@@ -1,17 +1,21 @@
 """Perceptrons and message passing by our compiled kernel on CPUs, and their gradients.
 
+Within `multiply_in_bf16` products are in bf16 and sums in fp32, on processors with AVX512-BF16 and without AMX: those
+with AMX do half as many products in bf16 as in fp32 without it.
+
 Tensor suffixes: N rows, F nodes, D directed edges, C channels, W width.
 """
 
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lartpc.sparse import build
+from lartpc.sparse import bf16, build
 from lartpc.sparse.build import call
-from lartpc.sparse.convolution import resolve
+from lartpc.sparse.convolution import bf16_fault, resolve, wants_bf16
 from lartpc.sparse.fused import SUFFIXES, can_compute
 
 BLOCK = 1024
@@ -33,6 +37,16 @@ def can_pass_messages(feat_NC: Tensor, mlp: nn.Sequential) -> bool:
         return False
     width = weight.shape[0]
     return width % _lanes(weight) == 0 and width <= int(build.load().max_perceptron_width())
+
+
+def can_multiply_in_bf16() -> bool:
+    """Tell whether products are in bf16 within `multiply_in_bf16`, on this machine."""
+    return resolve("auto") == "fused" and bf16.unit() is bf16.AVX512 and _is_right_in_bf16()
+
+
+@cache
+def _is_right_in_bf16() -> bool:
+    return bf16_fault() is None
 
 
 def encode(feat_NC: Tensor, mlp: nn.Sequential) -> Tensor:
@@ -91,11 +105,11 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feat_NC: Tensor, bias_W: Tensor, *weights: Any) -> Tensor:
         ctx.save_for_backward(feat_NC, bias_W, *weights[:-1])
-        ctx.shape = weights[-1]
+        ctx.shape, ctx.suffix = weights[-1], _suffix(feat_NC)
         out_NW = feat_NC.new_empty(len(feat_NC), len(bias_W))
         forms = _forward(*weights)
         call(
-            f"encode_rows_{SUFFIXES[feat_NC.dtype]}",
+            f"encode_rows_{ctx.suffix}",
             *(feat_NC, out_NW, bias_W.contiguous(), *forms),
             *(*feat_NC.shape, len(bias_W), torch.get_num_threads()),
         )
@@ -110,7 +124,7 @@ class _Encode(torch.autograd.Function):
         grad_NW = grads[0].contiguous()
         turned, forms = _turned(*weights), _forward(*weights, ctx.shape)
         call(
-            f"encode_backward_{SUFFIXES[feat_NC.dtype]}",
+            f"encode_backward_{ctx.suffix}",
             *(feat_NC, grad_NW, grad_NC, grad_bias_W, sums, *turned, bias_W.contiguous(), *forms),
             *(num_rows, num_in, width, torch.get_num_threads()),
         )
@@ -127,7 +141,7 @@ class _PassMessages(torch.autograd.Function):
         weights = [others[3:half], others[half:]]
         changed_DW = torch.empty_like(edge_DW)
         total_FW, largest_FW, which_FW = _pass(edge_DW, changed_DW, pair_2D, nodes, weights, keep=True)
-        ctx.shapes = [own[-1] for own in weights]
+        ctx.shapes, ctx.suffix = [own[-1] for own in weights], _suffix(edge_DW)
         ctx.save_for_backward(
             edge_DW, changed_DW, pair_2D, which_FW, *nodes, *weights[0][:-1], *weights[1][:-1]
         )
@@ -148,7 +162,7 @@ class _PassMessages(torch.autograd.Function):
         grad_DW, of_nodes = torch.empty_like(edge_DW), [torch.zeros_like(value) for value in nodes]
         sums = [_sums(edge_DW, width, width) for _ in range(2)]
         call(
-            f"pass_messages_backward_{SUFFIXES[edge_DW.dtype]}",
+            f"pass_messages_backward_{ctx.suffix}",
             *(edge_DW, changed_DW, pair_2D[0], pair_2D[1], *nodes, which_FW, *forms[0], *forms[1]),
             *(*given, grad_DW, *of_nodes, *sums, num_edges, BLOCK, width, torch.get_num_threads()),
         )
@@ -173,11 +187,18 @@ def _pass(
     # Named, so that they live until the kernel is done with them.
     forms, message = [_forward(*own) for own in weights], edge_DW.new_empty(BLOCK, width)
     call(
-        f"pass_messages_{SUFFIXES[edge_DW.dtype]}",
+        f"pass_messages_{_suffix(edge_DW)}",
         *(edge_DW, changed_DW, pair_2D[0], pair_2D[1], *nodes, *forms[0], *forms[1]),
         *(total_FW, largest_FW, which_FW, message, num_edges, BLOCK, width, torch.get_num_threads()),
     )
     return total_FW, largest_FW, which_FW
+
+
+def _suffix(like: Tensor) -> str:
+    """Return the ending of the library's functions for such features, in the arithmetic that is wanted."""
+    if wants_bf16() and like.dtype == torch.float32 and can_multiply_in_bf16():
+        return "bf16"
+    return SUFFIXES[like.dtype]
 
 
 def _lanes(like: Tensor) -> int:

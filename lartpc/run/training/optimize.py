@@ -13,7 +13,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from lartpc import config, sparse
 from lartpc.dist import Ranks
+from lartpc.nets.graph import GraphNetwork
 from lartpc.nets.norm import synchronise
+from lartpc.sparse.messages import can_multiply_in_bf16
 
 Loss = Callable[[nn.Module, list[Any], Any], dict[str, tuple[Tensor, Tensor]]]
 """A stage's `loss` of events, or of its examples: each term as its sum and the count that it is to be divided by."""
@@ -132,16 +134,18 @@ class Optimization:
 class _Autocast(nn.Module):
     """A network whose forward pass is in bf16 where that is safe, and whose output is in fp32.
 
-    On CPUs bf16 is for sparse convolutions alone.
+    On CPUs bf16 is for sparse convolutions and message passing alone.
     """
 
     def __init__(self, net: nn.Module, device: str) -> None:
         super().__init__()
         self.net, self._device = net, device
-        kinds = (sparse.SubmanifoldConv, sparse.Downsample, sparse.Upsample)
+        kinds: tuple[type[nn.Module], ...] = (sparse.SubmanifoldConv, sparse.Downsample, sparse.Upsample)
+        if can_multiply_in_bf16():
+            kinds = (*kinds, GraphNetwork)
         if device == "cpu" and not any(isinstance(module, kinds) for module in net.modules()):
             logging.getLogger(__name__).warning(
-                "train.precision: bf16 changes nothing on a CPU for a network without sparse convolutions; "
+                "train.precision: bf16 changes nothing on this CPU for a network without sparse convolutions; "
                 "it computes in fp32"
             )
 

@@ -8,6 +8,44 @@
 
 namespace {
 
+// What the sums of a row start from, and what becomes of them. `lane` counts from the first column that is summed, `at`
+// from that column of the first row.
+
+// They are added to what is there.
+template <class T> struct Added {
+    Added after(int64_t) const { return *this; }
+    vector<T> start(const T *to, int64_t) const { return *(const vector<T> *)to; }
+    vector<T> end(vector<T> sum, int64_t) const { return sum; }
+};
+
+// Likewise, and then LeakyReLU.
+template <class T> struct Activated {
+    T slope;
+    Activated after(int64_t) const { return *this; }
+    vector<T> start(const T *to, int64_t) const { return *(const vector<T> *)to; }
+    vector<T> end(vector<T> sum, int64_t) const { return sum > 0 ? sum : slope * sum; }
+};
+
+// They are added to a bias, and then LeakyReLU.
+template <class T> struct Biased {
+    const T *bias;
+    T slope;
+    Biased after(int64_t column) const { return {bias + column, slope}; }
+    vector<T> start(const T *, int64_t lane) const { return *(const vector<T> *)(bias + lane); }
+    vector<T> end(vector<T> sum, int64_t) const { return sum > 0 ? sum : slope * sum; }
+};
+
+// Gradients, behind a LeakyReLU that gave `active`, whose sign is that of what it took.
+template <class T> struct Gated {
+    const T *active;
+    T slope;
+    Gated after(int64_t column) const { return {active + column, slope}; }
+    vector<T> start(const T *, int64_t) const { return vector<T>{}; }
+    vector<T> end(vector<T> sum, int64_t at) const {
+        return *(const vector<T> *)(active + at) > 0 ? sum : slope * sum;
+    }
+};
+
 // What one input channel of R rows adds to their sums.
 template <class T, int N, int R>
 INLINE void add_channel(const T *const *row, int64_t c, const T *weight, vector<T> (*sum)[N]) {
@@ -22,9 +60,11 @@ INLINE void add_channel(const T *const *row, int64_t c, const T *weight, vector<
     }
 }
 
-// R pairs, N vectors of output channels: out[target] += in[source] @ weight.
-template <class T, int N, int R>
-INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out) {
+// R pairs, N vectors of output channels: out[target] from in[source] @ weight.
+template <class T, int N, int R, class Sums>
+INLINE void multiply(
+    const T *in, const T *weight, T *out, const Pair *pair, int64_t num_in, int64_t num_out, Sums sums
+) {
     const T *row[R];
     vector<T> sum[R][N];
 #pragma GCC unroll 8
@@ -32,7 +72,7 @@ INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int
         row[r] = in + pair[r].source * num_in;
         const T *to = out + pair[r].target * num_out;
 #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) sum[r][v] = *(const vector<T> *)(to + v * lanes<T>);
+        for (int v = 0; v < N; ++v) sum[r][v] = sums.start(to + v * lanes<T>, v * lanes<T>);
     }
     int64_t c = 0;
     // Few vectors: without several channels at once, a third of the time is the loop's own.
@@ -43,42 +83,44 @@ INLINE void multiply(const T *in, const T *weight, T *out, const Pair *pair, int
     for (; c < num_in; ++c, weight += num_out) add_channel<T, N, R>(row, c, weight, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-        T *to = out + pair[r].target * num_out;
+        const int64_t at = pair[r].target * num_out;
 #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) *(vector<T> *)(to + v * lanes<T>) = sum[r][v];
+        for (int v = 0; v < N; ++v)
+            *(vector<T> *)(out + at + v * lanes<T>) = sums.end(sum[r][v], at + v * lanes<T>);
     }
 }
 
 // All pairs of a tile and an offset, for N vectors of output channels.
-template <class T, int N>
+template <class T, int N, class Sums>
 void multiply_all(
-    const T *in, const T *weight, T *out, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out
+    const T *in, const T *weight, T *out, const Pair *pair, const Pair *end, int64_t num_in, int64_t num_out, Sums sums
 ) {
     constexpr int R = rows_at_once(N);
-    for (; end - pair >= R; pair += R) multiply<T, N, R>(in, weight, out, pair, num_in, num_out);
+    for (; end - pair >= R; pair += R) multiply<T, N, R>(in, weight, out, pair, num_in, num_out, sums);
     switch (end - pair) {
-    case 7: return multiply<T, N, 7>(in, weight, out, pair, num_in, num_out);
-    case 6: return multiply<T, N, 6>(in, weight, out, pair, num_in, num_out);
-    case 5: return multiply<T, N, 5>(in, weight, out, pair, num_in, num_out);
-    case 4: return multiply<T, N, 4>(in, weight, out, pair, num_in, num_out);
-    case 3: return multiply<T, N, 3>(in, weight, out, pair, num_in, num_out);
-    case 2: return multiply<T, N, 2>(in, weight, out, pair, num_in, num_out);
-    case 1: return multiply<T, N, 1>(in, weight, out, pair, num_in, num_out);
+    case 7: return multiply<T, N, 7>(in, weight, out, pair, num_in, num_out, sums);
+    case 6: return multiply<T, N, 6>(in, weight, out, pair, num_in, num_out, sums);
+    case 5: return multiply<T, N, 5>(in, weight, out, pair, num_in, num_out, sums);
+    case 4: return multiply<T, N, 4>(in, weight, out, pair, num_in, num_out, sums);
+    case 3: return multiply<T, N, 3>(in, weight, out, pair, num_in, num_out, sums);
+    case 2: return multiply<T, N, 2>(in, weight, out, pair, num_in, num_out, sums);
+    case 1: return multiply<T, N, 1>(in, weight, out, pair, num_in, num_out, sums);
     default: return;
     }
 }
 
-// out[target] += in[source] @ weight (num_in, num_out) for a list of pairs; `num_out` is whole vectors.
-template <class T>
+// out[target] from in[source] @ weight (num_in, num_out) for a list of pairs; `num_out` is whole vectors.
+template <class T, class Sums = Added<T>>
 void multiply_rows(
-    const T *in, const T *weight, T *out, const Pair *begin, const Pair *end, int64_t num_in, int64_t num_out
+    const T *in, const T *weight, T *out, const Pair *begin, const Pair *end, int64_t num_in, int64_t num_out,
+    Sums sums = {}
 ) {
     for (int64_t c = 0; c < num_out;) {
         const int n = together((num_out - c) / lanes<T>);
-        if (n == 1) multiply_all<T, 1>(in, weight + c, out + c, begin, end, num_in, num_out);
-        if (n == 2) multiply_all<T, 2>(in, weight + c, out + c, begin, end, num_in, num_out);
-        if (n == 3) multiply_all<T, 3>(in, weight + c, out + c, begin, end, num_in, num_out);
-        if (n == 4) multiply_all<T, 4>(in, weight + c, out + c, begin, end, num_in, num_out);
+        if (n == 1) multiply_all<T, 1>(in, weight + c, out + c, begin, end, num_in, num_out, sums.after(c));
+        if (n == 2) multiply_all<T, 2>(in, weight + c, out + c, begin, end, num_in, num_out, sums.after(c));
+        if (n == 3) multiply_all<T, 3>(in, weight + c, out + c, begin, end, num_in, num_out, sums.after(c));
+        if (n == 4) multiply_all<T, 4>(in, weight + c, out + c, begin, end, num_in, num_out, sums.after(c));
         c += n * lanes<T>;
     }
 }

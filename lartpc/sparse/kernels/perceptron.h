@@ -5,27 +5,23 @@
 
 #include <math.h>
 
-#include "multiply.h"
+#include "arithmetic.h"
 #include "simd.h"
-#include "tiles.h"
+
+#if BYTES == 64
+#include <immintrin.h>
+#endif
 
 namespace {
 
-constexpr int64_t rows_per_tile = 48;
 constexpr int64_t max_width = 256;
 
 // Weights are (inputs, width). The first layer's bias, and what it makes of other inputs, are given with the rows.
-template <class T> struct Perceptron {
-    const T *first, *second, *bias, *scale, *shift;
+template <class M> struct Perceptron {
+    typedef typename M::value T;
+    typename M::Matrix first, second;
+    const T *bias, *scale, *shift;
     T slope, eps;
-};
-
-// The pair of each row of a tile with itself.
-struct Same {
-    Pair pair[rows_per_tile];
-    Same() {
-        for (int32_t r = 0; r < rows_per_tile; ++r) pair[r] = {r, r};
-    }
 };
 
 template <class T> INLINE void add(T *to, const T *from, int64_t width) {
@@ -36,16 +32,12 @@ template <class T> INLINE void copy(T *to, const T *from, int64_t width) {
     for (int64_t c = 0; c < width; c += lanes<T>) *(vector<T> *)(to + c) = *(const vector<T> *)(from + c);
 }
 
-// Values, or their gradients, where `active` is what the activation gives, whose sign is that of what it takes.
-template <class T> INLINE void activate(T *value, const T *active, int64_t num, T slope) {
-    for (int64_t i = 0; i < num; i += lanes<T>) {
-        const vector<T> own = *(const vector<T> *)(value + i);
-        *(vector<T> *)(value + i) = *(const vector<T> *)(active + i) > 0 ? own : slope * own;
-    }
-}
-
+#if BYTES == 64
+INLINE float sum_of(vector<float> value) { return _mm512_reduce_add_ps((__m512)value); }
+INLINE double sum_of(vector<double> value) { return _mm512_reduce_add_pd((__m512d)value); }
+#else
 // By halves: lanes one after another would wait for each other.
-template <class T> INLINE T sum_of(vector<T> value) {
+template <class T> INLINE T sum_by_halves(vector<T> value) {
     T part[lanes<T>];
     memcpy(part, &value, sizeof(part));
 #pragma GCC unroll 4
@@ -54,20 +46,24 @@ template <class T> INLINE T sum_of(vector<T> value) {
         for (int i = 0; i < half; ++i) part[i] += part[i + half];
     return part[0];
 }
+INLINE float sum_of(vector<float> value) { return sum_by_halves<float>(value); }
+INLINE double sum_of(vector<double> value) { return sum_by_halves<double>(value); }
+#endif
 
 // Mean of a row, and the inverse of its spread.
 template <class T> INLINE void measure(const T *row, int64_t width, T eps, T &mean, T &scale) {
     vector<T> sum = {}, square = {};
     for (int64_t c = 0; c < width; c += lanes<T>) sum += *(const vector<T> *)(row + c);
-    mean = sum_of<T>(sum) / width;
+    mean = sum_of(sum) / width;
     for (int64_t c = 0; c < width; c += lanes<T>) {
         const vector<T> away = *(const vector<T> *)(row + c) - mean;
         square += away * away;
     }
-    scale = 1 / sqrt(sum_of<T>(square) / width + eps);
+    scale = 1 / sqrt(sum_of(square) / width + eps);
 }
 
-template <class T> INLINE void normalise(T *row, const Perceptron<T> &net, int64_t width) {
+template <class M> INLINE void normalise(typename M::value *row, const Perceptron<M> &net, int64_t width) {
+    typedef typename M::value T;
     T mean, scale;
     measure<T>(row, width, net.eps, mean, scale);
     for (int64_t c = 0; c < width; c += lanes<T>) {
@@ -76,27 +72,29 @@ template <class T> INLINE void normalise(T *row, const Perceptron<T> &net, int64
     }
 }
 
-// in (num, num_in) to out (num, width), which differ, up to the norm; hidden holds what the first layer adds its
-// part to, and then its activated output.
-template <class T>
-void perceive_before_norm(
-    const T *in, T *hidden, T *out, const Perceptron<T> &net, int64_t num, int64_t num_in, int64_t width,
-    const Pair *same
+// Rows (num, num_in) that are ready to out (num, width) up to the norm. `hidden` holds what the first layer adds its
+// part to, and then its activated output, which is returned ready.
+template <class M>
+const typename M::stored *perceive_before_norm(
+    const typename M::stored *in, typename M::value *hidden, typename M::stored *room, typename M::value *out,
+    const Perceptron<M> &net, int64_t num, int64_t num_in, int64_t width, const Same &same
 ) {
-    multiply_rows<T>(in, net.first, hidden, same, same + num, num_in, width);
-    activate<T>(hidden, hidden, num * width, net.slope);
-    for (int64_t r = 0; r < num; ++r) copy<T>(out + r * width, net.bias, width);
-    multiply_rows<T>(hidden, net.second, out, same, same + num, width, width);
-    activate<T>(out, out, num * width, net.slope);
+    typedef typename M::value T;
+    M::multiply(in, net.first, hidden, num, num_in, width, same, Activated<T>{net.slope});
+    const typename M::stored *ready = M::ready(hidden, room, num, width);
+    M::multiply(ready, net.second, out, num, width, width, same, Biased<T>{net.bias, net.slope});
+    return ready;
 }
 
-template <class T>
+// Rows (num, num_in) to out (num, width), which differ. `room` is of both widths.
+template <class M>
 void perceive(
-    const T *in, T *hidden, T *out, const Perceptron<T> &net, int64_t num, int64_t num_in, int64_t width,
-    const Pair *same
+    const typename M::value *in, typename M::value *hidden, typename M::stored *room, typename M::value *out,
+    const Perceptron<M> &net, int64_t num, int64_t num_in, int64_t width, const Same &same
 ) {
-    perceive_before_norm<T>(in, hidden, out, net, num, num_in, width, same);
-    for (int64_t r = 0; r < num; ++r) normalise<T>(out + r * width, net, width);
+    const typename M::stored *ready = M::ready(in, room, num, num_in);
+    perceive_before_norm<M>(ready, hidden, room + M::room(num_in), out, net, num, num_in, width, same);
+    for (int64_t r = 0; r < num; ++r) normalise<M>(out + r * width, net, width);
 }
 
 } // namespace

@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <new>
+#include <vector>
+
 #if defined(__AVX512F__)
 #define BYTES 64
 #define WIDE 1
@@ -36,6 +39,19 @@ template <> struct Simd<double> {
 };
 template <class T> using vector = typename Simd<T>::vector;
 template <class T> constexpr int lanes = BYTES / sizeof(T);
+
+// Memory that begins with a line of the cache: a vector across two lines is read and written as two.
+template <class T> struct AtLines {
+    typedef T value_type;
+    static constexpr std::align_val_t line{64};
+    AtLines() = default;
+    template <class U> AtLines(const AtLines<U> &) {}
+    T *allocate(size_t num) { return (T *)::operator new(num * sizeof(T), line); }
+    void deallocate(T *at, size_t) { ::operator delete(at, line); }
+    template <class U> bool operator==(const AtLines<U> &) const { return true; }
+    template <class U> bool operator!=(const AtLines<U> &) const { return false; }
+};
+template <class T> using Room = std::vector<T, AtLines<T>>;
 
 // Rows that share the loads of the weights, so that their sums fit the registers: 32 of them where
 // WIDE, else 16.

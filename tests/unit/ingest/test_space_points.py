@@ -182,15 +182,10 @@ def test_a_network_of_points_tells_the_rest_too(shard: dict[str, Path], tmp_path
 
 
 def test_what_is_asked_of_points_needs_a_network_of_points(shard: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="point_classes: points needs ghost_weights"):
-        config.Segment.model_validate({"dimension": 2, "infer": {"point_classes": "points"}})
-    section = config.Segment.model_validate(
-        {
-            "dimension": 2,
-            "ghost_weights": str(MODELS / "flow" / "flow.pt"),
-            "infer": {"point_classes": "points"},
-        }
-    )
+    asked = {"dimension": 2, "infer": {"point_classes": "points"}}
+    with pytest.raises(ValueError, match=r"point_classes: points needs segment.ghost_weights"):
+        config.Config.model_validate({"segment": asked, "ingest": {"wires": {"angles_deg": [0, 60]}}})
+    section = config.Segment.model_validate(asked)
     images, flow = [shard["images"], shard["of_images"]], MODELS / "flow" / "flow.pt"
     with pytest.raises(ValueError, match=r"needs one segment of 3D points .*; 0 of .*flow.pt are"):
         backproject(shard["ingest"], images, section, out=tmp_path / "a.h5", ghosts=[flow])

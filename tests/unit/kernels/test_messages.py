@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from lartpc.config import GraphNet
 from lartpc.graphs import NUM_EDGE_FEATURES, Graph
 from lartpc.nets import graph
 from lartpc.nets.graph import GraphNetwork
-from lartpc.sparse import resolve
-from lartpc.sparse.messages import can_pass_messages
+from lartpc.sparse import bf16, build, multiply_in_bf16, resolve
+from lartpc.sparse.messages import can_pass_messages, encode
 
 needs_kernel = pytest.mark.skipif(resolve("auto") != "fused", reason="there is no compiler for the kernel")
 
@@ -64,6 +65,79 @@ def test_the_kernel_gives_what_torch_gives(num_nodes, num_edges, width, dtype, m
         # Of the whole: where an activation is near 0, rounding decides on which side it is.
         error, whole = (fast_grads[name] - value).norm(), value.norm()
         assert error <= 100 * limit * whole, name
+
+
+def rounded(value):
+    return value.bfloat16().to(value.dtype)
+
+
+class RoundedLinear(torch.autograd.Function):
+    """A linear layer of which each product is one of numbers in bf16, its gradients likewise."""
+
+    @staticmethod
+    def forward(ctx, feat, weight, bias):
+        ctx.save_for_backward(rounded(feat), rounded(weight))
+        return rounded(feat) @ rounded(weight).t() + (0 if bias is None else bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        feat, weight = ctx.saved_tensors
+        return rounded(grad) @ weight, rounded(grad).t() @ feat, grad.sum(0)
+
+
+@pytest.fixture
+def in_bf16(monkeypatch):
+    """The kernel with products in bf16, where this machine has them, also where they are not worth it."""
+    if resolve("auto") != "fused" or not build.load().has_avx512_bf16():
+        pytest.skip("there is no compiler, or this processor has no AVX512-BF16")
+    monkeypatch.setattr(bf16, "unit", lambda: bf16.AVX512)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("width", [16, 64, 112])
+@pytest.mark.parametrize("num_in", [1, 5, 22, 64])
+@pytest.mark.parametrize("num_rows", [0, 1, 47, 48, 501])
+def test_perceptrons_multiply_in_bf16(num_rows, num_in, width, num_threads, in_bf16, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    mlp = network(width).node_encoder
+    first = mlp[0] = torch.nn.Linear(num_in, width)
+    feat = torch.randn(num_rows, num_in, generator=torch.Generator().manual_seed(num_in))
+    given, again = feat.clone().requires_grad_(), feat.clone().requires_grad_()
+    parameters = list(mlp.parameters())
+    with multiply_in_bf16():
+        fast = encode(given, mlp)
+    into = torch.randn(fast.shape, generator=torch.Generator().manual_seed(1))
+    fast_grads = torch.autograd.grad(fast, [given, *parameters], into)
+    hidden = functional.leaky_relu(
+        RoundedLinear.apply(again, first.weight, first.bias), mlp[1].negative_slope
+    )
+    hidden = functional.leaky_relu(
+        RoundedLinear.apply(hidden, mlp[2].weight, mlp[2].bias), mlp[3].negative_slope
+    )
+    slow = mlp[4](hidden)
+    slow_grads = torch.autograd.grad(slow, [again, *parameters], into)
+    # where a sum lies at the middle of two numbers in bf16, its order decides which one is next
+    torch.testing.assert_close(fast, slow, rtol=2e-2, atol=2e-2)
+    assert (fast - slow).norm() <= 1e-3 * slow.norm()
+    for ours, theirs in zip(fast_grads, slow_grads, strict=True):
+        assert (ours - theirs).norm() <= 4e-3 * theirs.norm()
+
+
+@pytest.mark.parametrize(("num_nodes", "num_edges"), [(3, 0), (4, 1), (9, 50), (60, 1500)])
+def test_messages_in_bf16_are_those_in_fp32_but_for_the_rounding(num_nodes, num_edges, in_bf16):
+    net, one = network(64), some_graph(num_nodes, num_edges)
+    exact, exact_grads = outputs(net, one)
+    with multiply_in_bf16():
+        found, grads = outputs(net, one)
+        with torch.no_grad():
+            inferred = net(one)
+    for name, value in exact.items():
+        torch.testing.assert_close(inferred[name], found[name], rtol=1e-5, atol=1e-5)
+        assert (found[name] - value).norm() <= 2e-2 * value.norm()
+    # activations near 0 and messages of nearly the same size change sides: of all gradients together
+    together = torch.cat([value.flatten() for value in exact_grads.values()])
+    ours = torch.cat([value.flatten() for value in grads.values()])
+    assert functional.cosine_similarity(ours, together, dim=0) > 0.99
 
 
 @needs_kernel

@@ -21,6 +21,7 @@ from lartpc.run.training.curve import MAX_SKIPPED, Curve
 from lartpc.run.training.optimize import Optimization
 from lartpc.run.weights import load_weights, read_weights, warm_start, write_weights
 from lartpc.sparse import bf16
+from lartpc.sparse.messages import can_multiply_in_bf16
 from lartpc.stages import segment, stage
 
 ALONE = dist.Ranks(0, 1, 0, torch.device("cpu"), "none")
@@ -84,16 +85,31 @@ def test_mixed_precision_is_near_full_precision(monkeypatch: pytest.MonkeyPatch)
     assert alike > 0.97
 
 
-def test_mixed_precision_without_sparse_convolutions_says_that_it_changes_nothing_on_a_cpu(
-    caplog: pytest.LogCaptureFixture,
+def test_mixed_precision_says_where_it_changes_nothing_on_a_cpu(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bf16, "unit", lambda: None)  # as on most processors
     batch = [upstream("interact", entry) for entry in range(3)]
     found = [
         optimization("interact", precision=precision).update([batch], 0, [])[0]
         for precision in ("fp32", "bf16")
     ]
     assert found[0] == found[1]
-    assert "changes nothing on a CPU" in caplog.text
+    assert "changes nothing on this CPU" in caplog.text
+
+
+def test_graph_networks_learn_in_bf16(caplog: pytest.LogCaptureFixture) -> None:
+    if not can_multiply_in_bf16():
+        pytest.skip("this processor passes no messages in bf16")
+    batch = [upstream("interact", entry) for entry in range(3)]
+    runs = {name: optimization("interact", precision=name) for name in ("fp32", "bf16")}
+    found = {name: [run.update([batch], step, [])[0] for step in range(8)] for name, run in runs.items()}
+    assert not caplog.text
+    for term, value in found["fp32"][0].items():
+        if term != "gradient_norm":
+            assert found["bf16"][0][term] == pytest.approx(value, rel=0.03), term
+    assert found["bf16"][0] != found["fp32"][0]
+    assert found["bf16"][-1]["loss"] < found["bf16"][0]["loss"]
 
 
 def upstream(name: str, entry: int) -> Any:
