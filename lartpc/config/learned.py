@@ -240,8 +240,9 @@ class SegmentInfer(Inference):
     point_classes: Literal["planes", "points", "both"] = Field(
         "planes",
         description="what tells the classes of 3D points of wire planes, their end points and which are of one "
-        "particle: planes: their images; points: the segment of 3D points among ghost_weights; both: likewise, with "
-        "the classes' scores multiplied by those of the images (dimension: 2)",
+        "particle: planes: their images, which say nothing of the last; points: the segment of 3D points among "
+        "ghost_weights; both: that, with scores of classes multiplied by those of the images, and the images' "
+        "end points (dimension: 2)",
     )
     proposal_floor: float = Field(0.1, ge=0, lt=1, description="least score of a proposal that is stored")
     max_voxels: int = Field(50_000, ge=1, description="voxels packed into one batch")

@@ -90,14 +90,15 @@ def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], least: float
 def joined(of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns]) -> dict[str, Columns]:
     """Return the products of `segment` of points from what the images of planes and a network of points say of them.
 
-    Scores of classes are multiplied, each not below LEAST_SCORE; proposals and affinities are those of the network.
+    Scores of classes are multiplied, each not below LEAST_SCORE; affinities are those of the network, and
+    proposals those of the planes, of which more are right.
     """
     score_NK = np.ones_like(of_points["semantic"]["score"], np.float64)
     for said in (of_planes, of_points):
         score_NK *= np.maximum(said["semantic"]["score"], LEAST_SCORE)
     score_NK /= score_NK.sum(axis=1, keepdims=True)
     semantic = {**of_points["semantic"], "score": score_NK, "label": score_NK.argmax(axis=1)}
-    return {**of_points, "semantic": conform("semantic", semantic)}
+    return {**of_points, "semantic": conform("semantic", semantic), "proposal": of_planes["proposal"]}
 
 
 def pixels_at(image: Event, place_N3: FloatArray, within: float = PIXEL_WITHIN) -> IntArray:

@@ -169,9 +169,11 @@ def test_a_network_of_points_tells_the_rest_too(shard: dict[str, Path], tmp_path
     )
     infer(stage("segment"), [shard["ingest"]], of_points, out=alone, weights=weights)
     with open_events(out) as joint, open_events(alone) as network, open_events(shard["segment"]) as planes:
-        found, said, seen = joint[0], network[0], planes[0]["semantic"]["score"]
-    for name in ("proposal", "affinity"):
-        for column, values in said[name].items():
+        found, said, of_planes = joint[0], network[0], planes[0]
+    seen, proposed = of_planes["semantic"]["score"], said if way == "points" else of_planes
+    assert proposed["proposal"]["score"].size
+    for name, source in {"proposal": proposed, "affinity": said}.items():
+        for column, values in source[name].items():
             np.testing.assert_array_equal(found[name][column], values)
     np.testing.assert_array_equal(found["semantic"]["label"] == GHOST, said["semantic"]["label"] == GHOST)
     score = said["semantic"]["score"]
