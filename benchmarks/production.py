@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-NEEDED = ("Snakefile", "workflow", "config", "models", "profiles", "lartpc")
+NEEDED = ("Snakefile", "workflow", "config", "envs", "models", "profiles", "lartpc")
 WAYS = ("one process a shard", "each job by itself", "by itself, no bytecode")
 
 
