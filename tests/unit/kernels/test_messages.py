@@ -132,8 +132,8 @@ def test_messages_in_bf16_are_those_in_fp32_but_for_the_rounding(num_nodes, num_
         with torch.no_grad():
             inferred = net(one)
     for name, value in exact.items():
-        torch.testing.assert_close(inferred[name], found[name], rtol=1e-5, atol=1e-5)
-        assert (found[name] - value).norm() <= 2e-2 * value.norm()
+        for ours in (found[name], inferred[name]):
+            assert (ours - value).norm() <= 2e-2 * value.norm(), name
     # activations near 0 and messages of nearly the same size change sides: of all gradients together
     together = torch.cat([value.flatten() for value in exact_grads.values()])
     ours = torch.cat([value.flatten() for value in grads.values()])
