@@ -182,10 +182,10 @@ def loss(net: nn.Module, batch: list[Event], cfg: config.Segment) -> dict[str, t
     """
     device = next(net.parameters()).device
     logit_VK, proposals, lattice, ghost_V, side_VS = net(*_inputs(batch, device, cfg))
-    asked_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
+    asked_V = label_V = _classes(batch, device)
     if cfg.train.only_far_ghosts:
         batch = [adopted(event) for event in batch]
-    label_V = column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
+        label_V = _classes(batch, device)
     border_V = at_border(label_V, lattice) if cfg.train.loss == "border" else None
     known_V, event_V, class_V = label_V >= 0, lattice.coord_VD1[:, 0], label_V
     if not known_V.all():
@@ -220,6 +220,10 @@ def _inputs(
     coord_VD1, energy_V, batch_size, num_cells = stack(batch, device, cfg.dimension, "segment")
     seen = seen_by_planes(batch, coord_VD1, energy_V) if cfg.plane_hits else None
     return coord_VD1, energy_V, batch_size, num_cells, seen
+
+
+def _classes(batch: Sequence[Event], device: torch.device) -> Tensor:
+    return column_of([event["truth_voxel"]["semantic"] for event in batch], device).long()
 
 
 def _targets(event: Event, cfg: config.Segment) -> ppn.Targets:
