@@ -144,7 +144,7 @@ def convolve(feat_VC: Tensor, weight_KCC: Tensor, kernel_map: KernelMap, backend
         raise ValueError(f"{len(feat_VC)} rows of features do not fit {kernel_map.num_source} voxels")
     device = feat_VC.device.type
     resolved = resolve(backend, device)
-    wanted = _WANT_BF16.get()
+    wanted = wants_bf16()
     if torch.is_autocast_enabled(device):
         # torch knows nothing of our functions, and leaves to us what it does for its own.
         dtype = torch.get_autocast_dtype(device)
@@ -175,23 +175,24 @@ def _apply(
 
 def computes_in_bf16(feat_VC: Tensor, weights: Sequence[Tensor]) -> bool:
     """Tell whether our compiled kernel is asked to multiply such features and weights in bf16, and can."""
-    return _WANT_BF16.get() and _takes_bf16(feat_VC, weights, "fused")
+    return wants_bf16() and _takes_bf16(feat_VC, weights, "fused")
 
 
 def _takes_bf16(feat_VC: Tensor, weights: Sequence[Tensor], resolved: Resolved) -> bool:
     return (
         feat_VC.device.type == "cpu"
         and all(tensor.dtype == torch.float32 for tensor in (feat_VC, *weights))
-        and _use_bf16(resolved)
+        and is_right_in_bf16(resolved)
         and all(map(bf16.takes, weights))
     )
 
 
 @cache
-def _use_bf16(backend: Resolved) -> bool:
+def is_right_in_bf16(backend: Resolved) -> bool:
+    """Tell whether a backend multiplies in bf16 on CPUs, and passes its self-test; say it once where it does not."""
     fault = bf16_fault() if backend == "fused" else f"backend {backend} does not have it on CPUs"
     if fault is not None:
-        logging.getLogger(__name__).warning("sparse convolution computes in fp32 instead of bf16: %s", fault)
+        logging.getLogger(__name__).warning("the network computes in fp32 instead of bf16: %s", fault)
     return fault is None
 
 

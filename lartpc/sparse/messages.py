@@ -1,12 +1,11 @@
 """Perceptrons and message passing by our compiled kernel on CPUs, and their gradients.
 
-Within `multiply_in_bf16` products are in bf16 and sums in fp32, on processors with AVX512-BF16 and without AMX: those
-with AMX do half as many products in bf16 as in fp32 without it.
+Within `multiply_in_bf16` products are in bf16 and sums in fp32, on processors with AVX512-BF16 and without AMX: on
+those with AMX the vector instruction for bf16 is half as fast, and nothing is gained.
 
 Tensor suffixes: N rows, F nodes, D directed edges, C channels, W width.
 """
 
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from lartpc.sparse import bf16, build
 from lartpc.sparse.build import call
-from lartpc.sparse.convolution import bf16_fault, resolve, wants_bf16
+from lartpc.sparse.convolution import is_right_in_bf16, resolve, wants_bf16
 from lartpc.sparse.fused import SUFFIXES, can_compute
 
 BLOCK = 1024
@@ -41,12 +40,7 @@ def can_pass_messages(feat_NC: Tensor, mlp: nn.Sequential) -> bool:
 
 def can_multiply_in_bf16() -> bool:
     """Tell whether products are in bf16 within `multiply_in_bf16`, on this machine."""
-    return resolve("auto") == "fused" and bf16.unit() is bf16.AVX512 and _is_right_in_bf16()
-
-
-@cache
-def _is_right_in_bf16() -> bool:
-    return bf16_fault() is None
+    return resolve("auto") == "fused" and bf16.unit() is bf16.AVX512 and is_right_in_bf16("fused")
 
 
 def encode(feat_NC: Tensor, mlp: nn.Sequential) -> Tensor:

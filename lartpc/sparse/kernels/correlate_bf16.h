@@ -32,7 +32,7 @@ INLINE void interleave_rows(const bf16 *rows, const Pair *pair, int64_t count, i
 
 // I input channels, N vectors of output channels: sums += left^T @ right over `steps` couples of pairs.
 template <int N, int I>
-INLINE void correlate_some(
+INLINE void correlate_twos(
     const two *left, const two *right, float *sums, int64_t steps, int64_t in_width, int64_t width
 ) {
     __m512 sum[I][N];
@@ -65,23 +65,9 @@ void correlate_all_twos(
     constexpr int most = 24 / N, I = most >= 16 ? 16 : most;
     const int64_t in_width = whole(num_in);
     int64_t c = 0;
-    for (; num_in - c >= I; c += I) correlate_some<N, I>(left + c, right, sums + c * width, steps, in_width, width);
-    for (; num_in - c >= 4; c += 4) correlate_some<N, 4>(left + c, right, sums + c * width, steps, in_width, width);
-    for (; c < num_in; ++c) correlate_some<N, 1>(left + c, right, sums + c * width, steps, in_width, width);
-}
-
-// sums (C_in, C_out in whole vectors) += left^T @ right over `steps` couples of rows.
-INLINE void correlate_twos(
-    const two *left, const two *right, float *sums, int64_t steps, int64_t num_in, int64_t width
-) {
-    for (int64_t c = 0; c < width;) {
-        const int n = together((width - c) / LANES);
-        if (n == 1) correlate_all_twos<1>(left, right + c, sums + c, steps, num_in, width);
-        if (n == 2) correlate_all_twos<2>(left, right + c, sums + c, steps, num_in, width);
-        if (n == 3) correlate_all_twos<3>(left, right + c, sums + c, steps, num_in, width);
-        if (n == 4) correlate_all_twos<4>(left, right + c, sums + c, steps, num_in, width);
-        c += n * LANES;
-    }
+    for (; num_in - c >= I; c += I) correlate_twos<N, I>(left + c, right, sums + c * width, steps, in_width, width);
+    for (; num_in - c >= 4; c += 4) correlate_twos<N, 4>(left + c, right, sums + c * width, steps, in_width, width);
+    for (; c < num_in; ++c) correlate_twos<N, 1>(left + c, right, sums + c * width, steps, in_width, width);
 }
 
 // An even number of pairs: sums (C_in, C_out in whole vectors) += in[source]^T @ grad[target].
@@ -89,9 +75,17 @@ INLINE void correlate_pairs(
     const void *in, const void *grad, const Pair *pair, int64_t count, two *left, two *right, float *sums,
     int64_t num_in, int64_t num_out
 ) {
+    const int64_t width = whole(num_out);
     interleave_rows<true>((const bf16 *)in, pair, count, num_in, left);
     interleave_rows<false>((const bf16 *)grad, pair, count, num_out, right);
-    correlate_twos(left, right, sums, count / 2, num_in, whole(num_out));
+    for (int64_t c = 0; c < width;) {
+        const int n = together((width - c) / LANES);
+        if (n == 1) correlate_all_twos<1>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 2) correlate_all_twos<2>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 3) correlate_all_twos<3>(left, right + c, sums + c, count / 2, num_in, width);
+        if (n == 4) correlate_all_twos<4>(left, right + c, sums + c, count / 2, num_in, width);
+        c += n * LANES;
+    }
 }
 
 } // namespace

@@ -146,10 +146,10 @@ def test_only_convolutions_multiply_in_bf16_when_asked_to() -> None:
 def test_another_backend_stays_in_fp32_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     kernel_map = maps(300)[0]
     feat, weight, _ = values(kernel_map, 32, 32)
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     with sparse.multiply_in_bf16():
         found = sparse.convolve(feat, weight, kernel_map, "torch")
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     assert torch.equal(found, sparse.convolve(feat, weight, kernel_map, "torch"))
     assert "backend torch" in caplog.text
 
@@ -160,13 +160,13 @@ def test_a_kernel_that_is_wrong_is_not_used_and_one_line_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     right = getattr(bf16, name)
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     monkeypatch.setattr(bf16, name, lambda *args: right(*args) * 1.02)
     kernel_map = maps(300)[0]
     feat, weight, _ = values(kernel_map, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         found = [sparse.convolve(feat, weight, kernel_map, "fused") for _ in range(2)]
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     wanted = sparse.convolve(feat, weight, kernel_map, "fused")
     assert all(torch.equal(one, wanted) for one in found)
     (record,) = caplog.records
@@ -179,12 +179,12 @@ def test_a_machine_without_bf16_computes_in_fp32(
     if sparse.resolve("auto") != "fused":
         pytest.skip("the compiled kernel cannot be built")
     monkeypatch.setattr(bf16, "unit", lambda: None)
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     kernel_map = maps(300)[0]
     feat, weight, _ = values(kernel_map, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         found = sparse.convolve(feat, weight, kernel_map)
-    convolution._use_bf16.cache_clear()
+    convolution.is_right_in_bf16.cache_clear()
     assert torch.equal(found, sparse.convolve(feat, weight, kernel_map))
     assert "AVX512-BF16" in caplog.text
 
