@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lartpc import config
-from lartpc.event import SEEN, blank, empty
+from lartpc.config.learned import SegmentInfer
+from lartpc.event import SEEN, Columns, Event, blank, empty
 from lartpc.ingest.detector.backproject import joined, proposals_of, semantic_of, with_ghosts_of
 from lartpc.ingest.detector.project import Plane
 from lartpc.provenance import fingerprint, provenance
@@ -95,20 +96,7 @@ def backproject(
                     writer.quarantine(event.entry, f"{step} of an image: {reason}", nothing)
                     summary["num_quarantined"] += 1
                     continue
-                found = {
-                    "semantic": semantic_of(event, views, planes, section.infer.point_charge_mev),
-                    "proposal": proposals_of(events.box, views, planes),
-                    # planes say nothing of the neighbours of a point
-                    "affinity": empty("affinity", event.num_voxels),
-                }
-                if networks and event.num_voxels:
-                    score_N, of_points = networks(event)
-                    if section.infer.point_classes == "points":
-                        found = of_points
-                    elif section.infer.point_classes == "both":
-                        found = joined(found, of_points)
-                    least = section.infer.point_ghost_score
-                    found["semantic"] = with_ghosts_of(found["semantic"], score_N, least)
+                found = _said(event, views, planes, section.infer, networks)
                 writer.append(event.entry, found)
                 summary["num_voxels"] += event.num_voxels
             steady.check()
@@ -116,6 +104,31 @@ def backproject(
             for name, value in summary.items():
                 writer.set_attribute(name, value)
     return summary
+
+
+def _said(
+    event: Event,
+    views: Sequence[Event],
+    planes: Sequence[Plane],
+    infer: SegmentInfer,
+    networks: PointNetworks | None,
+) -> dict[str, Columns]:
+    """Return the products of `segment` of points, of those that `infer.point_classes` asks."""
+    score_N, of_points = networks(event) if networks and event.num_voxels else (None, {})
+    if score_N is not None and infer.point_classes == "points":
+        found = of_points
+    else:
+        found = {
+            "semantic": semantic_of(event, views, planes, infer.point_charge_mev),
+            "proposal": proposals_of(event.box, views, planes),
+            # planes say nothing of the neighbours of a point
+            "affinity": empty("affinity", event.num_voxels),
+        }
+    if score_N is None:
+        return found
+    if infer.point_classes == "both":
+        found = joined(found, of_points)
+    return {**found, "semantic": with_ghosts_of(found["semantic"], score_N, infer.point_ghost_score)}
 
 
 def _planes(events: Events, seen: Events, points: Path, images: Sequence[Path]) -> list[Plane]:

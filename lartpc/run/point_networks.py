@@ -5,7 +5,6 @@ Shape suffixes: N points.
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,7 +65,7 @@ class PointNetworks:
         if content["stage"] == "flow":
             pairing = config.Flow.model_validate(said)
             pairs = cast(flow.PixelFlow, load_weights(path, stage("flow"), pairing, content))
-            self._flows.append(partial(_score_of_pairs, flow.infer, pairs, pairing))
+            self._flows.append(lambda event: 1 - flow.infer(pairs, [event], pairing)[0]["pairing"]["score"])
             return
         section = config.Segment.model_validate(said) if content["stage"] == "segment" else None
         if section is None or section.dimension != 3 or not section.heads.ghost:
@@ -81,8 +80,3 @@ class PointNetworks:
         section = section.model_copy(update={"infer": section.infer.model_copy(update=own)})
         net = cast(segment.Network, load_weights(path, stage("segment"), section, content))
         self._segments.append(lambda event: segment.infer(net, [event], section)[0])
-
-
-def _score_of_pairs(infer: Any, net: Any, section: config.Flow, event: Event) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = 1 - infer(net, [event], section)[0]["pairing"]["score"]
-    return found
