@@ -3,6 +3,7 @@
 Shape suffixes: R rows, V voxels, F nodes, E edges (each pair once), D directed edges (2E), C channels, K classes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ def softmax(logit_RK: NDArray[Any]) -> NDArray[Any]:
     share = np.exp(logit_RK - logit_RK.max(axis=-1, keepdims=True))
     scores: NDArray[Any] = share / share.sum(axis=-1, keepdims=True)
     return scores
+
+
+def best_class(score_RK: NDArray[Any], weights: Sequence[float]) -> NDArray[np.int64]:
+    """Return the class (R,) whose score times its weight is the largest."""
+    found: NDArray[np.int64] = (score_RK * np.asarray(weights, score_RK.dtype)).argmax(axis=1)
+    return found
 
 
 def mean_and_vacuity(logit_VK: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

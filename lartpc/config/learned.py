@@ -222,6 +222,11 @@ class SegmentInfer(Inference):
         description="reflections of each image over which scores are averaged, at as many times the cost: 1, 2, or all "
         "(8 in 3D, 4 in 2D)",
     )
+    label_weights: tuple[Weight, Weight, Weight, Weight, Weight] = Field(
+        (1.0, 1.0, 1.0, 1.8, 1.0),
+        description="of the scores of shower, track, Michel, delta and low energy where the class of a voxel is "
+        "chosen: that whose score times its weight is the largest; chosen on validation events of the released weights",
+    )
     ghost_threshold: float = Field(
         0.5, gt=0, le=1, description="ghost score from which a voxel is left out of all that follows"
     )
@@ -308,16 +313,16 @@ class Points(Section):
     """Proposals to points: threshold, agreement with the voxel classes, merging (PPN paper)."""
 
     score_threshold: float = Field(
-        0.9,
+        0.85,
         ge=0,
         le=1,
         description="least score of a point of a track; chosen on validation events of the released weights",
     )
     start_threshold: float = Field(
-        0.8, ge=0, le=1, description="least score of the start of a shower, Michel or delta; chosen likewise"
+        0.75, ge=0, le=1, description="least score of the start of a shower, Michel or delta; chosen likewise"
     )
     candidate_threshold: float = Field(
-        0.5,
+        0.2,
         ge=0,
         le=1,
         description="least score of another place for it, which `interact` may choose when it knows the vertex",
@@ -327,12 +332,13 @@ class Points(Section):
         1.999, ge=0, description="a voxel of the point's class must lie nearer than this [voxel]"
     )
     merge_distance: float = Field(
-        5.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
+        2.0, gt=0, description="weaker proposals this near to a stronger one are merged with it [voxel]"
     )
     mean_distance: float = Field(
-        1.0,
+        0.5,
         ge=0,
-        description="a point is at the mean, weighed by score, of its proposals this near to the strongest [voxel]",
+        description="a point is at the mean, weighed by score, of its proposals this near to where they are densest "
+        "[voxel]",
     )
     end_distance: float = Field(
         2.0, ge=0, description="a start and an end of tracks no farther apart than this are one point [voxel]"

@@ -119,7 +119,7 @@ def _said(
         found = of_points
     else:
         found = {
-            "semantic": semantic_of(event, views, planes, infer.point_charge_mev),
+            "semantic": semantic_of(event, views, planes, infer),
             "proposal": proposals_of(event.box, views, planes),
             # planes say nothing of the neighbours of a point
             "affinity": empty("affinity", event.num_voxels),
@@ -127,8 +127,8 @@ def _said(
     if score_N is None:
         return found
     if infer.point_classes == "both":
-        found = joined(found, of_points)
-    return {**found, "semantic": with_ghosts_of(found["semantic"], score_N, infer.point_ghost_score)}
+        found = joined(found, of_points, infer)
+    return {**found, "semantic": with_ghosts_of(found["semantic"], score_N, infer)}
 
 
 def _planes(events: Events, seen: Events, points: Path, images: Sequence[Path]) -> list[Plane]:

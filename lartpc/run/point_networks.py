@@ -75,6 +75,7 @@ class PointNetworks:
         own = {
             "precision": infer.precision,
             "proposal_floor": infer.proposal_floor,
+            "label_weights": infer.label_weights,
             "ghost_threshold": infer.point_ghost_score,
         }
         section = section.model_copy(update={"infer": section.infer.model_copy(update=own)})

@@ -40,7 +40,7 @@ class Stage:
 CHAIN = (
     Stage(
         "segment",
-        4,
+        5,
         ("voxel",),
         ("semantic", "proposal", "affinity"),
         learned=True,
@@ -48,7 +48,7 @@ CHAIN = (
         network=1,
         also_reads=SEEN,
     ),
-    Stage("points", 5, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
+    Stage("points", 6, ("voxel", "semantic", "proposal"), ("point", "candidate"), learned=False),
     Stage(
         "cluster",
         12,

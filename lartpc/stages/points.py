@@ -3,6 +3,7 @@
 Array suffixes: P proposals, K classes, V voxels, F points.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from lartpc.event import Columns, Event, conform, empty
 from lartpc.lean import cKDTree
 from lartpc.links import links, pieces
 from lartpc.vocab import ELECTROMAGNETIC, NONE, PointKind, Semantic
+
+TINY = 1e-6
+"""Smallest width of a density of proposals: of a point, so to speak [voxel]."""
 
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""
@@ -29,8 +33,8 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     A proposal is kept if its score and the score of its best class reach their thresholds, and a voxel
     with that label lies (with its centre) nearer than `class_distance`. Then the strongest proposal left
     is a point, and takes with it those of its class within `merge_distance`: the point has the score of the
-    strongest, the mean position of those of its kind within `mean_distance` of that, and the mean of the other
-    scores of all. Of the points of one connected piece
+    strongest, the mean position of those of its kind that lie where they are densest, within `mean_distance`, and the
+    mean of the other scores of all. Of the points of one connected piece
     of a shower, Michel or delta the strongest stays, if it reaches `start_threshold`, and none of a small piece of a
     shower; the others are candidates for its place.
     """
@@ -59,7 +63,7 @@ def decode(proposal: Columns, voxel: Columns, semantic: Columns, cfg: config.Poi
     class_F = class_P[strongest_F]
     end_F = _mean(kept["end_score"], point_P)
     columns = {
-        "position": _mean_position(kept, kind_P, strongest_F, cfg.mean_distance),
+        "position": _densest_position(kept, kind_P, point_P, strongest_F, cfg.mean_distance),
         "score": kept["score"][strongest_F],
         "class_score": _mean(kept["class_score"], point_P),
         "semantic": class_F,
@@ -151,16 +155,30 @@ def _merge(
     return point_P, np.asarray(strongest)
 
 
-def _mean_position(
-    kept: Columns, kind_P: NDArray[Any], strongest_F: NDArray[np.int64], distance: float
+def _densest_position(
+    kept: Columns,
+    kind_P: NDArray[Any],
+    point_P: NDArray[np.int64],
+    strongest_F: NDArray[np.int64],
+    distance: float,
 ) -> NDArray[np.float64]:
-    """Return of each point (F, 3) the mean of the proposals of its kind near the strongest, weighed by score."""
-    position_P, weight_P = kept["position"].astype(np.float64), kept["score"].astype(np.float64)
-    around = cKDTree(position_P).query_ball_point(position_P[strongest_F], distance)
-    mean_F = position_P[strongest_F]
-    for point, (strongest, near) in enumerate(zip(strongest_F, around, strict=True)):
-        own = np.asarray(near)[kind_P[near] == kind_P[strongest]]
-        mean_F[point] = np.average(position_P[own], axis=0, weights=weight_P[own])
+    """Return of each point (F, 3) the mean of its proposals near the place where they are densest, weighed by score.
+
+    The density is a sum of Gaussians of the width `distance` over the proposals of a point that are of its kind, at
+    each of them; the mean is over those within `distance` of the densest one. The strongest proposal alone says less
+    of the place than all do: its score is that there is a point, and not how well its place is known.
+    """
+    own_P = np.flatnonzero(kind_P == kind_P[strongest_F][point_P])
+    own_P = own_P[np.argsort(point_P[own_P], kind="stable")]
+    position_P, weight_P = kept["position"][own_P].astype(np.float64), kept["score"][own_P].astype(np.float64)
+    mean_F = np.empty((len(strongest_F), 3))
+    first_F = np.searchsorted(point_P[own_P], np.arange(len(strongest_F) + 1))
+    for point, (first, last) in enumerate(pairwise(first_F)):
+        place, weight = position_P[first:last], weight_P[first:last]
+        square = ((place[:, None] - place) ** 2).sum(2)
+        density = np.exp(-0.5 * square / max(distance, TINY) ** 2) @ weight
+        near = square[density.argmax()] <= distance**2
+        mean_F[point] = np.average(place[near], axis=0, weights=weight[near])
     return mean_F
 
 

@@ -9,11 +9,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from lartpc.config.learned import SegmentInfer
 from lartpc.event import Columns, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.ingest.detector.project import Plane
 from lartpc.ingest.steps import FloatArray, IntArray
 from lartpc.lean import cKDTree
+from lartpc.scores import best_class
 from lartpc.vocab import GHOST, NONE, Semantic
 
 PIXEL_WITHIN = 1.5
@@ -28,12 +30,14 @@ DRIFT_WITHIN = 2.0
 """Proposals of two planes are of one point if their drift coordinates differ by no more [pixel]."""
 
 
-def semantic_of(event: Event, images: Sequence[Event], planes: Sequence[Plane], least_mev: float) -> Columns:
+def semantic_of(
+    event: Event, images: Sequence[Event], planes: Sequence[Plane], infer: SegmentInfer
+) -> Columns:
     """Return the product `semantic` of points from that of the images of planes.
 
     The score of a class is the product of those that the planes give to their pixels at the point, each not below
     LEAST_SCORE, over the sum of all classes. A ghost is told by its charge alone: its score is c / (c + charge), c
-    being `least_mev`, and those of less charge than that have the label GHOST.
+    being `infer.point_charge_mev`, and those of less charge than that have the label GHOST.
 
     Parameters
     ----------
@@ -42,6 +46,7 @@ def semantic_of(event: Event, images: Sequence[Event], planes: Sequence[Plane], 
     images
         The image of each plane, with `voxel` and `semantic`.
     """
+    least_mev = infer.point_charge_mev
     centre_N3 = event["voxel"]["coord"] + 0.5
     log_NK = np.zeros((len(centre_N3), len(Semantic)))
     for image, plane in zip(images, planes, strict=True):
@@ -57,7 +62,7 @@ def semantic_of(event: Event, images: Sequence[Event], planes: Sequence[Plane], 
         "semantic",
         {
             "score": score_NK,
-            "label": np.where(ghost_N, GHOST, score_NK.argmax(axis=1)),
+            "label": np.where(ghost_N, GHOST, best_class(score_NK, infer.label_weights)),
             "uncertainty": np.full(len(energy_N), np.nan),
             "ghost_score": least_mev / (least_mev + energy_N) if least_mev else np.zeros(len(energy_N)),
         },
@@ -78,16 +83,20 @@ def added(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return (1 / (1 + np.exp(-total_N))).astype(np.float32)
 
 
-def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], least: float) -> Columns:
+def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], infer: SegmentInfer) -> Columns:
     """Return the product `semantic` of points with the ghost scores (N,) that a network gives them.
 
-    Points whose score reaches `least` have the label GHOST, all others that of their best class, whatever their charge.
+    Points whose score reaches `infer.point_ghost_score` have the label GHOST, all others that of their best class,
+    whatever their charge.
     """
-    label_N = np.where(score_N >= least, GHOST, semantic["score"].argmax(axis=1))
+    class_N = best_class(semantic["score"], infer.label_weights)
+    label_N = np.where(score_N >= infer.point_ghost_score, GHOST, class_N)
     return conform("semantic", {**semantic, "label": label_N, "ghost_score": score_N})
 
 
-def joined(of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns]) -> dict[str, Columns]:
+def joined(
+    of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns], infer: SegmentInfer
+) -> dict[str, Columns]:
     """Return the products of `segment` of points from what the images of planes and a network of points say of them.
 
     Scores of classes are multiplied, each not below LEAST_SCORE; affinities are those of the network, and
@@ -97,7 +106,8 @@ def joined(of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns]) -
     for said in (of_planes, of_points):
         score_NK *= np.maximum(said["semantic"]["score"], LEAST_SCORE)
     score_NK /= score_NK.sum(axis=1, keepdims=True)
-    semantic = {**of_points["semantic"], "score": score_NK, "label": score_NK.argmax(axis=1)}
+    label_N = best_class(score_NK, infer.label_weights)
+    semantic = {**of_points["semantic"], "score": score_NK, "label": label_N}
     return {**of_points, "semantic": conform("semantic", semantic), "proposal": of_planes["proposal"]}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lartpc import config
 from lartpc.atomic import make_folder, write_each
-from lartpc.event import SEEN, Event
+from lartpc.event import SEEN, Columns, Event
 from lartpc.run.domain import look_outside
 from lartpc.run.explain.masks import Mask, Particles, masks_of, particles_of
 from lartpc.stages import stage
@@ -94,14 +94,14 @@ def explain(
             particles = particles_of(event)
             masks = list(masks_of(event, particles))
             images = [event, *(_without(event, mask.masked_V) for mask in masks)]
-            scores = [
-                found["semantic"]["score"]
+            said = [
+                found["semantic"]
                 for pack in _packs(images, section.infer.max_voxels)
                 for found in network.infer(net, pack, section)
             ]
-            for mask, after_VK in zip(masks, scores[1:], strict=True):
+            for mask, after in zip(masks, said[1:], strict=True):
                 num_masks[mask.kind] += 1
-                _compare(event, particles, mask, scores[0], after_VK, sums, by_distance)
+                _compare(event, particles, mask, said[0], after, sums, by_distance)
     if not sums:
         raise ValueError(f"nothing can be masked in these events of {files[0]}; choose others with --entry")
     rows = [
@@ -121,8 +121,8 @@ def explain(
     make_folder(out)
     from lartpc.run.explain.figure import drawn
 
-    said = json.dumps({"rows": rows, "distances_cm": DISTANCES_CM, "by_distance": curves}, indent=1) + "\n"
-    write_each({out / TABLE: said, out / FIGURE: drawn(rows, curves, DISTANCES_CM)})
+    written = json.dumps({"rows": rows, "distances_cm": DISTANCES_CM, "by_distance": curves}, indent=1) + "\n"
+    write_each({out / TABLE: written, out / FIGURE: drawn(rows, curves, DISTANCES_CM)})
     return rows
 
 
@@ -165,19 +165,20 @@ def _compare(
     event: Event,
     particles: Particles,
     mask: Mask,
-    before_VK: NDArray[np.float32],
-    after_VK: NDArray[np.float32],
+    before: Columns,
+    after: Columns,
     sums: dict[tuple[str, str, int], Sums],
     by_distance: dict[str, NDArray[np.float64]],
 ) -> None:
-    """Add how the scores of the voxels that are left change."""
+    """Add how the scores and labels of the voxels that are left change."""
     from lartpc.lean import cKDTree
 
     left_V = ~mask.masked_V
+    before_VK, after_VK = before["score"], after["score"]
     owner_V = particles.owner_V[left_V]
     coord_V3 = event["voxel"]["coord"]
     away_V = cKDTree(coord_V3[mask.masked_V]).query(coord_V3[left_V])[0]
-    turned_V = before_VK[left_V].argmax(1) != after_VK.argmax(1)
+    turned_V = before["label"][left_V] != after["label"]
     for row in np.unique(owner_V[owner_V != NONE]).tolist():
         mine_V = owner_V == row
         semantic = int(particles.semantic_F[row])

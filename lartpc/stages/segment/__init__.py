@@ -27,7 +27,7 @@ from lartpc.images import (
     stack,
     turned_round,
 )
-from lartpc.scores import mean_and_vacuity, sigmoid, softmax
+from lartpc.scores import best_class, mean_and_vacuity, sigmoid, softmax
 from lartpc.vocab import GHOST, Semantic
 
 if TYPE_CHECKING:
@@ -93,14 +93,13 @@ def loss(net: "nn.Module", batch: list[Event], cfg: config.Segment) -> "dict[str
 
 @dataclass
 class Said:
-    """What the network says of each voxel: class, uncertainty and ghosts, and of the point that it proposes.
+    """What the network says of each voxel: scores of classes, uncertainty and ghosts, and the point that it proposes.
 
     `side_VS` is what it says of its neighbours (`lartpc.images.affinity`), without columns where it says nothing of
     them. `point_V` is the score of the point, 0 where a coarser level does not look. Numbers are nan where the network
     says nothing.
     """
 
-    label_V: NDArray[Any]
     score_VK: NDArray[Any]
     unsure_V: NDArray[Any]
     ghost_V: NDArray[Any]
@@ -114,14 +113,16 @@ class Said:
 def infer(net: Network, batch: list[Event], cfg: config.Segment) -> list[dict[str, Columns]]:
     """Return the products `semantic`, `proposal` and `affinity` of each event.
 
-    A voxel whose ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
+    A voxel has the label of the class whose score times its weight (`infer.label_weights`) is the largest. One whose
+    ghost score reaches its threshold has the label GHOST and proposes nothing. With `infer.symmetries`
     scores are means over reflections of the image, and offsets are weighted by the scores of the points.
     """
     images = stack(batch, cfg.dimension, "segment")
     views = reflections(cfg.infer.symmetries, cfg.dimension)
     said = _mean([_say(net, batch, images, cfg, axes) for axes in views])
     # where there are no ghosts the score is nan, and nothing is one
-    label_V = np.where(said.ghost_V >= cfg.infer.ghost_threshold, GHOST, said.label_V)
+    class_V = best_class(said.score_VK, cfg.infer.label_weights)
+    label_V = np.where(said.ghost_V >= cfg.infer.ghost_threshold, GHOST, class_V)
     keep_V = (said.point_V >= cfg.infer.proposal_floor) & (said.point_V > 0) & (label_V != GHOST)
     coord_VD1 = images.coord_VD1[keep_V]
     position_PD = coord_VD1[:, 1:].astype(np.float32) + np.float32(0.5) + said.offset_VD[keep_V]
@@ -159,17 +160,14 @@ def _say(
     if any(axes):
         images = reflect(images, axes)
     answer = net.answer(batch, images, cfg.infer.num_passes)
-    label_V = answer.logit_VK.argmax(1)
     if answer.sampled:
         score_VK, unsure_V = answer.sampled
-        label_V = score_VK.argmax(1)
     elif cfg.heads.evidential:
         score_VK, unsure_V = mean_and_vacuity(answer.logit_VK)
     else:
         score_VK = softmax(answer.logit_VK)
         unsure_V = np.full(len(score_VK), np.nan, score_VK.dtype)
     said = Said(
-        label_V,
         score_VK,
         unsure_V,
         np.full_like(unsure_V, np.nan) if answer.ghost_V is None else sigmoid(answer.ghost_V),
@@ -203,11 +201,7 @@ def _mean(views: list[Said]) -> Said:
         total: NDArray[Any] = values.sum(0)
         return total
 
-    score_VK = mean("score_VK")
-    others = {
-        field.name: mean(field.name) for field in fields(Said) if field.name not in ("label_V", "score_VK")
-    }
-    return Said(score_VK.argmax(1), score_VK, **others)
+    return Said(**{field.name: mean(field.name) for field in fields(Said)})
 
 
 def metrics(pred: Event, truth: Event, cfg: config.Segment) -> dict[str, tuple[float, float]]:

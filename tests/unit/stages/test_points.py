@@ -95,7 +95,7 @@ def test_both_ends_of_a_short_track_stay() -> None:
         return [int(kind) for kind in decode(proposals(rows))["kind"]]
 
     assert kinds(4.0, 0.9) == [PointKind.START, PointKind.END]
-    assert kinds(4.0, 0.2) == [PointKind.START]
+    assert kinds(1.8, 0.2) == [PointKind.START]
     # so near, they are two views of one point
     assert kinds(1.5, 0.9) == [PointKind.START]
 
@@ -137,7 +137,7 @@ def test_candidates_are_the_other_places_of_a_point() -> None:
     ]
     track = [((x, 10.5, 10.5), 0.7, Semantic.TRACK, 0.1) for x in (10.5, 25.0)]
     event = make_event(proposals([*track, *shower]))
-    (found,) = points.infer(None, [event], config.Points(score_threshold=0.6))
+    (found,) = points.infer(None, [event], config.Points(score_threshold=0.6, candidate_threshold=0.5))
     (row,) = np.flatnonzero(found["point"]["semantic"] == Semantic.SHOWER)
     # one reaches the threshold of candidates, and tracks have none
     np.testing.assert_allclose(found["candidate"]["position"], [[10.5, 30.5, 30.5]])
@@ -186,16 +186,33 @@ def test_metrics_leave_deltas_out_on_both_sides() -> None:
     }
 
 
-def test_a_point_is_at_the_mean_of_the_proposals_next_to_its_strongest() -> None:
+def test_a_point_is_where_its_proposals_are_densest() -> None:
     rows = [
-        ((10.0, 10.5, 10.5), 0.9, Semantic.TRACK, 0.1),
-        ((10.6, 10.5, 10.5), 0.6, Semantic.TRACK, 0.1),
+        ((10.0, 10.5, 10.5), 0.9, Semantic.TRACK, 0.1),  # the strongest, by itself
         ((10.0, 10.9, 10.5), 0.5, Semantic.TRACK, 0.9),  # an end: of another kind
-        ((11.2, 10.5, 10.5), 0.8, Semantic.TRACK, 0.1),  # farther than 1 away
+        ((11.0, 10.5, 10.5), 0.8, Semantic.TRACK, 0.1),
+        ((11.3, 10.5, 10.5), 0.6, Semantic.TRACK, 0.1),
+        ((11.7, 10.5, 10.5), 0.7, Semantic.TRACK, 0.1),  # within 0.5 of the one before alone
     ]
     found = decode(proposals(rows))
-    # (0.9 * 10.0 + 0.6 * 10.6) / 1.5
-    np.testing.assert_allclose(found["position"], [[10.24, 10.5, 10.5]], atol=1e-5)
+    # that at 11.3 has most around it: (0.8 * 11.0 + 0.6 * 11.3 + 0.7 * 11.7) / 2.1
+    np.testing.assert_allclose(found["position"], [[11.319048, 10.5, 10.5]], atol=1e-5)
     assert found["score"] == pytest.approx(0.9)
+    wide = decode(proposals(rows), CFG.model_copy(update={"mean_distance": 2.0}))
+    np.testing.assert_allclose(wide["position"], [[(9 + 8.8 + 6.78 + 8.19) / 3, 10.5, 10.5]], atol=1e-5)
     alone = decode(proposals(rows), CFG.model_copy(update={"mean_distance": 0.0}))
     np.testing.assert_allclose(alone["position"], [[10.0, 10.5, 10.5]], atol=1e-5)
+
+
+def test_each_point_is_the_mean_of_its_own_proposals() -> None:
+    rows = [
+        ((10.0 + 8 * number + 0.1 * step, 10.5, 10.5), 0.9 - 0.1 * step, Semantic.TRACK, 0.1)
+        for number in range(3)
+        for step in (0, 1)
+    ]
+    order = np.random.default_rng(1).permutation(len(rows))
+    found = decode(proposals([rows[row] for row in order]))
+    mean = (0.9 * 0.0 + 0.8 * 0.1) / 1.7
+    assert sorted(found["position"][:, 0].tolist()) == pytest.approx(
+        [10 + mean, 18 + mean, 26 + mean], abs=1e-5
+    )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lartpc import affinities, config
-from lartpc.event import PRODUCTS, Event, conform, empty
+from lartpc.event import PRODUCTS, Columns, Event, conform, empty
 from lartpc.geometry import Box
 from lartpc.images import passes_masks
 from lartpc.nets import ppn
@@ -138,6 +138,24 @@ def test_infer_conforms_and_does_not_depend_on_order_or_batch() -> None:
                     assert columns[name].dtype == column.dtype
                     np.testing.assert_allclose(columns[name], alone[index][product][name], atol=1e-4)
     assert len(alone[0]["proposal"]["score"]) > 0
+
+
+@pytest.mark.parametrize("symmetries", [1, 8])
+def test_a_label_is_of_the_class_whose_weighted_score_is_largest(symmetries: int) -> None:
+    torch.manual_seed(2)
+    net, event = segment.network(SMALL).eval(), make_event()
+
+    def semantic(weights: tuple[float, ...]) -> Columns:
+        infer = SMALL.infer.model_copy(update={"label_weights": weights, "symmetries": symmetries})
+        return segment.infer(net, [event], SMALL.model_copy(update={"infer": infer}))[0]["semantic"]
+
+    plain, weighted = semantic((1.0, 1.0, 1.0, 1.0, 1.0)), semantic((1.0, 1.0, 1.0, 1.8, 1.0))
+    np.testing.assert_array_equal(plain["score"], weighted["score"])  # scores stay probabilities
+    np.testing.assert_array_equal(plain["label"], plain["score"].argmax(1))
+    assert set(semantic((0.0, 0.0, 0.0, 1.0, 0.0))["label"]) == {Semantic.DELTA}
+    score_VK, delta = plain["score"], Semantic.DELTA
+    others_V = np.delete(score_VK, delta, 1).max(1)
+    np.testing.assert_array_equal(weighted["label"] == delta, 1.8 * score_VK[:, delta] > others_V)
 
 
 def test_events_of_different_boxes_are_refused() -> None:
