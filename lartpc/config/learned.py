@@ -223,7 +223,7 @@ class SegmentInfer(Inference):
         "(8 in 3D, 4 in 2D)",
     )
     label_weights: tuple[Weight, Weight, Weight, Weight, Weight] = Field(
-        (1.0, 1.0, 1.0, 1.8, 1.0),
+        (1.0, 1.0, 1.0, 1.8, 0.5),
         description="of the scores of shower, track, Michel, delta and low energy where the class of a voxel is "
         "chosen: that whose score times its weight is the largest; chosen on validation events of the released weights",
     )
