@@ -9,6 +9,8 @@ import pytest
 from checkout import REPOSITORY, copy_checkout
 from workflow.test_dag import jobs, snakemake
 
+from lartpc.config import Config
+
 SHEET = "sample\tsplit\tsource\tnum_events\tnum_shards\nmine\ttest\tgeant4\t4\t2\n"
 USER = """
 module lartpc:
@@ -59,7 +61,10 @@ def test_a_module_is_merged_over_our_defaults_and_finds_our_files(folder: Path) 
     assert f"--weights={REPOSITORY}/models/segment.pt" in said
     assert f"--weights={REPOSITORY}/models/graph_spice/cluster.pt" in said
     assert "cluster.weights: models/graph_spice/cluster.pt is not in the working folder" in said
-    assert '"class_threshold": 0.4' in said and '"score_threshold": 0.9' in said  # ours stay beside theirs
+    ours = Config().points.score_threshold
+    assert (
+        '"class_threshold": 0.4' in said and f'"score_threshold": {ours}' in said
+    )  # ours stay beside theirs
     assert "-- mine.tsv" in said
 
 
