@@ -20,7 +20,7 @@ NUM_UNCERTAINTIES = len(UNCERTAINTY_EDGES) - 1
 def reliability(score_VK: NDArray[np.floating], right_V: NDArray[np.bool_]) -> Floats:
     """Return voxels, right ones and summed confidence (C, 3) by bins of the confidence.
 
-    The confidence is the score of the class that was chosen, the highest one.
+    The confidence is the highest score; `right_V` says whether its class is right.
     """
     confidence_V = score_VK.max(axis=1, initial=0.0).astype(np.float64)
     bin_V = np.clip(np.ceil(confidence_V * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)

@@ -213,7 +213,7 @@ PRODUCTS: dict[str, Product] = {
             "score": Column(
                 "f4", "", "score of each voxel class, 1 in all", shape=(len(Semantic),), packed=False
             ),
-            "label": code(Semantic, f"class of the highest score{_VOXEL_CLASS}"),
+            "label": code(Semantic, f"class of the highest score times label weight{_VOXEL_CLASS}"),
             "uncertainty": Column(
                 "f4",
                 "",

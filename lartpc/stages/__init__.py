@@ -109,7 +109,7 @@ OPTIONAL = (
 
 INGEST_VERSION = 13
 TABLES_VERSION = 23
-EVALUATE_VERSION = 15
+EVALUATE_VERSION = 16
 """Versions of what the steps around the chain write; each goes up whenever that changes."""
 
 

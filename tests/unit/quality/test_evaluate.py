@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import QUARANTINED, good_event, quiet_event, write_shard
 
-from lartpc.run.quality.evaluate import evaluate
+from lartpc.run.quality.evaluate import _segment, evaluate
 from lartpc.run.quality.pool import pool
+from lartpc.store import open_events
 from lartpc.vocab import Semantic
 
 
@@ -49,6 +50,20 @@ def test_deltas_are_left_out_of_the_points(table):
     assert row["point_distance"].tolist() == pytest.approx([1.0, 1.0, 4.0])
     assert len(row["truth_point_distance"]) == 6
     assert row["truth_point_distance"][2] == pytest.approx(4.0)
+
+
+def test_scores_are_calibrated_without_the_weights_of_labels(files):
+    with open_events(*files) as events:
+        event = events[0]
+    score_VK = event["semantic"]["score"].copy()
+    true_V = event["truth_voxel"]["semantic"].astype(int)
+    score_VK[:] = 0.1
+    score_VK[np.arange(len(true_V)), np.maximum(true_V, 0)] = 0.6  # the highest score is right everywhere
+    semantic = {**event["semantic"], "score": score_VK}
+    figures = _segment(event.with_products({"semantic": semantic}))
+    voxels, right, confidence = figures["reliability"].reshape(-1, 3).sum(0)
+    assert voxels == right == 47 and confidence == pytest.approx(0.6 * 47)
+    assert np.trace(figures["semantic_confusion"].reshape(5, 5)) < 47  # which the labels are not
 
 
 def test_set_aside_and_empty_events(table):
