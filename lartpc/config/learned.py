@@ -258,6 +258,12 @@ class SegmentInfer(Inference):
         "[voxel]",
     )
 
+    @model_validator(mode="after")
+    def _a_class_can_be_chosen(self) -> Self:
+        if not any(self.label_weights):
+            raise ValueError("label_weights are all zero")
+        return self
+
 
 class Segment(Section):
     """Voxel classes and raw point proposals."""

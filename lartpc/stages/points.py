@@ -16,7 +16,7 @@ from lartpc.links import links, pieces
 from lartpc.vocab import ELECTROMAGNETIC, NONE, PointKind, Semantic
 
 TINY = 1e-6
-"""Smallest width of a density of proposals: of a point, so to speak [voxel]."""
+"""Least width of the density of proposals, where `mean_distance` is 0 [voxel]."""
 
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""

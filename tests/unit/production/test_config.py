@@ -140,6 +140,7 @@ def test_what_snakemake_parses_imports_nothing_heavy() -> None:
         ),
         ({"cluster": {"fragments": {"method": "dbscan", "radius": 2}}}, "radius: there is no such setting"),
         ({"points": {"score_threshold": 7}}, "points.score_threshold: Input should be less than"),
+        ({"segment": {"infer": {"label_weights": [0] * 5}}}, "label_weights are all zero"),
     ],
 )
 def test_a_mistyped_setting_is_answered_with_the_nearest(values: dict[str, object], said: str) -> None:
