@@ -238,7 +238,7 @@ def test_figures_of_ghosts_by_hand(tmp_path: Path) -> None:
     products["voxel"] = {"coord": np.arange(3 * num).reshape(num, 3), "energy": np.ones(num)}
     products["truth_voxel"] = {**empty("truth_voxel", num), "semantic": true}
     score = np.full((num, 5), 0.05)
-    score[:, 0] = 0.8
+    score[np.arange(num), np.where(label == GHOST, 0, label)] = 0.8
     products["semantic"] = {**empty("semantic", num), "score": score, "label": label}
     path = tmp_path / "0.h5"
     names = ["event", "voxel", "truth_voxel", "semantic", "proposal"]
