@@ -37,9 +37,9 @@ class Sums:
     def add(self, event: Event, found: dict[str, np.ndarray]) -> None:
         """Count the voxels of an event that have a true class."""
         known = event["truth_voxel"]["semantic"] >= 0
-        right = (event["truth_voxel"]["semantic"] == found["label"])[known]
-        score = found["score"][known]
-        self.reliability += calibration.reliability(score, right)
+        true, score = event["truth_voxel"]["semantic"][known], found["score"][known]
+        right = score.argmax(axis=1) == true  # uncertainties are of the scores, and labels weigh classes
+        self.reliability += calibration.reliability(score, true)
         self.by_uncertainty += calibration.errors_by_uncertainty(found["uncertainty"][known], right)
         self.by_score += calibration.errors_by_uncertainty(1 - score.max(axis=1, initial=0.0), right)
 

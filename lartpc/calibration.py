@@ -17,12 +17,14 @@ UNCERTAINTY_EDGES = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 24)])
 NUM_UNCERTAINTIES = len(UNCERTAINTY_EDGES) - 1
 
 
-def reliability(score_VK: NDArray[np.floating], right_V: NDArray[np.bool_]) -> Floats:
+def reliability(score_VK: NDArray[np.floating], true_V: NDArray[np.integer]) -> Floats:
     """Return voxels, right ones and summed confidence (C, 3) by bins of the confidence.
 
-    The confidence is the highest score; `right_V` says whether its class is right.
+    The confidence is the highest score, and right is a voxel whose true class has it, whatever its label: labels weigh
+    classes (`segment.infer.label_weights`), and scores are calibrated without that.
     """
     confidence_V = score_VK.max(axis=1, initial=0.0).astype(np.float64)
+    right_V = score_VK.argmax(axis=1) == true_V
     bin_V = np.clip(np.ceil(confidence_V * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
     return np.stack(
         [

@@ -127,7 +127,7 @@ def _said(
     if score_N is None:
         return found
     if infer.point_classes == "both":
-        found = joined(found, of_points, infer)
+        found = joined(found, of_points)
     return {**found, "semantic": with_ghosts_of(found["semantic"], score_N, infer)}
 
 

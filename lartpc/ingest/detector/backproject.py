@@ -94,20 +94,17 @@ def with_ghosts_of(semantic: Columns, score_N: NDArray[np.float32], infer: Segme
     return conform("semantic", {**semantic, "label": label_N, "ghost_score": score_N})
 
 
-def joined(
-    of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns], infer: SegmentInfer
-) -> dict[str, Columns]:
+def joined(of_planes: Mapping[str, Columns], of_points: Mapping[str, Columns]) -> dict[str, Columns]:
     """Return the products of `segment` of points from what the images of planes and a network of points say of them.
 
     Scores of classes are multiplied, each not below LEAST_SCORE; affinities are those of the network, and
-    proposals those of the planes, of which more are right.
+    proposals those of the planes, of which more are right. Labels are chosen with the ghosts (`with_ghosts_of`).
     """
     score_NK = np.ones_like(of_points["semantic"]["score"], np.float64)
     for said in (of_planes, of_points):
         score_NK *= np.maximum(said["semantic"]["score"], LEAST_SCORE)
     score_NK /= score_NK.sum(axis=1, keepdims=True)
-    label_N = best_class(score_NK, infer.label_weights)
-    semantic = {**of_points["semantic"], "score": score_NK, "label": label_N}
+    semantic = {**of_points["semantic"], "score": score_NK}
     return {**of_points, "semantic": conform("semantic", semantic), "proposal": of_planes["proposal"]}
 
 

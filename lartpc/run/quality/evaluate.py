@@ -169,13 +169,11 @@ def _segment(event: Event) -> Figures:
     label, num_classes = semantic["label"], len(Semantic)
     counted = (true >= 0) & (label >= 0)
     right = (true == label)[counted]
-    # labels weigh classes, and scores are calibrated without that
-    best_is_right = semantic["score"][counted].argmax(axis=1) == true[counted]
     # Ghosts are counted behind the classes; what is not known does not count.
     kind = np.where(true == GHOST, num_classes, true)
     return {
         "semantic_confusion": metrics.confusion_matrix(true, label, num_classes).ravel(),
-        "reliability": calibration.reliability(semantic["score"][counted], best_is_right).ravel(),
+        "reliability": calibration.reliability(semantic["score"][counted], true[counted]).ravel(),
         "uncertainty_errors": calibration.errors_by_uncertainty(
             semantic["uncertainty"][counted], right
         ).ravel(),

@@ -187,14 +187,13 @@ def test_checkpoints_made_before_a_setting_existed_are_gone_on_from(tmp_path: Pa
 
 def test_calibration_error_by_hand() -> None:
     score = np.array([[0.9, 0.1], [0.95, 0.05], [0.6, 0.4], [0.45, 0.55]])
-    right = np.array([True, False, True, True])
-    bins = calibration.reliability(score, right)
+    bins = calibration.reliability(score, np.array([0, 1, 0, 1]))  # the second is wrong
     assert bins[:, 0].sum() == 4 and bins[:, 1].sum() == 3
     # 0.9 is in bin 13 of 15, 0.95 in bin 14, 0.6 in bin 8 (0.533 to 0.6), as is 0.55.
     assert bins[13].tolist() == [1, 1, 0.9] and bins[14].tolist() == [1, 0, 0.95]
     assert bins[8].tolist() == [2, 2, pytest.approx(1.15)]
     assert calibration.calibration_error(bins) == pytest.approx((0.1 + 0.95 + 0.85) / 4)
-    assert math.isnan(calibration.calibration_error(calibration.reliability(score[:0], right[:0])))
+    assert math.isnan(calibration.calibration_error(calibration.reliability(score[:0], np.zeros(0, int))))
 
 
 def test_errors_by_uncertainty_by_hand() -> None:
