@@ -22,8 +22,9 @@ import yaml
 from lartpc.config import Config, Interact
 from lartpc.event import Event, empty
 from lartpc.geometry import Box
+from lartpc.run.infer import load_network
 from lartpc.run.memory import settled
-from lartpc.run.weights import load_weights
+from lartpc.run.weights_file import read_content
 from lartpc.stages import chain_in, interact, needs_weights
 from lartpc.store import open_events
 from lartpc.tables import TABLES, TableWriter, event_rows
@@ -51,7 +52,10 @@ def crowd(num: int, voxels_each: int = 20) -> Event:
     particle["start_direction"][:] = np.eye(3)[axis]
     voxel = {"coord": coord, "energy": np.full(len(coord), 0.6, np.float32)}
     group = {"fragment": owner.astype(np.int32), "particle": owner.astype(np.int32)}
-    return Event("crowd", 0, box, {"voxel": voxel, "group": group, "particle": particle})
+    fragment = empty("fragment", num)
+    fragment |= {name: value for name, value in particle.items() if name in fragment}
+    products = {"voxel": voxel, "group": group, "particle": particle, "fragment": fragment}
+    return Event("crowd", 0, box, products | {name: empty(name) for name in ("point", "candidate")})
 
 
 def main() -> None:
@@ -60,14 +64,20 @@ def main() -> None:
     parser.add_argument("events", type=Path)
     parser.add_argument("--num-events", type=int, default=50)
     parser.add_argument("--batch", type=int, default=1, help="events at a time")
+    parser.add_argument("--precision", default="fp32", help="of segment: fp32, or bf16")
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    config = Config.model_validate(yaml.safe_load(arguments.config.read_text()))
+    settings = yaml.safe_load(arguments.config.read_text())
+    settings.setdefault("segment", {}).setdefault("infer", {})["precision"] = arguments.precision
+    config = Config.model_validate(settings)
     steps = []
     for row in chain_in(3):
         section = getattr(config, row.name)
-        net = load_weights(Path(section.weights), row, section) if needs_weights(row, section) else None
+        net = None
+        if needs_weights(row, section):
+            path = Path(section.weights)
+            net = load_network(row, section, path, read_content(path))
         steps.append((row, section, net))
     seconds: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder, open_events(arguments.events) as events, settled():

@@ -26,9 +26,9 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 class Step:
-    """Steps of a training on batches of the same sample."""
+    """Steps of a training on batches of the same sample; `more_settings` are of its `train`."""
 
-    def __init__(self, precision: str, args: argparse.Namespace) -> None:
+    def __init__(self, precision: str, args: argparse.Namespace, **more_settings: Any) -> None:
         import torch
 
         from lartpc import dist
@@ -45,6 +45,7 @@ class Step:
         section, row = SECTIONS[args.stage], stage(args.stage)
         if args.again and "keep_gb" in type(section().train).model_fields:
             chosen["keep_gb"] = 0.5
+        chosen |= more_settings
         cfg = section.model_validate({**more, "train": {**section().train.model_dump(), **chosen}})
         self.period = args.turns + 2
         self.settings, self.ranks = cfg.train, dist.Ranks(0, 1, 0, torch.device("cpu"), "none")

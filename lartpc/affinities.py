@@ -64,5 +64,8 @@ def reordered(
 
 def _directed(pair_E2: Ints, coord_V3: NDArray[np.integer]) -> tuple[Ints, Ints]:
     """Return pairs of neighbours (E, 2) from the voxel that comes first, and their directions (E,)."""
-    number_E = (coord_V3[pair_E2[:, 1]].astype(np.int64) - coord_V3[pair_E2[:, 0]]) @ PLACES
-    return np.where((number_E < 0)[:, None], pair_E2[:, ::-1], pair_E2), np.abs(number_E) - 1
+    number_V = coord_V3.astype(np.int64) @ PLACES
+    number_E = number_V.take(pair_E2[:, 1]) - number_V.take(pair_E2[:, 0])
+    back_E, directed_E2 = number_E < 0, pair_E2.copy()
+    directed_E2[back_E] = pair_E2[back_E, ::-1]
+    return directed_E2, np.abs(number_E) - 1

@@ -1,9 +1,8 @@
 """Raw proposals to points: threshold, agreement, merging (arXiv:2006.14745), and one start per piece.
 
-Array suffixes: P proposals, K classes, V voxels, F points.
+Array suffixes: P proposals, K classes, V voxels, F points, E pairs of proposals.
 """
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,9 @@ from lartpc.vocab import ELECTROMAGNETIC, NONE, PointKind, Semantic
 
 TINY = 1e-6
 """Least width of the density of proposals, where `mean_distance` is 0 [voxel]."""
+
+MAX_PAIRS = 1_000_000
+"""Pairs of proposals that are looked at together, which bounds memory."""
 
 METRIC_DISTANCES = (3.0, 10.0)
 """Distances at which found points are counted during training, as in the PPN paper [voxel]."""
@@ -171,15 +173,37 @@ def _densest_position(
     own_P = np.flatnonzero(kind_P == kind_P[strongest_F][point_P])
     own_P = own_P[np.argsort(point_P[own_P], kind="stable")]
     position_P, weight_P = kept["position"][own_P].astype(np.float64), kept["score"][own_P].astype(np.float64)
-    mean_F = np.empty((len(strongest_F), 3))
-    first_F = np.searchsorted(point_P[own_P], np.arange(len(strongest_F) + 1))
-    for point, (first, last) in enumerate(pairwise(first_F)):
-        place, weight = position_P[first:last], weight_P[first:last]
-        square = ((place[:, None] - place) ** 2).sum(2)
-        density = np.exp(-0.5 * square / max(distance, TINY) ** 2) @ weight
-        near = square[density.argmax()] <= distance**2
-        mean_F[point] = np.average(place[near], axis=0, weights=weight[near])
-    return mean_F
+    point_P = point_P[own_P]
+    size_F = np.bincount(point_P)
+    # some points at a time, as many as make a number of pairs
+    part_F = np.cumsum(size_F**2) // MAX_PAIRS
+    bounds = np.cumsum(size_F)[np.flatnonzero(np.diff(part_F))]
+    parts = zip(*(np.split(value_P, bounds) for value_P in (position_P, weight_P, point_P)), strict=True)
+    return np.concatenate([_densest(place, weight, point, distance) for place, weight, point in parts])
+
+
+def _densest(
+    position_P: NDArray[np.float64],
+    weight_P: NDArray[np.float64],
+    point_P: NDArray[np.int64],
+    distance: float,
+) -> NDArray[np.float64]:
+    """Return the positions (F, 3) of `_densest_position`, given proposals (P,) in the order of their points."""
+    point_P = point_P - point_P[0]
+    size_F = np.bincount(point_P)
+    size_P, before_F = size_F[point_P], np.cumsum(size_F) - size_F
+    # pairs of each proposal with all of its point, itself included
+    one_E = np.repeat(np.arange(len(point_P)), size_P)
+    two_E = np.arange(len(one_E)) - np.repeat(np.cumsum(size_P) - size_P - before_F[point_P], size_P)
+    square_E = ((position_P[one_E] - position_P[two_E]) ** 2).sum(1)
+    density_E = np.exp(-0.5 * square_E / max(distance, TINY) ** 2) * weight_P[two_E]
+    density_P = np.bincount(one_E, density_E)
+    # of each point the first of its densest proposals
+    densest_F = np.lexsort((-density_P, point_P))[before_F]
+    near = two_E[(densest_F[point_P[one_E]] == one_E) & (square_E <= distance**2)]
+    total_F = np.bincount(point_P[near], weight_P[near])
+    sums = [np.bincount(point_P[near], weight_P[near] * axis_P[near]) for axis_P in position_P.T]
+    return np.stack(sums, axis=1) / total_F[:, None]
 
 
 def _strongest(
