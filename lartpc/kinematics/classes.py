@@ -25,6 +25,10 @@ TRACK_SHARE = 0.4
 truly tracks, on 1,500 events; tracks in pieces are those that scores see worst."""
 SHARE_POWER = 0.5
 """Power of the share of the voxels' scores beside the score of the network over particles."""
+SURE_SCORE = 0.8
+"""Score by the network over particles from which a class needs no share of the scores of voxels."""
+SHARE_FLOOR = 0.02
+"""A share counts as at least this much beside the score of the network over particles."""
 PARTICLE_CLASSES = (Semantic.SHOWER, Semantic.TRACK, Semantic.MICHEL, Semantic.DELTA)
 """Classes that a particle can be of, by their numbers."""
 
@@ -98,8 +102,9 @@ def decide_again(
     """Return the class (A,) of particles when it is known what is around them.
 
     A shower, Michel or delta may be of another of these classes that has at least `LEAST_SHARE` of the scores of its
-    voxels. Of those it is the one with the largest product of its score by the network over particles, which knows
-    the neighbours but sees a class at most once, and the square root of its share of the scores of voxels.
+    voxels, or a score by the network over particles of at least `SURE_SCORE`. Of those it is the one with the largest
+    product of its score by that network, which knows the neighbours but sees a class at most once, and the square root
+    of its share of the scores of voxels, which counts as at least `SHARE_FLOOR`.
 
     Parameters
     ----------
@@ -114,9 +119,11 @@ def decide_again(
     """
     num = len(PARTICLE_CLASSES)
     own_AK = np.asarray(semantic_A)[:, None] == np.arange(num)
-    may_AK = own_AK | (np.isin(np.arange(num), ELECTROMAGNETIC) & (share_AK[:, :num] >= LEAST_SHARE))
+    share_AK = share_AK[:, :num]
+    is_known_AK = (share_AK >= LEAST_SHARE) | (score_AK >= SURE_SCORE)
+    may_AK = own_AK | (np.isin(np.arange(num), ELECTROMAGNETIC) & is_known_AK)
     may_AK[:, Semantic.MICHEL] &= can_be_michel_A
-    worth_AK = np.where(may_AK, score_AK * share_AK[:, :num] ** SHARE_POWER, NONE)
+    worth_AK = np.where(may_AK, score_AK * np.maximum(share_AK, SHARE_FLOOR) ** SHARE_POWER, NONE)
     asked_A = np.isin(semantic_A, ELECTROMAGNETIC) & np.isfinite(score_AK).all(axis=1)
     found: Ints = np.where(asked_A, worth_AK.argmax(axis=1), semantic_A).astype(np.int64)
     return found

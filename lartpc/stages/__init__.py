@@ -62,7 +62,7 @@ CHAIN = (
     ),
     Stage(
         "interact",
-        14,
+        15,
         ("voxel", "point", "candidate", "group", "fragment", "particle"),
         ("identity", "interaction", "final_point"),
         learned=True,
