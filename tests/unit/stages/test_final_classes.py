@@ -25,7 +25,7 @@ SMALL = config.Interact.model_validate({"graph": {"num_hidden": 32}})
         (SHOWER, [0.1, 0.0, 0.9, 0.0], [0.5, 0.0, 0.5, 0.0], True, MICHEL),
         (SHOWER, [0.1, 0.0, 0.9, 0.0], [0.5, 0.0, 0.5, 0.0], False, SHOWER),  # too much energy for one
         (MICHEL, [0.79, 0.0, 0.21, 0.0], [0.09, 0.0, 0.91, 0.0], True, MICHEL),  # too few of the voxels
-        (MICHEL, [0.81, 0.0, 0.19, 0.0], [0.09, 0.0, 0.91, 0.0], True, SHOWER),  # unless the neighbours are sure
+        (MICHEL, [0.81, 0.0, 0.19, 0.0], [0.09, 0.0, 0.91, 0.0], True, SHOWER),  # the neighbours are sure
         (MICHEL, [0.99, 0.0, 0.01, 0.0], [0.0, 0.0, 1.0, 0.0], True, SHOWER),
         (DELTA, [0.05, 0.0, 0.95, 0.0], [0.0, 0.0, 0.0, 1.0], False, DELTA),  # no Michel deposits so much
         (
