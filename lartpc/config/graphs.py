@@ -266,7 +266,7 @@ class InteractInfer(EdgeInfer):
     vertex_radius: float = Field(
         7.0, gt=0, description="by rules: starts nearer than this share a vertex [voxel]"
     )
-    pi_zero_threshold: float = Field(0.5, gt=0, lt=1, description="least score of two photons of one π⁰")
+    pi_zero_threshold: float = Field(0.6, gt=0, lt=1, description="least score of two photons of one π⁰")
     orphan_threshold: float = Field(
         0.65,
         ge=0,
