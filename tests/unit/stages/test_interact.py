@@ -102,12 +102,12 @@ def test_small_particles_are_no_primaries():
     net, event = interact.network(SMALL), on_truth(two_interactions(0))
     with torch.no_grad():
         net.node_heads["primary"].bias[:] = torch.tensor([-9.0, 9.0])
-    can_be = np.isin(event["particle"]["semantic"], [SHOWER, TRACK])
     num_voxels = event["particle"]["num_voxels"]
     for least in (1, 30, 40):
         cfg = config.Interact.model_validate({**SMALL.model_dump(), "infer": {"min_primary_voxels": least}})
         products = interact.infer(net, [event], cfg)[0]
         is_primary = products["identity"]["is_primary"] == 1
+        can_be = np.isin(products["identity"]["semantic"], [SHOWER, TRACK])
         np.testing.assert_array_equal(is_primary, can_be & (num_voxels >= least))
         assert products["interaction"]["num_primaries"].sum() == is_primary.sum()
         # the score is that of the network
