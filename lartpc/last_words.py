@@ -15,6 +15,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
+from typing import IO, Any
 
 READ_S = 20.0
 """Time in which the launcher should have read what was written; later the job is ended all the same."""
@@ -22,12 +23,20 @@ READ_S = 20.0
 
 def say(message: str) -> None:
     """Write a message to stderr, and wait until all that was written there has been read, if it is a pipe."""
-    with suppress(OSError):  # stderr is closed, or nobody reads it any more
+    try:
         sys.stderr.write(message)
         sys.stderr.flush()
+    except OSError:  # stderr is closed, or nobody reads it any more
+        drop(sys.stderr)
     deadline = time.monotonic() + READ_S
     while _num_unread(2) and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def drop(stream: IO[Any]) -> None:
+    """Let what a stream could not write go nowhere: at its end Python would try again, and end with status 120."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _num_unread(descriptor: int) -> int:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from lartpc import __version__
 from lartpc.faults import EXIT_STATUS
+from lartpc.last_words import drop
 
 # A job makes up to half a million objects when it imports, all to stay. Going through them again and again for
 # unreachable cycles took a tenth of its start, and once more at its end a tenth.
@@ -27,12 +28,22 @@ class Program(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program with the words of the command line."""
         try:
-            return super().main(*args, **options)
+            try:
+                return super().main(*args, **options)
+            except SystemExit as end:
+                if not end.code:
+                    typer.echo(nl=False)
+                raise
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             sys.stderr.write(f"lartpc: {error.strerror}; make room, and give the same command again\n")
             sys.exit(EXIT_STATUS)
+        finally:
+            try:
+                typer.echo(nl=False)
+            except OSError:  # it has been told
+                drop(sys.stdout)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the verbs in the order of the help."""

@@ -205,7 +205,11 @@ def test_a_busy_launcher_does_not_lose_why_a_rank_failed() -> None:
 SAYS = "from lartpc import last_words; last_words.READ_S = 30.0; last_words.say('the cause\\n')"
 
 
-def test_last_words_wait_for_a_reader_of_a_pipe_and_for_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_last_words_wait_for_a_reader_of_a_pipe_and_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with subprocess.Popen([sys.executable, "-c", SAYS], stderr=subprocess.PIPE) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=5)

@@ -78,8 +78,10 @@ def test_a_full_disk_is_told_and_nothing_is_left(folder, made, monkeypatch, word
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", ["--version", "ingest --help", "config schema", "config slice ingest"])
-def test_what_is_printed_into_a_file_too(words):
+def test_what_is_printed_into_a_file_too(words, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "lartpc", *words.split()]
         said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
